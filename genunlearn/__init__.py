@@ -1,0 +1,1 @@
+"""genunlearn: make generative models forget, and prove what they still know."""

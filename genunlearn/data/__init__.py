@@ -1,0 +1,1 @@
+"""Requests and data sets: facts, questions, scope neighbours, splits, leak check."""
