@@ -1,0 +1,172 @@
+"""Lazy name tables: a name stands for ``module:attribute``, which is imported when it is first asked for.
+
+Adding a method is one line in `METHODS`. Another package adds its own through entry points, without touching
+this one::
+
+    [project.entry-points."genunlearn.methods"]
+    my_method = "my_package.my_method:MyMethod"
+
+Names are compared without case, hyphens and underscores: ``GradDiff`` and ``grad-diff`` find ``grad_diff``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+from genunlearn.errors import MismatchError, NameNotFound, NeedNotMet
+
+PACKAGE = "genunlearn"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table.
+
+    Attributes:
+        name: The canonical name, as records and reports write it.
+        target: Where it is found, ``"package.module:attribute"``.
+        owner: The distribution that brought it, for errors that must name one.
+    """
+
+    name: str
+    target: str
+    owner: str
+
+    def __str__(self) -> str:
+        return f"{self.name!r} of {self.owner} ({self.target})"
+
+
+class Table:
+    """Names of one kind of thing, and where each is found.
+
+    Plug-ins of the entry-point group ``genunlearn.<kind>s`` are read when the table is first used.
+    """
+
+    def __init__(self, kind: str, lines: Mapping[str, str]) -> None:
+        self.kind = kind
+        self.group = f"{PACKAGE}.{kind}s"
+        self._lines: dict[str, Line] = {}
+        self._knows_plugins = False
+        for name, target in lines.items():
+            self._add(Line(name, target, PACKAGE))
+
+    def names(self) -> tuple[str, ...]:
+        """Every known name, sorted; nothing is imported."""
+        self._read_plugins()
+        return tuple(sorted(line.name for line in self._lines.values()))
+
+    def line(self, name: str) -> Line:
+        """The line of `name`, with its canonical spelling; nothing is imported.
+
+        Raises:
+            NameNotFound: No line has this name; the message carries near matches.
+        """
+        self._read_plugins()
+        found = self._lines.get(_folded(name))
+        if found is None:
+            raise unknown_name(self.kind, name, self.names())
+        return found
+
+    def get(self, name: str) -> Any:
+        """Import and return what `name` stands for.
+
+        Raises:
+            NameNotFound: No line has this name, or its line points to an attribute that is not there.
+            NeedNotMet: A package that it needs is not installed.
+        """
+        line = self.line(name)
+        module_name, _, attribute = line.target.partition(":")
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing in ("", PACKAGE):  # a defect of this package, not something a caller can mend
+                raise
+            raise NeedNotMet(
+                f"{self.kind} {line} needs the package {missing!r}, which is not installed: "
+                f"install it, or the extra of {line.owner} that brings it"
+            ) from error
+        if not hasattr(module, attribute):
+            raise NameNotFound(
+                f"{self.kind} {line}: {module_name} has no {attribute!r}: correct the line that registers it"
+            )
+        return getattr(module, attribute)
+
+    def register(self, name: str, target: str, *, owner: str | None = None) -> None:
+        """Add a line; adding the same line again changes nothing.
+
+        Args:
+            name: Name by which it is found from now on.
+            target: ``"module:attribute"``; in a notebook the module is ``__main__``.
+            owner: Who brings it, for error messages; the target's top-level module if None.
+
+        Raises:
+            MismatchError: `target` has another form, or the name is taken by something else.
+        """
+        self._read_plugins()
+        self._add(Line(name, target, owner or target.partition(".")[0].partition(":")[0]))
+
+    def __contains__(self, name: object) -> bool:
+        self._read_plugins()
+        return isinstance(name, str) and _folded(name) in self._lines
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self.names())
+
+    def __repr__(self) -> str:
+        return f"Table({self.kind}: {', '.join(self.names()) or 'empty'})"
+
+    def _add(self, line: Line) -> None:
+        module, colon, attribute = line.target.partition(":")
+        if not (module and colon and attribute):
+            raise MismatchError(f"{self.kind} {line}: the target has to read 'module:attribute'")
+        taken = self._lines.setdefault(_folded(line.name), line)
+        if taken.target != line.target:
+            raise MismatchError(
+                f"two {self.kind}s claim one name: {taken} and {line}: rename one, or uninstall its package"
+            )
+
+    def _read_plugins(self) -> None:
+        if self._knows_plugins:
+            return
+        for point in entry_points(group=self.group):
+            owner = point.dist.name if point.dist else point.module
+            self._add(Line(point.name, point.value, owner))
+        self._knows_plugins = True
+
+
+def unknown_name(kind: str, name: str, known: Sequence[str]) -> NameNotFound:
+    """The error for a `name` that is not among `known`, with the nearest ones."""
+    spelled = {_folded(candidate): candidate for candidate in known}
+    near = difflib.get_close_matches(_folded(name), spelled, n=2, cutoff=0.6)
+    hint = f"did you mean {' or '.join(repr(spelled[match]) for match in near)}? " if near else ""
+    return NameNotFound(f"unknown {kind} {name!r}; {hint}known: {', '.join(known) or 'none'}")
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("-", "").replace("_", "")
+
+
+METHODS = Table(
+    "method",
+    {
+        "unstar": "genunlearn.methods.lm.unstar:UnSTAR",
+        "grad_ascent": "genunlearn.methods.general.grad_ascent:GradAscent",
+        "grad_diff": "genunlearn.methods.general.grad_diff:GradDiff",
+        "npo": "genunlearn.methods.lm.npo:NPO",
+        "idk_dpo": "genunlearn.methods.lm.idk_dpo:IdkDPO",
+    },
+)
+METRICS = Table("metric", {})
+ATTACKS = Table("attack", {})
+DOMAINS = Table("domain", {"lm": "genunlearn.domains.lm:LanguageModel"})
+LABS = Table("lab", {"lm": "genunlearn.lab.language_model:build"})
+SUITES = Table("suite", {})

@@ -1,0 +1,145 @@
+"""Name tables: lazy, forgiving in spelling, strict about who owns a name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from genunlearn import registry
+from genunlearn.errors import MismatchError, NameNotFound, NeedNotMet
+from genunlearn.registry import Table, unknown_name
+
+TABLES = [value for value in vars(registry).values() if isinstance(value, Table)]
+LINES = [(table, name) for table in TABLES for name in table.names()]
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table("method", {"npo": "collections:OrderedDict", "grad_diff": "fractions:Fraction"})
+
+
+def plug_in(patch: pytest.MonkeyPatch, folder: Path, line: str, group: str = "genunlearn.methods") -> None:
+    """Put a distribution named `acme-forget` with this entry point on the path."""
+    info = folder / "acme_forget-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-forget\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{line}\n")
+    patch.syspath_prepend(folder)
+
+
+@pytest.mark.parametrize(("table", "name"), LINES, ids=[f"{t.kind}-{name}" for t, name in LINES])
+def test_every_line_leads_somewhere(table: Table, name: str) -> None:
+    assert callable(table.get(name))
+
+
+def test_names_are_sorted_and_counted(table: Table) -> None:
+    assert table.names() == ("grad_diff", "npo")
+    assert list(table) == ["grad_diff", "npo"]
+    assert len(table) == 2
+
+
+def test_get_returns_the_attribute_itself(table: Table) -> None:
+    from fractions import Fraction
+
+    assert table.get("grad_diff") is Fraction
+
+
+def test_nothing_is_imported_before_it_is_asked_for() -> None:
+    code = (
+        "import sys\n"
+        "from genunlearn.registry import Table\n"
+        "table = Table('method', {'one': 'fractions:Fraction'})\n"
+        "assert 'one' in table and table.names() == ('one',) and table.line('one').target\n"
+        "assert 'fractions' not in sys.modules, 'imported too early'\n"
+        "table.get('one')\n"
+        "print('fractions' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize("spelling", ["grad_diff", "graddiff", "GradDiff", "grad-diff", "GRAD_DIFF"])
+def test_spelling_is_forgiven_and_made_canonical(table: Table, spelling: str) -> None:
+    assert spelling in table
+    assert table.line(spelling).name == "grad_diff"
+
+
+def test_unknown_name_shows_the_nearest_and_all(table: Table) -> None:
+    with pytest.raises(NameNotFound) as caught:
+        table.get("nppo")
+    assert str(caught.value) == "unknown method 'nppo'; did you mean 'npo'? known: grad_diff, npo"
+    assert isinstance(caught.value, KeyError)
+
+
+def test_unknown_name_far_from_all_gives_no_hint() -> None:
+    assert str(unknown_name("metric", "zzz", ["recall"])) == "unknown metric 'zzz'; known: recall"
+    assert str(unknown_name("suite", "tofu", [])) == "unknown suite 'tofu'; known: none"
+
+
+def test_register_adds_a_line(table: Table) -> None:
+    table.register("mine", "decimal:Decimal")
+    assert table.line("mine").owner == "decimal"
+    assert table.get("mine").__name__ == "Decimal"
+
+
+def test_the_same_line_twice_is_no_collision(table: Table) -> None:
+    table.register("npo", "collections:OrderedDict", owner="someone")
+    assert table.line("npo").owner == "genunlearn"
+
+
+@pytest.mark.parametrize("name", ["npo", "NPO", "n-p-o"])
+def test_a_taken_name_names_both_owners(table: Table, name: str) -> None:
+    with pytest.raises(MismatchError) as caught:
+        table.register(name, "acme.npo:NPO")
+    message = str(caught.value)
+    assert "'npo' of genunlearn (collections:OrderedDict)" in message
+    assert f"{name!r} of acme (acme.npo:NPO)" in message
+    assert table.line("npo").target == "collections:OrderedDict"
+
+
+@pytest.mark.parametrize("target", ["acme.npo", "acme.npo:", ":NPO", ""])
+def test_a_malformed_target_is_refused(table: Table, target: str) -> None:
+    with pytest.raises(MismatchError, match="has to read 'module:attribute'"):
+        table.register("mine", target)
+    assert "mine" not in table
+
+
+def test_an_attribute_that_is_not_there_names_the_line(table: Table) -> None:
+    table.register("mine", "decimal:Desimal", owner="acme-forget")
+    with pytest.raises(NameNotFound, match=r"of acme-forget \(decimal:Desimal\): decimal has no 'Desimal'"):
+        table.get("mine")
+
+
+def test_a_package_that_is_not_installed_is_named(table: Table) -> None:
+    table.register("mine", "not_there.sub:Thing", owner="acme-forget")
+    with pytest.raises(NeedNotMet, match="needs the package 'not_there', which is not installed"):
+        table.get("mine")
+
+
+def test_a_missing_module_of_this_package_is_a_defect_and_stays_visible() -> None:
+    table = Table("method", {"gone": "genunlearn.methods.gone:Gone"})
+    with pytest.raises(ModuleNotFoundError, match=r"genunlearn\.methods\.gone"):
+        table.get("gone")
+
+
+def test_plug_ins_are_read_on_first_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: Table) -> None:
+    plug_in(monkeypatch, tmp_path, "acme_method = decimal:Decimal")
+    assert table.names() == ("acme_method", "grad_diff", "npo")
+    assert table.line("acme_method").owner == "acme-forget"
+    assert table.get("acme_method").__name__ == "Decimal"
+
+
+def test_plug_ins_of_another_group_stay_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: Table) -> None:
+    plug_in(monkeypatch, tmp_path, "acme_metric = decimal:Decimal", group="genunlearn.metrics")
+    assert "acme_metric" not in table
+
+
+def test_a_plug_in_cannot_take_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: Table) -> None:
+    plug_in(monkeypatch, tmp_path, "npo = decimal:Decimal")
+    with pytest.raises(MismatchError) as caught:
+        table.get("npo")
+    assert "genunlearn (collections:OrderedDict)" in str(caught.value)
+    assert "acme-forget (decimal:Decimal)" in str(caught.value)
