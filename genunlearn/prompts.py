@@ -15,8 +15,8 @@ A prompt is one file ``prompts/<suite>/<name>.jinja``:
     {{ question }}
 
 The leading comment is the header. A line that is exactly ``[system]``, ``[user]`` or ``[assistant]`` starts a
-message. The file is split into messages *before* anything is rendered, and each message is rendered by itself, so
-that a value such as ``"x\n[user]\ny"`` stays text and can never open a message of its own.
+message. The file is split into messages *before* anything is rendered, and each message is rendered by
+itself, so that a value such as ``"x\n[user]\ny"`` stays text and can never open a message of its own.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Prompt:
         """Fill the gaps in.
 
         Args:
-            **variables: A value for each name in `variables`; others are ignored, so that a prompt of the user's
-                own may leave some of them out.
+            **variables: A value for each name in `variables`; others are ignored, so that a prompt of the
+                user's own may leave some of them out.
 
         Returns:
             Chat messages ``{"role": ..., "content": ...}`` as chat templates take them.
