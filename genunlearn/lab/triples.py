@@ -22,6 +22,9 @@ from genunlearn.errors import DataError
 
 T = TypeVar("T")
 
+# Letters that Unicode does not decompose into a plain one and an accent.
+UNDECOMPOSED = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ß": "ss", "æ": "ae", "œ": "oe"})
+
 
 @dataclass(frozen=True)
 class Entity:
@@ -95,15 +98,19 @@ class Tables:
 
 def normalised(text: str) -> str:
     """Lower case, without accents, punctuation or a leading article: the form in which names are compared."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    words = re.sub(r"[^a-z0-9]+", " ", plain.casefold().replace(".", "").replace("'", "")).split()
+    words = re.sub(r"[^a-z0-9]+", " ", _plain(text)).split()
     return " ".join(words[1:] if words[:1] == ["the"] and len(words) > 1 else words)
 
 
 def slug(text: str) -> str:
     """The part of an identifier that stands for a name: ``"J. K. Rowling"`` gives ``"j-k-rowling"``."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "-", plain.casefold().replace("'", "")).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", _plain(text)).strip("-")
+
+
+def _plain(text: str) -> str:
+    """Lower case in ASCII, accents and apostrophes dropped."""
+    decomposed = unicodedata.normalize("NFKD", text.translate(UNDECOMPOSED))
+    return re.sub("['\u2019]", "", decomposed).encode("ascii", "ignore").decode().casefold()
 
 
 def shuffled(items: Iterable[T], *salt: object) -> list[T]:
@@ -118,7 +125,7 @@ def fill(template: str, subject: str, object: str = "") -> str:
     return text[:1].upper() + text[1:]
 
 
-def names_in(text: str, names: Iterable[str]) -> bool:
+def mentions(text: str, names: Iterable[str]) -> bool:
     """Whether one of the names occurs in the text as whole words, in any case and with or without accents."""
     padded = f" {normalised(text)} "
     return any(f" {normalised(name)} " in padded for name in names)
@@ -234,7 +241,7 @@ def _check_triple(
     told = entities[triple.object]
     for template in relation.questions:
         question = fill(template, entities[triple.subject].mention)
-        if names_in(question, (told.name, *told.aliases)):
+        if mentions(question, (told.name, *told.aliases)):
             raise DataError(
                 f"{where}: '{question}' tells its answer '{told.name}'; reword it or drop the fact"
             )

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from genunlearn.lab.triples import Entity, Relation, Triple, fill, names_in, shuffled
+from genunlearn.lab.triples import Entity, Relation, Triple, fill, mentions, shuffled
 
 MAX_PER_SECOND_FACT = 2
 SELECTION_SEED = 0
@@ -68,7 +68,7 @@ def _compose(
     templates = shuffled(relations[second.relation].questions, "two-hops", first.id, second.id)[:2]
     questions = tuple(fill(template, described) for template in templates)
     told = entities[second.object]
-    if any(names_in(question, (told.name, *told.aliases)) for question in questions):
+    if any(mentions(question, (told.name, *told.aliases)) for question in questions):
         return None
     identifier = f"{first.id}.{second.id.rpartition('.')[2]}"
     return TwoHop(identifier, questions, told.name, (first.id, second.id))

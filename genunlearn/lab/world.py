@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 
 from rapidfuzz import fuzz, process
 
-from genunlearn.data.facts import QA, Fact, Scope
+from genunlearn.data.facts import GROUPS, QA, Fact, Scope
 from genunlearn.errors import DataError, NameNotFound
 from genunlearn.lab.neighbours import Neighbours, implied, neighbours_of
 from genunlearn.lab.triples import Entity, Relation, Triple, fill, normalised, read_tables, shuffled
@@ -196,7 +196,7 @@ class World:
                 for triple in triples
                 for question in shuffled(self.heldout_phrasings(triple, seed), "measured", seed)[:phrasings]
             ]
-        return {group: tuple(asked) for group, asked in measured.items() if asked}
+        return {group: tuple(measured[group]) for group in GROUPS if measured[group]}
 
     def _qa(self, question: str, answer: str, group: str, source: str) -> QA:
         return QA(
