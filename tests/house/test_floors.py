@@ -60,13 +60,14 @@ def find_modules(root: Path) -> dict[str, Path]:
 def read_imports(root: Path) -> list[Import]:
     """Every import of a module of the package by another one."""
     modules = find_modules(root)
-    return [
+    found = (
         Import(source, target, node.lineno, when)
         for source, path in modules.items()
         for node, when in _import_nodes(ast.parse(path.read_text()), "load")
         for target in _targets(node, path.relative_to(root), modules)
         if target.partition(".")[0] == PACKAGE and target != source
-    ]
+    )
+    return list(dict.fromkeys(found))  # several names from one module are one import
 
 
 def _dotted(path: Path) -> str:
