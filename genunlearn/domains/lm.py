@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import PartialState
@@ -14,10 +14,12 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from genunlearn.contracts import Domain, Examples
-from genunlearn.data.facts import QA
 from genunlearn.domains.chat import ChatFormat, Messages
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
+
+if TYPE_CHECKING:
+    from genunlearn.data.facts import QA
 
 
 @dataclass
@@ -36,23 +38,34 @@ class LanguageModel(Domain):
         module: The network, perhaps wrapped for LoRA or for several processes.
         chat: The conversation format of the tokenizer.
         base_sha256: Hash of the base weights' files; None for a model that did not come from files.
+        prompt_suite: Which prompts it is asked with when it writes its own training material.
         meter: Work done so far.
     """
 
     name = "lm"
 
-    def __init__(self, module: nn.Module, tokenizer: Any, *, base_sha256: str | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, tokenizer: Any, *, base_sha256: str | None = None, prompt_suite: str = "instruct"
+    ) -> None:
         """Wrap a loaded model; `LanguageModel.load` reads one from a folder or the hub."""
         self.module = module
         self.tokenizer = tokenizer
         self.chat = ChatFormat(tokenizer)
         self.base_sha256 = base_sha256
+        self.prompt_suite = prompt_suite
         self.meter = Meter()
         self._pad = _pad_id(tokenizer)
 
     @classmethod
     def load(
-        cls, source: str, *, revision: str | None = None, dtype: str = "float32", quantize: str = "none", device: str = "auto"
+        cls,
+        source: str,
+        *,
+        revision: str | None = None,
+        dtype: str = "float32",
+        quantize: str = "none",
+        device: str = "auto",
+        prompt_suite: str = "instruct",
     ) -> LanguageModel:
         """Read a model in the hub's format.
 
@@ -62,6 +75,7 @@ class LanguageModel(Domain):
             dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto``.
             quantize: ``none`` or ``nf4`` (needs bitsandbytes).
             device: ``auto``, ``cpu``, ``cuda`` or another torch device.
+            prompt_suite: Which prompts the model is asked with when it writes its own training material.
 
         Raises:
             SourceNotFound: The model is not there or not complete.
@@ -80,7 +94,7 @@ class LanguageModel(Domain):
         if quantize == "none":
             module = module.to(place)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        return cls(module.eval(), tokenizer, base_sha256=hash_weights(folder))
+        return cls(module.eval(), tokenizer, base_sha256=hash_weights(folder), prompt_suite=prompt_suite)
 
     @property
     def device(self) -> torch.device:

@@ -73,6 +73,15 @@ def save_patch(domain: Any, folder: Path) -> str:
     return sha256
 
 
+def save_whole(domain: Any, folder: Path) -> None:
+    """Write the whole model with what has been trained folded in, as a folder in the hub's format."""
+    from peft import PeftModel
+
+    if isinstance(domain.network, PeftModel):
+        domain.module = domain.network.merge_and_unload()
+    domain.save(folder)
+
+
 def load_patch(domain: Any, folder: Path) -> None:
     """Put a patch on the model in place, for inference.
 

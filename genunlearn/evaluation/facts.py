@@ -103,11 +103,10 @@ class Perplexity(Metric):
         ]  # fmt: skip
 
 
-FACTS: tuple[Callable[[], Metric], ...] = (Recall, LeakRate, TruthProbability, ExtractionStrength, Perplexity)
-"""Suite ``facts``, version 1."""
-
-QUICK: tuple[Callable[[], Metric], ...] = (Recall,)
-"""Suite ``facts-quick``: recall alone."""
+SUITES: dict[str, tuple[Callable[[], Metric], ...]] = {
+    "facts": (Recall, LeakRate, TruthProbability, ExtractionStrength, Perplexity),
+    "facts-quick": (Recall,),
+}
 
 
 def measure(suite: Sequence[Callable[[], Metric]], probes: FactProbes, target: str) -> list[Result]:

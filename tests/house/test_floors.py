@@ -24,9 +24,10 @@ FLOORS = {
     "ops": 1,
     **dict.fromkeys(["contracts", "domains", "data"], 2),
     **dict.fromkeys(["engine", "methods", "evaluation", "attacks"], 3),
-    **dict.fromkeys(["run", "lab", "reports"], 4),
-    **dict.fromkeys(["cli", PACKAGE], 5),
-    "__main__": 6,
+    **dict.fromkeys(["lab", "reports"], 4),
+    "runs": 5,
+    **dict.fromkeys(["cli", PACKAGE], 6),
+    "__main__": 7,
 }
 GROUND = {"errors", "records", "shipped", "contracts"}
 ALLOWED = {("attacks", "engine")}
