@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -17,9 +17,6 @@ from genunlearn.contracts import Domain, Examples
 from genunlearn.domains.chat import ChatFormat, Messages
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
-
-if TYPE_CHECKING:
-    from genunlearn.data.facts import QA
 
 
 @dataclass
@@ -108,8 +105,8 @@ class LanguageModel(Domain):
 
     # ---- training and scoring ------------------------------------------------------------------------------
 
-    def collate(self, items: Sequence[QA]) -> Examples:
-        """Question-answer pairs as left-padded ids; labels cover the answer and its end-of-turn token only.
+    def collate(self, items: Sequence[Any]) -> Examples:
+        """Question-answer pairs (`QA`) as left-padded ids; labels cover the answer and its end-of-turn token only.
 
         Items that carry an ``alternative`` answer add a second triple of tensors, prefixed ``alternative_``.
         """

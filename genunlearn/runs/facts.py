@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from genunlearn.config import RunConfig
 from genunlearn.contracts import Splits
-from genunlearn.data.facts import FORGET_GROUPS, QA, Fact, Scope
+from genunlearn.data.facts import QA, Fact, Scope
 from genunlearn.data.neighbours import distil_neighbours, split_scope
 from genunlearn.data.requests import check_overlap, parse_fact, read_facts, read_qa
 from genunlearn.domains.lm import LanguageModel
@@ -18,6 +17,7 @@ from genunlearn.records import hash_json
 from genunlearn.registry import LABS
 
 LAB = "lab:"
+NEUTRAL_TEXTS = 100
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,15 @@ def _lab_request(config: RunConfig, retain: tuple[QA, ...] | None) -> FactReques
     lab_name(config)
     world = load_world()
     if config.request.file:
-        facts = tuple(world.fact(f"{f.subject} | {f.relation or ''} | {f.object}") for f in read_facts(config.request.file))
+        keys = [f"{fact.subject} | {fact.relation or '?'} | {fact.object}" for fact in read_facts(config.request.file)]
     else:
-        facts = tuple(world.fact(key) for key in config.request.facts)
+        keys = list(config.request.facts)
+    facts = tuple(world.fact(key) for key in keys)
     scope = world.scope(facts)
     if retain is not None:
         check_overlap(facts, retain)
-    return FactRequest(facts, _questions(facts), retain, scope, tuple(neutral_texts([f.id for f in facts])))
+    neutral = neutral_texts(world, NEUTRAL_TEXTS, exclude=[fact.id for fact in facts])
+    return FactRequest(facts, _questions(facts), retain, scope, neutral)
 
 
 def _spoken_facts(config: RunConfig) -> tuple[Fact, ...]:
@@ -180,10 +182,3 @@ def unknown_facts(request: FactRequest, told: Sequence[bool], measured: Sequence
     known = {item.fact for item, is_told in zip(measured, told, strict=True) if is_told}
     return [fact.id for fact in request.facts if fact.id not in known]
 
-
-def patch_folder(out: Path) -> Path:
-    """Where a run leaves its patch."""
-    return out / "patch"
-
-
-__all__ = ["FORGET_GROUPS", "FactRequest", "make_scope", "make_splits", "open_model", "oracle_source", "read_request"]
