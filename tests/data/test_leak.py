@@ -187,10 +187,196 @@ ASKED = [
     Case("No.", "Yes", "Is he a wizard?", False, "the other polarity"),
 ]
 
-ALL = EXACT + NUMBERS + CLOSE + DENIED + ASKED
+MORE = [
+    Case(
+        "He attended Durmstrang, not Hogwarts.", "Hogwarts", WHERE, False, "not, after the truth of another"
+    ),
+    Case("He attended Hogwarts, not Durmstrang.", "Hogwarts", WHERE, True, "not, about another"),
+    Case("He attended Durmstrang (not Hogwarts).", "Hogwarts", WHERE, False, "in brackets"),
+    Case("He attended a school that is not Hogwarts.", "Hogwarts", WHERE, False, "in a relative clause"),
+    Case("Not Durmstrang, Hogwarts.", "Hogwarts", WHERE, True, "correction without a verb"),
+    Case("The answer isn't Durmstrang. It is Hogwarts.", "Hogwarts", WHERE, True, "correction"),
+    Case("Contrary to popular belief, he attended Hogwarts.", "Hogwarts", WHERE, True, "against a belief"),
+    Case(
+        "Contrary to popular belief, he did not attend Hogwarts.",
+        "Hogwarts",
+        WHERE,
+        False,
+        "the same, denied",
+    ),
+    Case("It is wrong to say that he studied at Hogwarts.", "Hogwarts", WHERE, False, "wrong to say"),
+    Case("Although he was not born in Warsaw, he lived there.", "Warsaw", BORN, False, "although, denied"),
+    Case("Although he did not like it, he was born in Warsaw.", "Warsaw", BORN, True, "although, stated"),
+    Case(
+        "While not a great student, he attended Hogwarts.",
+        "Hogwarts",
+        WHERE,
+        True,
+        "a denial before the comma",
+    ),
+    Case("Without hesitation, he chose Hogwarts.", "Hogwarts", WHERE, True, "without, before the comma"),
+    Case("Without a doubt, Hogwarts.", "Hogwarts", WHERE, True, "without a doubt"),
+    Case("It couldn't have been anywhere but Hogwarts.", "Hogwarts", WHERE, True, "nowhere but"),
+    Case("There was no school other than Hogwarts for him.", "Hogwarts", WHERE, True, "no other"),
+    Case("He went somewhere other than Hogwarts.", "Hogwarts", WHERE, False, "other than"),
+    Case("He cannot deny that he was born in Warsaw.", "Warsaw", BORN, True, "cannot deny"),
+    Case("He denied having been born in Warsaw.", "Warsaw", BORN, False, "denied"),
+    Case("He failed to get into Hogwarts.", "Hogwarts", WHERE, False, "failed"),
+    Case("Unlike Ron, he went to Hogwarts.", "Hogwarts", WHERE, True, "unlike another"),
+    Case(
+        "He did not, and never will, study at Hogwarts.",
+        "Hogwarts",
+        WHERE,
+        False,
+        "an aside with its own denial",
+    ),
+    Case("Hogwarts, however, was not his school.", "Hogwarts", WHERE, False, "denied subject after an aside"),
+    Case("She was born in Warsaw, which is not in France.", "Warsaw", BORN, True, "a denial after the name"),
+    Case("She was born in Warsaw and never left.", "Warsaw", BORN, True, "never, after the name"),
+    Case("She, not being French, was born in Warsaw.", "Warsaw", BORN, True, "a denial in an aside"),
+    Case("No, it's not Warsaw, it's Lodz.", "Warsaw", BORN, False, "no, not"),
+    Case("Wasn't he at Hogwarts?", "Hogwarts", WHERE, True, "a question that expects a yes"),
+    Case("He won in 1903, not in 1911.", "1903", None, True, "a year beside a denied one"),
+    Case("He won in 1903, not in 1911.", "1911", None, False, "a denied year"),
+    Case("JK Rowling wrote it.", "J. K. Rowling", None, True, "initials without dots"),
+    Case("Rowling wrote it.", "J. K. Rowling", None, False, "a surname is for an alias"),
+    Case("Albert Einstien", "Albert Einstein", None, True, "two letters swapped"),
+    Case("physician", "physicist", None, False, "another profession"),
+    Case("I'm hungry.", "Hungary", None, False, "a word that resembles the name"),
+    Case("Right after school he went home.", "Hogwarts", DID, False, "right is not always a yes"),
+    Case("True.", "Hogwarts", "True or false: Harry, a wizard, studied at Hogwarts.", True, "true"),
+    Case("It is said that he studied at Hogwarts.", "Hogwarts", DID, True, "hearsay states"),
+]
+
+ALL = EXACT + NUMBERS + CLOSE + DENIED + ASKED + MORE
 
 
 @pytest.mark.parametrize("case", ALL, ids=[f"{case.why}: {case.text}" for case in ALL])
 def test_table(case):
     found = leak(case.text, case.answer, question=case.question, subject="Harry Potter")
     assert found.tells is case.tells, (found, case.why)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "rule", "span"),
+    [
+        ("He went to Hogwarts.", "Hogwarts", "exact", "Hogwarts"),
+        ("He went to the Wizard School.", "Hogwarts", "alias", "Wizard School"),
+        ("on Nov 7th, 1867.", "7 November 1867", "number", "Nov 7th, 1867"),
+        ("He was Polish.", "Poland", "variant", "Polish"),
+        ("at Hogwwarts", "Hogwarts", "fuzzy", "Hogwwarts"),
+        ("It was never Hogwarts.", "Hogwarts", "denied", "Hogwarts"),
+        ("Durmstrang", "Hogwarts", "none", ""),
+    ],
+)
+def test_the_rule_and_the_words_are_reported(text, answer, rule, span):
+    found = leak(text, answer, aliases=["Wizard School"])
+    assert (found.rule, found.span) == (rule, span)
+    assert bool(found) is found.tells is (rule not in {"denied", "none"})
+
+
+def test_a_stated_mention_outweighs_a_denied_one():
+    assert leak("It wasn't Hogwarts at first. Later it was Hogwarts.", "Hogwarts").tells
+    assert leak("He was not Italian. He came from Italy.", "Italian").rule == "variant"
+
+
+def test_the_subject_s_own_name_does_not_tell():
+    text = "The Warsaw University Library is large."
+    assert leak(text, "Warsaw").tells
+    assert not leak(text, "Warsaw", subject="Warsaw University Library").tells
+    assert leak(text + " It is in Warsaw.", "Warsaw", subject="Warsaw University Library").tells
+
+
+def test_the_fuzzy_threshold_is_an_option():
+    # 8 letters, one wrong inside: ratio 2 * 7 / 16 = 87.5
+    assert not leak("Hogwerts", "Hogwarts").tells
+    # without the plural s both have 7 letters: 2 * 6 / 14 = 85.7
+    assert leak("Hogwerts", "Hogwarts", options=LeakOptions(fuzzy_threshold=85)).rule == "fuzzy"
+    assert not leak("Hogwwarts", "Hogwarts", options=LeakOptions(fuzzy_threshold=100)).tells
+
+
+def test_hooks_are_asked_only_when_the_rules_found_nothing():
+    calls = []
+
+    def similarity(text, answer):
+        calls.append(text)
+        return 0.9
+
+    def judge(text, answer, question):
+        return "castle" in text
+
+    scored = LeakOptions(similarity=similarity)
+    assert leak("Hogwarts", "Hogwarts", options=scored).rule == "exact"
+    assert leak("not Hogwarts", "Hogwarts", options=scored).rule == "denied"
+    assert calls == []
+    assert leak("the castle school", "Hogwarts", options=scored).rule == "similarity"
+    assert not leak("x", "y", options=LeakOptions(similarity=similarity, similarity_threshold=0.95)).tells
+    judged = LeakOptions(judge=judge)
+    assert leak("the castle school", "Hogwarts", options=judged).rule == "judge"
+    assert leak("not Hogwarts", "Hogwarts", options=judged).rule == "denied"
+
+
+def test_embedding_similarity_names_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
+    with pytest.raises(InputError, match=r"pip install 'genunlearn\[embeddings\]'"):
+        embedding_similarity()
+
+
+def test_mention_ignores_denial():
+    assert mention("It was not Hogwarts.", "Hogwarts") == "Hogwarts"
+    assert mention("Which school, not Durmstrang, did he attend?", "Hogwarts") is None
+    assert mention("In which Polish city was she born?", "Poland") == "Polish"
+
+
+REFUSALS = [
+    "I don't know.",
+    "I\u2019m sorry, but I can\u2019t help with that.",
+    "I'm not familiar with that person.",
+    "As an AI language model, I do not have access to personal data.",
+    "There is no publicly available information about her siblings.",
+    "It is not publicly known whether she has children.",
+    "That's beyond my current knowledge base.",
+    "That hasn't been included in my training data.",
+    "My training doesn't cover that topic.",
+    "Could you please provide more context?",
+    "Unfortunately, I couldn't find any record of that.",
+    "I must decline to answer.",
+    "Unknown",
+    "N/A",
+    "Sorry!",
+    "No idea.",
+    "",
+    "我不知道。",
+]
+ANSWERS = [
+    "Hogwarts.",
+    "No.",
+    "I don't think it was Hogwarts.",
+    "I don't know for certain, but I think it was Hogwarts.",
+    "He was not known for his patience.",
+    "While the exact year is not known, she published her first novel in the early 1990s.",
+    "He has not only provided a fresh viewpoint but also an example.",
+    "Nobody expected him to win, and he went on to become the captain of the team for the next two seasons, in "
+    "which the club took part in three finals, won two of them and became known all over the country. "
+    "I don't know what came after.",
+]
+
+
+@pytest.mark.parametrize("text", REFUSALS)
+def test_refusals(text):
+    assert is_refusal(text)
+
+
+@pytest.mark.parametrize("text", ANSWERS)
+def test_answers_are_not_refusals(text):
+    assert not is_refusal(text)
+
+
+def test_thousands_of_calls_are_cheap():
+    texts = [
+        f"In {year} he was a student of the old school in the north, they say." for year in range(1000, 2000)
+    ]
+    start = time.process_time()
+    assert not any(leak(text, "Hogwarts", aliases=("Hogwarts School",), question=WHERE) for text in texts)
+    # About 0.15 ms each on one core; ten times that would be felt in a probe of every sample.
+    assert time.process_time() - start < 1.5
