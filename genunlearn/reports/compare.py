@@ -18,7 +18,7 @@ from genunlearn.reports.markdown import render_markdown, scope_table, table_of
 from genunlearn.reports.numbers import MISSING, format_number, format_seconds
 from genunlearn.reports.page import render_page
 from genunlearn.reports.reading import Reading, headline
-from genunlearn.reports.scope import Cell, Grid, as_cell, scope_grid, targets_of
+from genunlearn.reports.scope import Cell, Grid, as_cell, find_or_reason, scope_grid, targets_of
 from genunlearn.reports.wording import UNLEARNED, metric_words, request_label, run_model
 
 HTML_NAME, MARKDOWN_NAME = "compare.html", "compare.md"
@@ -103,7 +103,7 @@ def cautions(records: Mapping[str, RunRecord], metric: str) -> list[str]:
     for what, values in (
         ("the model", {run_model(record) for record in records.values()}),
         ("the request", {request_label(record) for record in records.values()}),
-        *((f"the hash of {key}", _hashes(records, key)) for key in ("base", "data", "prompts")),
+        *((f"the hash of {key}", _hashes(records, key)) for key in ("base", "request", "prompts")),
     ):
         if len(values) > 1:
             found.append(f"The runs differ in {what}.")
@@ -147,12 +147,18 @@ def _further(records: Mapping[str, RunRecord], grid: Grid) -> dict[str, Any]:
         (result.name, result.group)
         for record in records.values()
         for result in record.results
-        if result.name != grid.metric and (result.group == FORGET_GROUPS[-1] or result.group not in grid.groups)
+        if result.value is not None
+        and result.name != grid.metric
+        and (result.group == FORGET_GROUPS[-1] or result.group not in grid.groups)
     ]
     columns = list(dict.fromkeys(wanted))
     reasons: dict[str, int] = {}
     rows: list[tuple[str, str, list[Cell]]] = [
-        (row.label, row.kind, [as_cell(row.record.find(name, row.kind, group), reasons) for name, group in columns])
+        (
+            row.label,
+            row.kind,
+            [as_cell(find_or_reason(row.record, name, row.kind, group), reasons) for name, group in columns],
+        )
         for row in grid.rows
     ]
     return {"columns": [metric_words(name) for name, _ in columns], "rows": rows, "reasons": list(reasons)}

@@ -7,12 +7,13 @@ Of the free-form parts of a record it reads ``request["facts"]`` (fields of a fa
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genunlearn.data.facts import FORGET_GROUPS
+from genunlearn.data.facts import FORGET_GROUPS, KEEP_GROUPS
 from genunlearn.records import RunRecord, write_text
 from genunlearn.reports.cost import read_cost
 from genunlearn.reports.figures import rounds_plot, scope_plot
@@ -20,7 +21,7 @@ from genunlearn.reports.limits import limits
 from genunlearn.reports.numbers import MISSING, format_counts, format_number, format_seconds
 from genunlearn.reports.page import render_page
 from genunlearn.reports.reading import Reading, Tone, headline
-from genunlearn.reports.scope import Cell, Grid, Row, as_cell, scope_grid, targets_of
+from genunlearn.reports.scope import Cell, Grid, Row, as_cell, find_or_reason, groups_of, scope_grid, targets_of
 from genunlearn.reports.wording import (
     ORACLE,
     ORIGINAL,
@@ -38,7 +39,8 @@ from genunlearn.reports.wording import (
 
 REPORT_NAME = "report.html"
 ANTISAMPLES_NAME = "antisamples.jsonl"
-EXAMPLES_SHOWN = 16
+EXAMPLES_SHOWN = 3
+"""Of each group; the rest is folded away."""
 SAMPLES_SHOWN = 6
 
 BAND_TITLES = {Goal.DOWN: "Should go", Goal.NONE: "Follows from it", Goal.UP: "Should stay"}
@@ -61,6 +63,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
         headline=headline(record),
         method=run_method(record),
         model=run_model(record),
+        request={key: value for key, value in record.request.items() if value not in (None, "", [], ())},
         facts=[_FACT | fact for fact in run_facts(record)],
         scope=_scope(record),
         examples=_examples(record),
@@ -119,15 +122,14 @@ def _metrics(record: RunRecord) -> dict[str, Any]:
     """Every metric but the one of the scope table, one block each."""
     shown = scope_grid(record).metric
     results = [result for result in record.results if result.name != shown]
-    names = in_order(result.name for result in results)
-    measured = {result.target for result in results}
-    targets = [target for target in targets_of(record) if target in measured]
+    names = dict.fromkeys(result.name for result in results)
+    targets = targets_of(record)
     reasons: dict[str, int] = {}
     blocks = []
     for name in names:
         lines = []
-        for group in in_order(result.group for result in results if result.name == name):
-            found = [(target, record.find(str(name), target, group)) for target in targets]
+        for group in groups_of([result for result in results if result.name == name]):
+            found = [(target, find_or_reason(record, name, target, group)) for target in targets]
             goals = [goal_of(result) for _, result in found if result]
             lines.append(
                 {
@@ -136,7 +138,7 @@ def _metrics(record: RunRecord) -> dict[str, Any]:
                     "aim": _AIMS[goals[0]],
                 }
             )
-        blocks.append({"words": metric_words(str(name)), "lines": lines})
+        blocks.append({"words": metric_words(name), "lines": lines})
     return {"blocks": blocks, "targets": targets, "reasons": list(reasons)}
 
 
@@ -150,16 +152,20 @@ def _examples(record: RunRecord) -> dict[str, Any]:
     order = in_order(example.get("group") for example in record.examples)
     rows = sorted(record.examples, key=lambda example: order.index(example.get("group")))
     targets = [target for target in targets_of(record) if any(target in example for example in rows)]
-    views = [
-        {
-            "group": example.get("group"),
+    counts: Counter[str | None] = Counter()
+    shown: list[dict[str, Any]] = []
+    more: list[dict[str, Any]] = []
+    for example in rows:
+        group = example.get("group")
+        view = {
+            "group": group,
             "question": example.get("question", ""),
             "truth": example.get("answer", "not recorded"),
             "answers": [(target, _answer(example, target)) for target in targets],
         }
-        for example in rows
-    ]
-    return {"targets": targets, "shown": views[:EXAMPLES_SHOWN], "more": views[EXAMPLES_SHOWN:]}
+        (shown if counts[group] < EXAMPLES_SHOWN else more).append(view)
+        counts[group] += 1
+    return {"targets": targets, "shown": shown, "more": more}
 
 
 def _answer(example: Mapping[str, Any], target: str) -> dict[str, Any]:
@@ -169,9 +175,10 @@ def _answer(example: Mapping[str, Any], target: str) -> dict[str, Any]:
         return {"text": "not asked", "reading": None}
     reading = None
     if tells is not None:
-        tone = Tone.GOOD if bool(tells) == (example.get("group") not in FORGET_GROUPS) else Tone.BAD
-        judged = tone if target not in (ORIGINAL, ORACLE) else Tone.NEUTRAL
-        reading = Reading(judged, "tells the truth" if tells else "does not tell it")
+        group, tone = example.get("group"), Tone.NEUTRAL
+        if target not in (ORIGINAL, ORACLE) and group in (*FORGET_GROUPS, *KEEP_GROUPS):
+            tone = Tone.GOOD if bool(tells) == (group in KEEP_GROUPS) else Tone.BAD
+        reading = Reading(tone, "tells the truth" if tells else "does not tell it")
     return {"text": text or "(empty)", "reading": reading}
 
 
@@ -210,8 +217,9 @@ def _antisamples(path: Path) -> dict[str, Any]:
                 rows.append(_SAMPLE | json.loads(line))
             except (ValueError, TypeError):
                 problem = f"Not shown: line {number} of {path.name} is not a JSON object."
-    stride = max(1, -(-len(rows) // SAMPLES_SHOWN))
-    return {"shown": rows[::stride], "total": len(rows), "problem": problem, "file": path.name}
+    count = min(SAMPLES_SHOWN, len(rows))
+    shown = [rows[place * len(rows) // count] for place in range(count)]
+    return {"shown": shown, "total": len(rows), "problem": problem, "file": path.name}
 
 
 _SAMPLE = {"question": "", "text": "", "wrong_answer": None, "round": None}

@@ -8,7 +8,7 @@ from genunlearn.data.facts import FORGET_GROUPS, KEEP_GROUPS
 from genunlearn.records import RunRecord
 from genunlearn.reports.numbers import format_number, why_missing
 from genunlearn.reports.reading import recall_of
-from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, run_facts, run_section
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, run_facts
 
 ATTACK_METRICS = ("relearn_steps", "asr", "membership_auc")
 
@@ -61,7 +61,7 @@ def _limits_of_questions(record: RunRecord) -> Iterator[str]:
 def _limits_of_strength(record: RunRecord) -> Iterator[str]:
     if not any(result.name in ATTACK_METRICS for result in record.results):
         yield NO_ATTACK
-    if run_section(record, "parameters").get("kind") == "lora":
+    if record.hashes.get("patch"):
         yield PATCH_IS_AN_ADDITION
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from genunlearn.data.facts import FORGET_GROUPS, KEEP_GROUPS
-from genunlearn.records import COMPLETED, FAILED, INTERRUPTED, Result, RunRecord
+from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord
 from genunlearn.reports.numbers import format_estimate, format_number
 from genunlearn.reports.wording import (
     ORACLE,
@@ -115,7 +115,7 @@ def _verdict(record: RunRecord) -> tuple[Tone, str]:
         return Tone.NEUTRAL, "Nothing to forget"
     if stated == "not_forgotten":
         return Tone.BAD, "Not forgotten"
-    if stated not in (None, "forgotten", COMPLETED):
+    if stated not in (None, "forgotten", "trained", "edited"):  # the latter two claim nothing
         return Tone.NEUTRAL, humanise(stated, capital=True)
     forgets = [r for g in FORGET_GROUPS if (r := recall_of(record, UNLEARNED, g)) and r.value is not None]
     if not forgets:

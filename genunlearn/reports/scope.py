@@ -113,14 +113,28 @@ def scope_grid(records: Records, metric: str | None = None) -> Grid:
     """
     named = named_records(records)
     metric = metric or main_metric(list(named.values()))
-    groups = in_order(r.group for record in named.values() for r in record.results if r.name == metric)
+    groups = groups_of([r for record in named.values() for r in record.results if r.name == metric])
     lines = _single(named) if isinstance(records, RunRecord) else _side_by_side(named, metric)
     reasons: dict[str, int] = {}
     rows = []
     for label, kind, target, record in lines:
-        found = (record.find(metric, target, group) for group in groups)
+        found = (find_or_reason(record, metric, target, group) for group in groups)
         rows.append(Row(label, kind, tuple(as_cell(result, reasons) for result in found), record))
     return Grid(metric, groups, tuple(rows), tuple(reasons))
+
+
+def groups_of(results: Sequence[Result]) -> tuple[str | None, ...]:
+    """The groups of some results in order; a reason given for all groups at once is no group of its own."""
+    groups = in_order(result.group for result in results)
+    values = {result.group for result in results if result.value is not None}
+    return tuple(group for group in groups if group is not None or None in values or len(groups) == 1)
+
+
+def find_or_reason(record: RunRecord, name: str, target: str, group: str | None) -> Result | None:
+    """The result asked for, or the one that says why this model was not measured at all, or None."""
+    if found := record.find(name, target, group):
+        return found
+    return next((r for r in record.results if r.target == target and r.value is None and r.group is None), None)
 
 
 def named_records(records: Records) -> dict[str, RunRecord]:

@@ -164,7 +164,7 @@ def request_label(record: RunRecord) -> str:
     for kind in ("concepts", "classes"):
         if names := record.request.get(kind):
             return ", ".join(map(str, names))
-    return humanise(str(record.request.get("name", "the request")))
+    return str(run_section(record, "request").get("forget") or "Unnamed request")
 
 
 def run_section(record: RunRecord, name: str) -> dict[str, Any]:

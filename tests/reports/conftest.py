@@ -112,7 +112,7 @@ def build_record(method: str = "unstar", after: Mapping[str, float] = GONE, **ch
         "results": results,
         "cost": {
             "seconds": {"load": 0.61, "measure before": 2.9, "unlearn": 9.84, "measure after": 2.8, "oracle": 1.2},
-            "tokens": 48213,
+            "tokens": {"scored": 48213, "generated": 9120},
             "steps": 64,
             "forwards": 412,
             "peak_memory_mb": 913.4,

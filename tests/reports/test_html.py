@@ -52,6 +52,18 @@ def test_an_answer_that_still_tells_is_marked(record: RunRecord, tmp_path: Path,
     assert "At Hogwarts. ✗ tells the truth" in read_page(write_report(record, tmp_path)).text
 
 
+def test_answers_that_hang_on_the_fact_are_not_judged(record: RunRecord, tmp_path: Path, read_page: Read) -> None:
+    record.examples = [record.examples[1] | {"group": "two_hop_through"}]
+    assert "Eton College. · does not tell it" in read_page(write_report(record, tmp_path)).text
+
+
+def test_each_group_shows_a_few_answers_and_folds_the_rest(record: RunRecord, tmp_path: Path, read_page: Read) -> None:
+    record.examples = [row | {"question": f"{row['group']} {index}"} for row in record.examples for index in range(5)]
+    text = read_page(write_report(record, tmp_path)).text
+    assert text.index("10 more answers") > text.index("same_relation 2")
+    assert text.index("same_relation 3") > text.index("10 more answers")
+
+
 def test_the_page_stands_alone(record: RunRecord, tmp_path: Path, read_page: Read) -> None:
     path = write_report(record, tmp_path)
     page = read_page(path)
@@ -139,13 +151,11 @@ def test_a_record_that_was_read_back_gives_the_same_report(record: RunRecord, tm
 
 
 def test_a_missing_oracle_says_why(record: RunRecord, tmp_path: Path, read_page: Read) -> None:
-    groups = {result.group for result in record.results if result.name == "recall"}
-    record.results = [r for r in record.results if r.target != "oracle"] + [
-        Result(name="recall", target="oracle", group=group, value=None, skipped="evaluate.oracle = never")
-        for group in groups
-    ]
+    record.results = [r for r in record.results if r.target != "oracle"]
+    record.results.append(Result(name="recall", target="oracle", value=None, skipped="evaluate.oracle = never"))
     page = read_page(write_report(record, tmp_path))
-    assert "Not measured: evaluate.oracle = never" in page.text
+    assert page.text.count("Not measured: evaluate.oracle = never") == 2  # below both tables, once each
+    assert "the record holds no such result" not in page.text
     assert "No oracle was measured (evaluate.oracle = never)" in page.text
     legend = next(attributes for tag, attributes in page.elements if tag == "svg")["aria-label"]
     assert "oracle" not in legend
@@ -186,6 +196,13 @@ def test_facts_given_as_text_in_the_configuration(make_record: Make, tmp_path: P
     record = make_record(request={})
     record.config["request"] = {"facts": ["Marie Curie | was born in | Warsaw"]}
     assert "Marie Curie · was born in · Warsaw" in read_page(write_report(record, tmp_path)).text
+
+
+def test_a_forget_set_without_facts_names_its_source(make_record: Make, tmp_path: Path, read_page: Read) -> None:
+    record = make_record(request={"model": "lab:lm", "facts": [], "questions": 400})
+    record.config["request"] = {"forget": "hub:locuslab/TOFU/forget10"}
+    text = read_page(write_report(record, tmp_path)).text
+    assert "hub:locuslab/TOFU/forget10" in text and "Questions 400" in text and "[]" not in text
 
 
 def test_antisamples_are_shown_from_every_round(

@@ -61,6 +61,12 @@ def test_the_numbers_overrule_what_the_method_says(make_record: Make) -> None:
     assert (not_at_all.tone, not_at_all.verdict) == (Tone.BAD, "Not forgotten")
 
 
+@pytest.mark.parametrize("claim", [None, "trained", "edited"])
+def test_a_method_that_claims_nothing_is_judged_by_its_numbers(make_record: Make, claim: str | None) -> None:
+    assert headline(make_record(outcome=claim)).verdict == "Forgotten"
+    assert headline(make_record(outcome=claim, after={})).verdict == "Not forgotten"
+
+
 def test_a_stated_failure_is_not_talked_up(make_record: Make) -> None:
     assert headline(make_record(outcome="not_forgotten")).verdict == "Not forgotten"
     assert headline(make_record(outcome="utility_floor")).tone is Tone.WARN
@@ -98,11 +104,9 @@ def test_limits_quote_the_record(make_record: Make) -> None:
 
 
 def test_limits_name_what_is_missing(make_record: Make) -> None:
-    record = make_record(config={"parameters": {"kind": "full"}})
+    record = make_record(hashes={"base": "ba5e"})
     record.results = [r for r in record.results if r.target != "oracle" and r.name != "leak_rate"]
-    record.results.append(
-        Result(name="recall", target="oracle", value=None, group="forget", skipped="evaluate.oracle = never")
-    )
+    record.results.append(Result(name="recall", target="oracle", value=None, skipped="evaluate.oracle = never"))
     text = " ".join(limits(record))
     assert "No oracle was measured (evaluate.oracle = never)" in text
     assert "Sampled answers were not measured" in text
