@@ -110,7 +110,7 @@ def _written_items(text: str, questions: bool) -> list[str]:
         return marked
     lines = [line for line in lines if not _is_talk(line)]
     if len(lines) == 1:
-        return _QUESTION.findall(lines[0]) if questions else _row_items(lines[0])
+        return (_QUESTION.findall(lines[0]) or lines) if questions else _row_items(lines[0])
     return lines
 
 
