@@ -94,6 +94,8 @@ class LeakOptions:
 
 DEFAULTS = LeakOptions()
 
+EXACT_RULES = ("exact", "number", "alias")
+
 _NOTHING = Leak(False, "none")
 
 # Openings of an answer to a yes/no question. "Right" needs a stop after it: "Right after school he ...".
@@ -165,15 +167,19 @@ def mention(
     *,
     aliases: Sequence[str] = (),
     subject: str | None = None,
+    exact: bool = False,
     fuzzy_threshold: float = DEFAULTS.fuzzy_threshold,
 ) -> str | None:
     """The words of `text` that name `name` or an alias, stated or denied; None where nothing does.
 
-    For what must not contain the answer at all, such as a question or a rationale for another answer.
+    For what must not contain the answer at all, such as a question or a rationale for another answer. `exact`
+    leaves out countries for adjectives and misspellings.
     """
     said = wording(text)
-    found = next(find_mentions(said, name, tuple(aliases), subject, fuzzy_threshold), None)
-    return said.span(found.first, found.last) if found else None
+    for found in find_mentions(said, name, tuple(aliases), subject, fuzzy_threshold):
+        if not exact or found.rule in EXACT_RULES:
+            return said.span(found.first, found.last)
+    return None
 
 
 def _same_polarity(text: str, wanted: bool) -> Leak:
