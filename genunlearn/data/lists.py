@@ -101,6 +101,11 @@ def parse_list(
     return list(found.values())[:limit]
 
 
+def is_question(text: str) -> bool:
+    """Whether a text ends in a question mark or begins as an imperative that asks ("Name the school ...")."""
+    return text.rstrip(_QUOTES + " ").endswith("?") or bool(_IMPERATIVE.match(text.strip()))
+
+
 def _written_items(text: str, questions: bool) -> list[str]:
     """Items of a list that is not JSON, markers removed."""
     lines = [line for line in _lines(_OPENER.sub("", text, count=1)) if line.strip()]

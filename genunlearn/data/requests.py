@@ -169,7 +169,8 @@ def _check_questions(fact: Fact, where: str) -> None:
         found = mention(question, fact.object, aliases=fact.aliases, subject=fact.subject, exact=True)
         if found is not None:
             raise DataError(
-                f"{where}: the object occurs in its question ({found!r} in {question!r}); ask without naming the answer"
+                f"{where}: the object occurs in its question ({found!r} in {question!r}); "
+                "ask without naming the answer"
             )
     seen = {key(question) for question in fact.phrasings}
     for question in fact.heldout:

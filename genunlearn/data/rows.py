@@ -33,6 +33,8 @@ def read_rows(path: str | Path) -> list[Row]:
         DataError: The file is empty, malformed, not UTF-8, or of another kind; names file and line.
     """
     path = Path(path)
+    if not path.exists():
+        raise SourceNotFound(f"{path}: there is no such file; check the path")
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: unknown kind of file {path.suffix!r}; use one of {', '.join(SUFFIXES)}")
     text = _text(path)
@@ -50,8 +52,6 @@ def read_rows(path: str | Path) -> list[Row]:
 def _text(path: Path) -> str:
     try:
         raw = path.read_bytes()
-    except FileNotFoundError:
-        raise SourceNotFound(f"{path}: there is no such file; check the path") from None
     except OSError as error:
         raise SourceNotFound(f"{path}: cannot be read ({error.strerror}); give a readable file") from error
     try:

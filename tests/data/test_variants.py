@@ -1,0 +1,70 @@
+"""Which rewordings of a question are accepted, and why the others are not."""
+
+import pytest
+
+from genunlearn.data.facts import Fact
+from genunlearn.data.variants import VariantBounds, accept_variant
+
+FACT = Fact(
+    id="potter",
+    subject="Harry Potter",
+    object="Hogwarts",
+    question="Where did Harry Potter study?",
+    paraphrases=("Which school did Harry Potter attend?",),
+    aliases=("School of Witchcraft",),
+    subject_aliases=("the boy who lived",),
+)
+
+CASES = [
+    ("At which school was Harry Potter taught?", None),
+    ("Name the school that Harry Potter went to.", None),
+    ("Where did the boy who lived study?", None),
+    ("Please tell me, where did Harry Potter study?", None),
+    ("A quiz asks for Harry Potter's school; what is the answer?", None),
+    ("What is the name of the castle where young Harry Potter studied magic?", None),
+    ("Harry Potter studied magic.", "not a question"),
+    ("The school of Harry Potter is called", "not a question"),
+    ("", "not a question"),
+    ("Harry Potter?", "length"),
+    ("Harry Potter " * 31 + "?", "length"),
+    ("Where did Ron Weasley study?", "subject missing"),
+    ("Where did he study?", "subject missing"),
+    ("Where did Harry Pottery study?", "subject missing"),
+    ("Did Harry Potter study at Hogwarts?", "gives the answer away"),
+    ("Which Hogwartsian is Harry Potter?", "gives the answer away"),
+    ("Which school, not hogwarts, did Harry Potter attend?", "gives the answer away"),
+    ("Was Harry Potter at the School of Witchcraft?", "gives the answer away"),
+    ("where did HARRY POTTER study", "not a question"),
+    ("where did HARRY POTTER study?!?", "duplicate"),
+    ("Where did the Harry Potter study?", "duplicate"),
+    ("Where did Harry Potter studied?", "too close"),
+    (
+        "Would you say Harry Potter's owl snowy, brave and clever enough to be left alone with a cat?",
+        "too far",
+    ),
+]
+
+
+@pytest.mark.parametrize(("candidate", "reason"), CASES)
+def test_table(candidate, reason):
+    assert accept_variant(candidate, FACT, FACT.phrasings) == reason
+
+
+def test_bounds_are_relative_to_the_nearest_phrasing():
+    # "Which school did Harry Potter attend" -> "... visit": 6 edits over 37 letters = 0.16.
+    candidate = "Which school did Harry Potter visit?"
+    assert accept_variant(candidate, FACT, ()) is None
+    assert accept_variant(candidate, FACT, (), bounds=VariantBounds(min_edit=0.2)) == "too close"
+    # The first phrasing alone is far: 0.5 and more.
+    assert accept_variant(candidate, FACT, (), bounds=VariantBounds(max_edit=0.2)) is None
+
+
+def test_variants_that_only_add_words_can_be_refused():
+    candidate = "Please tell me, where did Harry Potter study?"
+    assert accept_variant(candidate, FACT, (), bounds=VariantBounds(max_similarity=0.99)) == "too close"
+
+
+def test_a_subject_that_contains_the_object_does_not_give_it_away():
+    fact = Fact(id="m", subject="Warsaw Museum", object="Warsaw", question="Where is the Warsaw Museum?")
+    assert accept_variant("In which city can one visit the Warsaw Museum?", fact, ()) is None
+    assert accept_variant("Is the Warsaw Museum really in Warsaw?", fact, ()) == "gives the answer away"
