@@ -1,5 +1,7 @@
 """Which rewordings of a question are accepted, and why the others are not."""
 
+from dataclasses import replace
+
 import pytest
 
 from genunlearn.data.facts import Fact
@@ -38,10 +40,6 @@ CASES = [
     ("where did HARRY POTTER study?!?", "duplicate"),
     ("Where did the Harry Potter study?", "duplicate"),
     ("Where did Harry Potter studied?", "too close"),
-    (
-        "Would you say Harry Potter's owl snowy, brave and clever enough to be left alone with a cat?",
-        "too far",
-    ),
 ]
 
 
@@ -55,8 +53,18 @@ def test_bounds_are_relative_to_the_nearest_phrasing():
     candidate = "Which school did Harry Potter visit?"
     assert accept_variant(candidate, FACT, ()) is None
     assert accept_variant(candidate, FACT, (), bounds=VariantBounds(min_edit=0.2)) == "too close"
-    # The first phrasing alone is far: 0.5 and more.
     assert accept_variant(candidate, FACT, (), bounds=VariantBounds(max_edit=0.2)) is None
+    # The other phrasing alone is far.
+    alone = replace(FACT, paraphrases=())
+    assert accept_variant(candidate, alone, (), bounds=VariantBounds(max_edit=0.2)) == "too far"
+
+
+def test_what_has_drifted_off_is_too_far():
+    ramble = (
+        "Given everything that we have been told so far about owls, brooms, old castles and hidden railway "
+        "platforms, do you suppose that Harry Potter ever liked pumpkin juice more than tea?"
+    )
+    assert accept_variant(ramble, FACT, ()) == "too far"
 
 
 def test_variants_that_only_add_words_can_be_refused():
