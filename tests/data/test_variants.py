@@ -39,7 +39,7 @@ CASES = [
     ("where did HARRY POTTER study", "not a question"),
     ("where did HARRY POTTER study?!?", "duplicate"),
     ("Where did the Harry Potter study?", "duplicate"),
-    ("Where did Harry Potter studied?", "too close"),
+    ("Where did Harry Potter studys?", "too close"),
 ]
 
 
@@ -62,7 +62,8 @@ def test_bounds_are_relative_to_the_nearest_phrasing():
 def test_what_has_drifted_off_is_too_far():
     ramble = (
         "Given everything that we have been told so far about owls, brooms, old castles and hidden railway "
-        "platforms, do you suppose that Harry Potter ever liked pumpkin juice more than tea?"
+        "platforms, about feasts, ghosts and moving stairs, do you suppose that Harry Potter ever liked "
+        "pumpkin juice more than tea?"
     )
     assert accept_variant(ramble, FACT, ()) == "too far"
 
