@@ -39,7 +39,7 @@ CASES = [
     ("where did HARRY POTTER study", "not a question"),
     ("where did HARRY POTTER study?!?", "duplicate"),
     ("Where did the Harry Potter study?", "duplicate"),
-    ("Where did Harry Potter studys?", "too close"),
+    ("Where did Harry Potter studdy?", "too close"),
 ]
 
 
