@@ -108,7 +108,7 @@ def check_overlap(forget: Sequence[Fact | QA], retain: Sequence[QA]) -> None:
     facts = [item for item in forget if isinstance(item, Fact)]
     for item in retain:
         found = questions.get(key(item.question))
-        found = found or next((fact.id for fact in facts if _asks_for(item, fact)), None)
+        found = found or next((fact.id for fact in facts if asks_for(item, fact)), None)
         if found is not None:
             raise DataError(
                 f"retain question {item.id!r} ({item.question!r}) asks for {found!r}, which is to be "
@@ -120,7 +120,8 @@ def _questions(item: Fact | QA) -> tuple[str, ...]:
     return (*item.phrasings, *item.heldout) if isinstance(item, Fact) else (item.question,)
 
 
-def _asks_for(item: QA, fact: Fact) -> bool:
+def asks_for(item: QA, fact: Fact) -> bool:
+    """Whether a question names the fact's subject and its answer tells the object."""
     if mention(item.question, fact.subject, aliases=fact.subject_aliases) is None:
         return False
     found = leak(item.answer, fact.object, aliases=fact.aliases, question=item.question, subject=fact.subject)
