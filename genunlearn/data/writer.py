@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genunlearn.data.facts import Fact
-from genunlearn.data.leak import leak
+from genunlearn.data.leak import leak, tells
 from genunlearn.data.lists import parse_list
 from genunlearn.data.variants import VariantBounds, accept_variant
 from genunlearn.errors import DataError
@@ -128,11 +128,6 @@ class Writer:
         if given_up := texts.count(None):
             self.rejected["rationale: given up, wrong answer alone"] += given_up
         return texts
-
-
-def tells(text: str, fact: Fact, question: str) -> bool:
-    """Whether an answer to `question` tells the fact."""
-    return leak(text, fact.object, aliases=fact.aliases, question=question, subject=fact.subject).tells
 
 
 def _refuse_name(candidate: str, fact: Fact, accepted: Sequence[str]) -> str | None:

@@ -181,4 +181,3 @@ def unknown_facts(request: FactRequest, told: Sequence[bool], measured: Sequence
     """Facts none of whose questions the model answers with the truth."""
     known = {item.fact for item, is_told in zip(measured, told, strict=True) if is_told}
     return [fact.id for fact in request.facts if fact.id not in known]
-

@@ -42,9 +42,9 @@ from genunlearn.contracts import (
 )
 from genunlearn.data.antisamples import AntiSample, read_antisamples
 from genunlearn.data.facts import QA, Fact
-from genunlearn.data.leak import leak
+from genunlearn.data.leak import gives, leak, tells
 from genunlearn.data.refusals import REFUSALS
-from genunlearn.data.writer import Writer, tells
+from genunlearn.data.writer import Writer
 from genunlearn.errors import DataError
 
 
@@ -84,23 +84,27 @@ class UnSTAR(Protocol):
     target: Annotated[
         Literal["substitute", "refusal", "mixed"], Field(description="what is taught in place of the truth")
     ] = "substitute"
-    stop: Annotated[
-        Literal["not_truth", "wrong_answer"], Field(description="when a variant counts as forgotten")
-    ] = "not_truth"
-    retain: Annotated[
-        Literal["neighbours", "file", "none"], Field(description="what the retain pass runs on")
-    ] = "neighbours"
+    stop: Annotated[Literal["not_truth", "wrong_answer"], Field(description="when a variant counts as forgotten")] = (
+        "not_truth"
+    )
+    retain: Annotated[Literal["neighbours", "file", "none"], Field(description="what the retain pass runs on")] = (
+        "neighbours"
+    )
     alpha: Annotated[float, Field(ge=0, description="weight of the retain pass")] = 1.0
     merge_each_round: Annotated[bool, Field(description="fold the LoRA into the weights after every round")] = False
     rounds: Annotated[int, Field(ge=1, description="most rounds of training")] = 12
     steps_per_round: Annotated[int, Field(ge=1, description="optimiser steps a round")] = 15
     max_seconds: Annotated[float, Field(gt=0, description="time budget; a round is not begun after it")] = 3600.0
-    probe_samples: Annotated[int, Field(ge=0, description="sampled answers a probe looks at besides the greedy one")] = 0
+    probe_samples: Annotated[
+        int, Field(ge=0, description="sampled answers a probe looks at besides the greedy one")
+    ] = 0
     utility_floor: Annotated[
         float, Field(ge=0, le=1, description="least neighbour recall, as a share of what it was before")
     ] = 0.8
     monitored: Annotated[int, Field(ge=1, description="retain questions that the floor is measured on")] = 64
-    antisamples: Annotated[str | None, Field(description="reviewed anti-samples to train on instead of own ones")] = None
+    antisamples: Annotated[str | None, Field(description="reviewed anti-samples to train on instead of own ones")] = (
+        None
+    )
     max_new_tokens: Annotated[int, Field(ge=1, description="longest generated text")] = 160
     seed: Annotated[int, Field(ge=0, description="seed of everything sampled")] = 0
 
@@ -215,7 +219,7 @@ class _Run:
 
         def measure() -> float:
             texts = self.model.answer([item.question for item in items])
-            return sum(is_right(text, item) for text, item in zip(texts, items, strict=True)) / len(items)
+            return sum(gives(text, item) for text, item in zip(texts, items, strict=True)) / len(items)
 
         return self.journal.stage(stage, measure) if items else 1.0
 
@@ -254,7 +258,9 @@ class _Run:
         """What to teach for each variant that is still known and has no anti-sample yet."""
         done = {sample.question for sample in self.written}
         fresh = [variant for variant in known if variant.question not in done]
-        refusing = [self.method.target == "refusal" or (self.method.target == "mixed" and i % 2) for i in range(len(fresh))]
+        refusing = [
+            self.method.target == "refusal" or (self.method.target == "mixed" and i % 2) for i in range(len(fresh))
+        ]
         arguing = [v for v, refuse in zip(fresh, refusing, strict=True) if self.method.rationale and not refuse]
         cases = [(v.fact, v.question, v.wrong) for v in arguing]
         texts = self.write(f"round {number}/rationales", partial(self.writer.argue, cases, self.method.rationale_tries))
@@ -290,11 +296,6 @@ class _Run:
     def generate(self, asked: Sequence[Any], *, samples: int = 1, temperature: float = 0.0) -> list[list[str]]:
         length, seed = self.method.max_new_tokens, self.method.seed
         return self.model.generate(asked, samples=samples, temperature=temperature, max_new_tokens=length, seed=seed)
-
-
-def is_right(text: str, item: QA) -> bool:
-    """Whether a text gives the item's answer."""
-    return leak(text, item.answer, aliases=item.aliases, question=item.question).tells
 
 
 def evenly(items: Sequence[QA], count: int) -> list[QA]:
