@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from genunlearn.domains.lm import LanguageModel
+    from tests.worlds import World
 
 NETWORK = os.environ.get("GENUNLEARN_TEST_NETWORK") == "1"
 
@@ -19,6 +20,7 @@ if not NETWORK:  # before anything imports the hub's client, which reads it once
     os.environ["HF_HUB_OFFLINE"] = "1"
 # Models of a test are so small that threads waiting for each other would cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,26 +48,22 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
 
 @pytest.fixture(scope="session")
-def taught_folder(tiny_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Llama that answers the questions of `tests.tiny_models.TAUGHT`; not to be written to."""
-    from tests.tiny_models import TAUGHT, teach
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], World]:
+    """The little world of a domain, made once; its model is loaded anew each time."""
+    from tests.worlds import WORLDS
 
-    folder = tmp_path_factory.mktemp("taught") / "llama"
-    shutil.copytree(tiny_folder("llama"), folder)
-    return teach(folder, TAUGHT)
+    return cache(lambda domain: WORLDS[domain](tmp_path_factory.mktemp(domain)))
+
+
+@pytest.fixture
+def world(worlds: Callable[[str], World]) -> World:
+    """The little world of language models."""
+    return worlds("lm")
 
 
 @pytest.fixture
 def tiny(tiny_folder: Callable[[str], Path]) -> Callable[[str], LanguageModel]:
-    """A freshly loaded tiny model of a family."""
+    """A freshly loaded tiny model of a family, with random weights."""
     from genunlearn.domains.lm import LanguageModel
 
-    return lambda name="llama": LanguageModel.load(str(tiny_folder(name)), device="cpu")
-
-
-@pytest.fixture
-def taught(taught_folder: Path) -> LanguageModel:
-    """The freshly loaded taught model."""
-    from genunlearn.domains.lm import LanguageModel
-
-    return LanguageModel.load(str(taught_folder), device="cpu")
+    return lambda name: LanguageModel.load(str(tiny_folder(name)), device="cpu")

@@ -84,6 +84,7 @@ class LanguageModel(Domain):
         check_language_model(folder)
         module = open_network(folder, dtype=dtype, quantize=quantize, device=find_device(device))
         tokenizer = open_tokenizer(folder)
+        module.name_or_path = source  # what a patch says it was made for: rather the hub id than a cache folder
         return cls(module.eval(), tokenizer, base_sha256=hash_weights(folder), prompt_suite=prompt_suite)
 
     @property

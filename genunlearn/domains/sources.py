@@ -49,7 +49,7 @@ def check_language_model(folder: Path) -> None:
         raise SourceNotFound(f"{folder}: no tokenizer (tokenizer.json); save one beside the model")
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", WEIGHT_INDEX):
         if (folder / name).is_file():
-            _read_json(folder / name)
+            read_json(folder / name)
     check_weights(folder)
 
 
@@ -61,7 +61,7 @@ def weight_files(folder: Path) -> list[Path]:
     """
     index = folder / WEIGHT_INDEX
     if index.is_file():
-        names = sorted(set(_read_json(index)["weight_map"].values()))
+        names = sorted(set(read_json(index)["weight_map"].values()))
         files = [folder / Path(name).name for name in names]
         if missing := [file.name for file in files if not file.is_file()]:
             raise SourceNotFound(f"{folder}: weight file {missing[0]} is missing; fetch the folder again")
@@ -90,12 +90,17 @@ def check_weights(folder: Path) -> None:
 
 def hash_weights(folder: Path) -> str:
     """SHA-256 that identifies base weights: contents of the weight files and of ``config.json``."""
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     config.pop("_name_or_path", None)
     return hash_json([hash_files(weight_files(folder)), hash_json(config)])
 
 
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict:
+    """The content of a JSON file that belongs to a model folder.
+
+    Raises:
+        SourceNotFound: It is cut short or no JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError):

@@ -174,11 +174,11 @@ def test_greedy_answers_are_the_argmax_whatever_the_model_is_published_with(tiny
         assert text == expected.strip()
 
 
-def test_a_taught_model_answers_and_stops(taught):
-    before = taught.meter.tokens_generated
-    assert taught.answer([question for question, _ in TAUGHT]) == [answer for _, answer in TAUGHT]
+def test_a_taught_model_answers_and_stops(world):
+    model = world.open()
+    assert model.answer([question for question, _ in TAUGHT]) == [answer for _, answer in TAUGHT]
     # Each answer is a few tokens long, far from the limit of 48.
-    assert taught.meter.tokens_generated - before < 12 * len(TAUGHT)
+    assert len(TAUGHT) < model.meter.tokens_generated < 12 * len(TAUGHT)
 
 
 def test_sampled_texts_do_not_depend_on_the_order_of_the_questions(tiny):
