@@ -1,10 +1,12 @@
 """Does this text tell the fact? A table of tricky texts, each with the reason for its verdict."""
 
+import re
 import time
 from typing import NamedTuple
 
 import pytest
 
+from genunlearn.data.demonyms import TABLE
 from genunlearn.data.leak import LeakOptions, embedding_similarity, is_refusal, leak, mention
 from genunlearn.errors import InputError
 
@@ -190,6 +192,9 @@ ASKED = [
 ]
 
 MORE = [
+    Case("He lived in Northern Ireland.", "Ireland", None, False, "another country"),
+    Case("He lived in North America.", "America", None, False, "a continent"),
+    Case("He lived in Northern Italy.", "Italy", None, True, "a part of the country"),
     Case(
         "He attended Durmstrang, not Hogwarts.", "Hogwarts", WHERE, False, "not, after the truth of another"
     ),
@@ -275,6 +280,22 @@ def test_the_rule_and_the_words_are_reported(text, answer, rule, span):
     found = leak(text, answer, aliases=["Wizard School"])
     assert (found.rule, found.span) == (rule, span)
     assert bool(found) is found.tells is (rule not in {"denied", "none"})
+
+
+def test_no_country_is_taken_for_another():
+    table = [re.split(r"[:,] ", line) for line in TABLE.split("\n") if line]
+    told = [
+        (said, name, row is other)
+        for row in table
+        for name in row
+        for other in table
+        for said in other
+        if leak(f"It is {said}.", name).tells
+    ]
+    assert len(table) > 120
+    assert sum(is_same for _, _, is_same in told) == sum(len(row) ** 2 for row in table)
+    # A South Korean is a Korean.
+    assert {name for _, name, is_same in told if not is_same} == {"Korea", "Korean"}
 
 
 def test_a_stated_mention_outweighs_a_denied_one():
