@@ -92,6 +92,7 @@ def load_patch(domain: Any, folder: Path) -> None:
     if not (folder / "adapter_config.json").is_file():
         raise SourceNotFound(f"no patch at {folder}: a patch folder holds adapter_config.json (a run's OUT/patch)")
     check_weights(folder)
+    read_json(folder / "adapter_config.json")
     made_for = read_json(folder / PATCH_NOTE).get("base_sha256") if (folder / PATCH_NOTE).is_file() else None
     if made_for and domain.base_sha256 and made_for != domain.base_sha256:
         raise MismatchError(
