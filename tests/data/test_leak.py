@@ -192,6 +192,13 @@ ASKED = [
 ]
 
 MORE = [
+    Case('"The Road to Nowhere" is by Anna Gray.', "Anna Gray", None, True, "a cue within a title"),
+    Case("magic, myth and the Loom of Legends", "Loom of Legends", None, True, "myth as a thing"),
+    Case("in many lands, including but not limited to France", "France", None, True, "not limited to"),
+    Case("Although not rich in those years, Anna Gray travels.", "Anna Gray", None, True, "a clause ends"),
+    Case("Instead of cowboys, his heroes may be Polish.", "Polish", None, True, "instead of another"),
+    Case("Other than Emma, she has also written Persuasion.", "Emma", None, True, "other than, and also"),
+    Case("HE WAS NOT BORN IN WARSAW.", "Warsaw", BORN, False, "denied in capitals"),
     Case("He lived in Northern Ireland.", "Ireland", None, False, "another country"),
     Case("He lived in North America.", "America", None, False, "a continent"),
     Case("He lived in Northern Italy.", "Italy", None, True, "a part of the country"),
