@@ -66,9 +66,9 @@ _CONTRASTS = word_set(
     "therefore actually"
 )
 _CLAUSE_STARTS = word_set(
-    "he she it they i we you that this there who which his her its their is was were are am be does did do has "
-    "had have will would can could may might must should went came chose grew became left took made won got "
-    "wrote taught lives studies attends works comes born"
+    "he she it they i we you that this there who which his her its their is was were are am be does did do "
+    "has had have will would can could may might must should went came chose grew became left took made won "
+    "got wrote taught lives studies attends works comes born"
 )
 _SUBORDINATORS = word_set("although though while if since because as despite given when after before")
 _PREPOSITIONS = word_set("in at from to of on by for with near as")
