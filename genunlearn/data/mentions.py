@@ -132,7 +132,7 @@ def _exact(row: Sequence[Word], pattern: Pattern) -> Iterator[int]:
 def _is_name(said: Wording, first: int, pattern: Pattern) -> bool:
     """Whether the words at `first` are the name, not an everyday word or the end of another name."""
     wanted, found = pattern[0], said.words[first]
-    is_written_so = found.raw.isupper() if wanted.raw.isupper() else found.capital
+    is_written_so = found.raw.isupper() if wanted.raw.isupper() else found.capital or bool(found.values)
     if len(pattern) == 1 and wanted.capital and wanted.lower in _ALSO_WORDS and not is_written_so:
         return False
     if first == 0 or wanted.lower in _NAME_PREFIXES:

@@ -85,6 +85,7 @@ NUMBERS = [
     Case("7 November 1867", "1867", None, True, "a date tells its year"),
     Case("on 7 November 1867", "November 1867", None, True, "a date tells its month"),
     Case("in 1867", "7 November 1867", None, False, "a year does not tell the date"),
+    Case("on 25th May 1938", "May", None, True, "a date tells a month that is also a word"),
     Case("8 November 1867", "7 November 1867", None, False, "another day"),
 ]
 
