@@ -24,7 +24,6 @@ from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.records import Result, RunRecord, hash_json, write_jsonl
 from genunlearn.runs.facts import (
     FactRequest,
-    make_scope,
     make_splits,
     open_model,
     oracle_source,
@@ -33,6 +32,7 @@ from genunlearn.runs.facts import (
 )
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.methods import build_method
+from genunlearn.runs.surroundings import make_scope
 
 SHOWN_PER_GROUP = 4
 ANTISAMPLES = "antisamples.jsonl"

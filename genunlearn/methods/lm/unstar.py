@@ -105,7 +105,7 @@ class UnSTAR(Protocol):
     antisamples: Annotated[str | None, Field(description="reviewed anti-samples to train on instead of own ones")] = (
         None
     )
-    max_new_tokens: Annotated[int, Field(ge=1, description="longest generated text")] = 160
+    max_new_tokens: Annotated[int, Field(ge=1, description="longest generated text, in tokens")] = 256
     seed: Annotated[int, Field(ge=0, description="seed of everything sampled")] = 0
 
     def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
@@ -162,6 +162,8 @@ class _Run:
                     self.train.undo()
                     reason = f"neighbour recall fell from {before:.2f} to {after:.2f}; round {number} was undone"
                     return self.outcome("utility_floor", reason)
+                if method.merge_each_round:  # after the floor: what is folded in cannot be undone
+                    self.train.fuse()
             self.add_harder(number)
         return self.outcome("not_forgotten", f"{len(known)} of {len(self.pool)} variants known after the last round")
 
@@ -173,8 +175,6 @@ class _Run:
         retain = None if self.method.retain == "none" else self.splits.retain
         splits = with_sides(self.splits, [sample.to_qa() for sample in self.written], retain)
         self.train(AntiSampleTuning(alpha=self.method.alpha), splits, steps=self.method.steps_per_round)
-        if self.method.merge_each_round:
-            self.train.fuse()
         recall = self.neighbour_recall(f"round {number}/neighbours")
         self.rounds[-1] |= {
             "anti_samples": len(self.written),
