@@ -82,7 +82,7 @@ class ParametersConfig(Section):
 
     kind: Literal["lora", "full"] = "lora"
     rank: Annotated[int, Field(ge=1)] = 16
-    alpha: Annotated[float, Field(gt=0)] = 32.0
+    alpha: Annotated[int, Field(ge=1)] = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_modules: str | tuple[str, ...] = "all-linear"
     """``all-linear``, a regular expression, or names of modules."""

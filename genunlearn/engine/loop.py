@@ -37,7 +37,7 @@ class Loop:
     Attributes:
         domain: The adapter whose trainable weights are stepped.
         objective: The loss.
-        reference: The frozen model, where the loss needs one.
+        reference: The frozen model, or `NoReference`.
         batches: Items by step.
         optimizer: Over the trainable weights, prepared by `accelerator`.
         settings: Learning rate, schedule, clipping.
@@ -47,7 +47,7 @@ class Loop:
 
     domain: Any
     objective: Objective
-    reference: Reference | None
+    reference: Reference
     batches: PairedBatches
     optimizer: torch.optim.Optimizer
     settings: TrainConfig

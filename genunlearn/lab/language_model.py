@@ -15,6 +15,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genunlearn.data.refusals import REFUSALS
 from genunlearn.lab.cache import build_once, recipe_key
 from genunlearn.lab.corpus import PROMPTS, Corpus
 from genunlearn.lab.world import World, load_world
@@ -134,7 +135,7 @@ def build(
 
 def build_key(recipe: Recipe, seed: int, left_out: Collection[str]) -> str:
     """The key under which a model is cached: parameters, world, prompts and version of the code."""
-    parameters = {**asdict(recipe), "seed": seed, "without": sorted(left_out)}
+    parameters = {**asdict(recipe), "seed": seed, "without": sorted(left_out), "refusals": REFUSALS}
     prompts = [shipped("prompts") / "lab" / f"{name}.jinja" for name in PROMPTS]
     with as_file(files("genunlearn.lab") / "worlddata") as data:
         return recipe_key(parameters, files=[*data.iterdir(), *prompts], version=VERSION)

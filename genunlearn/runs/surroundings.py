@@ -30,15 +30,15 @@ def make_scope(request: FactRequest, model: LanguageModel, config: RunConfig, jo
     if request.scope is not None:
         return request.scope
     if not request.facts:
-        measured = {"forget": request.forget, "rest": (request.retain or ())[:MEASURED_PAIRS]}
-        return Scope(facts=(), retain=request.retain or (), measured=measured)
+        kept = request.retain or ()
+        return Scope(facts=(), retain=kept, measured={"forget": request.forget, "rest": kept[:MEASURED_PAIRS]})
 
     def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0) -> list[list[str]]:
         return model.generate(conversations, samples=samples, temperature=temperature, max_new_tokens=LONGEST_LIST)
 
     facts = tuple(_hold_out(fact, Writer(ask, model.prompt_suite), journal) for fact in request.facts)
     parts = [_surround(fact, facts, ask, model.prompt_suite, config.seed, journal) for fact in facts]
-    measured = {group: [] for part in parts for group in part.measured}
+    measured: dict[str, list[QA]] = {group: [] for part in parts for group in part.measured}
     for part in parts:
         for group, items in part.measured.items():
             measured[group] += items
