@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from genunlearn.config import RunConfig, load_config
+from genunlearn.config import RunConfig
 from genunlearn.records import RunRecord, read_record
 
 console = Console(highlight=False)
@@ -64,8 +64,10 @@ def _lighter(config: RunConfig, *, is_first: bool) -> RunConfig:
 
 def run(config: str, *, out: Path | None, resume: bool, overrides: Sequence[str]) -> None:
     """Carry out one configuration."""
+    from genunlearn.runs.methods import load_run
+
     out = out or fresh_folder(Path(config).stem)
-    finish(run_one(load_config(config, overrides), out, resume), out)
+    finish(run_one(load_run(config, overrides), out, resume), out)
 
 
 def run_one(config: RunConfig, out: Path, resume: bool) -> RunRecord:
@@ -115,9 +117,10 @@ def antisamples(config: str, *, out: Path | None, resume: bool, overrides: Seque
     """Write the anti-samples and say how to go on."""
     from genunlearn.engine.progress import Watch
     from genunlearn.runs.lm import write_antisamples
+    from genunlearn.runs.methods import load_run
 
     out = out or fresh_folder("antisamples")
-    path = write_antisamples(load_config(config, overrides), out, resume=resume, watch=Watch())
+    path = write_antisamples(load_run(config, overrides), out, resume=resume, watch=Watch())
     console.print(f"written: {path}", soft_wrap=True)
     console.print(f"review it, then: genunlearn run {config} --antisamples {path}", soft_wrap=True)
 
@@ -161,10 +164,10 @@ def report(folder: Path) -> None:
 def check(config: str, overrides: Sequence[str]) -> None:
     """Check everything that needs no weights."""
     from genunlearn.runs.facts import read_request
-    from genunlearn.runs.methods import build_method
+    from genunlearn.runs.methods import build_method, load_run
 
-    settings = load_config(config, overrides)
-    method = build_method(settings.method, origin=config)
+    settings = load_run(config, overrides)
+    method = build_method(settings.method)
     request = read_request(settings)
     method.check(settings.domain, retain=bool(request.retain or request.facts))
     console.print(
