@@ -33,6 +33,7 @@ def forget(
     out: Path | None,
     resume: bool,
     overrides: Sequence[str],
+    ledger: Path | None = None,
 ) -> None:
     """Run one method, or several beside each other with a comparison at the end."""
     from genunlearn.registry import METHODS
@@ -45,14 +46,17 @@ def forget(
         name: forget_config(model, request, method=name, overrides=overrides if name == names[0] else shared)
         for name in names
     }
-    if len(names) == 1:
-        finish(run_one(configs[names[0]], out, resume), out)
-        return
-    records = {}
+    records, folders = {}, {name: out / name if len(names) > 1 else out for name in names}
     for name in names:
-        console.rule(name, style="dim")
-        records[name] = run_one(_lighter(configs[name], is_first=name == names[0]), out / name, resume)
-    show_comparison(records, out)
+        if len(names) > 1:
+            console.rule(name, style="dim")
+        records[name] = run_one(_lighter(configs[name], is_first=name == names[0]), folders[name], resume)
+    if ledger is not None:
+        enter(ledger, records[names[0]], folders[names[0]])
+    if len(names) == 1:
+        finish(records[names[0]], out)
+    else:
+        show_comparison(records, out)
 
 
 def _lighter(config: RunConfig, *, is_first: bool) -> RunConfig:
@@ -85,6 +89,17 @@ def _finished(out: Path) -> RunRecord | None:
         return None
     record = read_record(out)
     return record if record.status == "completed" and out.parent.name != "runs" else None
+
+
+def enter(ledger: Path, record: RunRecord, folder: Path) -> None:
+    """Add the run to the ledger of requests."""
+    from accelerate import PartialState
+
+    from genunlearn.ledger import append_to_ledger
+
+    if PartialState().is_main_process:
+        entry = append_to_ledger(ledger, record, folder)
+        console.print(f"ledger: entry {entry['entry']} in {ledger}", soft_wrap=True)
 
 
 def finish(record: RunRecord, out: Path) -> None:

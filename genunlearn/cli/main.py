@@ -53,6 +53,7 @@ def forget(
     method: Annotated[str, typer.Option(help="Name of the method (genunlearn ls methods).")] = "unstar",
     compare: Annotated[str, typer.Option(help="Further methods to run beside it, separated by commas.")] = "",
     antisamples: Annotated[Path | None, typer.Option(help="Train on these reviewed anti-samples.")] = None,
+    ledger: Annotated[Path | None, typer.Option(help="Add the finished run to this ledger of requests.")] = None,
     out: Out = None,
     resume: Resume = False,
     overrides: Set = None,
@@ -65,7 +66,7 @@ def forget(
         sets.append(f"method.antisamples={antisamples.resolve()}")
     methods = [method, *filter(None, compare.split(","))]
     request = {"facts": tuple(fact or ()), "question": question, "file": _text(facts), "retain": _text(retain)}
-    command(model, request, methods, out=out, resume=resume, overrides=sets)
+    command(model, request, methods, out=out, resume=resume, overrides=sets, ledger=ledger)
 
 
 @app.command(epilog="Try: genunlearn run lm/lab/unstar --set seed=1")
