@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -210,8 +209,7 @@ def _text(path: Path | None) -> str | None:
 
 
 def _silence_libraries() -> None:
-    """Keep remarks between other libraries, which a user can do nothing about, off the terminal."""
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    """Keep a remark about a kernel that is only faster, if at all, off the terminal."""
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
 
 
