@@ -274,6 +274,7 @@ class _Run:
                 wrong_answer=variant.wrong or None,
                 rationale=rationale is not None,
                 round=number,
+                prompt_sha256=self.writer.prompt("rationale").sha256 if rationale else None,
             )
             samples.append(sample)
         return samples
