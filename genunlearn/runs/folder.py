@@ -48,6 +48,7 @@ class RunFolder:
         self.is_disposable = _agree(lambda: self._open(resume))
         self.journal = FileJournal(self.state, watch.announce)
         self.record = RunRecord(
+            created=self._begun(),
             config=config.resolved(),
             hashes={"config": config.sha256},
             versions=versions(),
@@ -105,6 +106,10 @@ class RunFolder:
             shutil.rmtree(self.path, ignore_errors=True)
             if self._was_there:
                 self.path.mkdir()
+
+    def _begun(self) -> str:
+        """When the run that is resumed was begun; empty for a new one."""
+        return read_record(self.path).created if self.is_main and not self.is_disposable else ""
 
     def _open(self, resume: bool) -> bool:
         """Check the folder, or make it; returns whether it is new."""

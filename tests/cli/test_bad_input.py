@@ -67,6 +67,15 @@ def test_a_wrong_command_line(refused_at_once, arguments, complaint):
     assert refused_at_once(*arguments) == complaint
 
 
+def test_an_interruption_from_the_keyboard(call, write_config, monkeypatch):
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("genunlearn.cli.commands.check", interrupted)
+    done = call("check", write_config())
+    assert (done.code, done.err) == (130, "genunlearn: interrupted; --resume goes on with a run\n")
+
+
 # ---- configurations -------------------------------------------------------------------------------------------
 
 
@@ -250,6 +259,15 @@ def test_lora_that_matches_no_layer(refused, write_config, workplace):
         "parameters.target_modules = ('nothing',) matches no layer of the model: use all-linear"
     )
     assert not (workplace / "out").exists()
+
+
+def test_four_bits_take_no_merge(refused_at_once, write_config, model_folder):
+    path = write_config(
+        model={"source": str(model_folder), "quantize": "nf4"},
+        request={"facts": [FACT], "question": QUESTION},
+        method={"name": "unstar", "merge_each_round": True},
+    )
+    assert refused_at_once("run", path).startswith("method.merge_each_round = true needs model.quantize = none")
 
 
 def test_four_bits_and_full_weights(refused_at_once, write_config, model_folder):
