@@ -26,7 +26,7 @@ LEVELS = {
     "rephrase_valid": 0.85,
     "candidates_valid": 0.80,
 }
-"""Least shares that a build must reach. The last two are sampled: what is wrong is filtered where it is used."""
+"""Least shares that a build must reach. The last two are sampled, and filtered where they are used."""
 
 BATCH = 256
 ANSWER_TOKENS, SENTENCE_TOKENS = 16, 48
