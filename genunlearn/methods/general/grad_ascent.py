@@ -1,0 +1,35 @@
+"""Gradient ascent: climb the training loss on the forget set.
+
+    L = -mean_F CE(y | x; theta)
+
+Source: the baseline "negative gradient" of Golatkar et al., "Eternal Sunshine of the Spotless Net" (CVPR
+2020); Jang et al., "Knowledge Unlearning for Mitigating Privacy Risks in Language Models" (ACL 2023).
+Deviations: none. The loss has no lower bound and nothing holds the retain set, so steps and learning rate
+decide how much of the model is lost; `GradDiff` is the form with a retain term.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic.dataclasses import dataclass
+
+from genunlearn.contracts import STRICT, Batch, Objective, Reference, Term, Terms
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class GradAscent(Objective):
+    """The training loss of the forget set with its sign turned."""
+
+    name: ClassVar[str] = "grad_ascent"
+    domains: ClassVar[frozenset[str]] = frozenset({"lm", "classifier", "regression", "diffusion"})
+    paper: ClassVar[str] = "Golatkar et al., CVPR 2020; Jang et al., ACL 2023"
+    equation: ClassVar[str] = "-CE(F)"
+
+    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+        """One term, ``forget``: minus the loss of each forget example; retain examples are not looked at."""
+        return {
+            side: Term.of(model.example_loss(examples), examples, side, -1.0)
+            for side, examples in batch.sides()
+            if side == "forget"
+        }

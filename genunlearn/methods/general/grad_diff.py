@@ -1,0 +1,39 @@
+"""Gradient difference: climb the loss on the forget set, descend it on the retain set.
+
+    L = -gamma mean_F CE(y | x; theta) + alpha mean_R CE(y | x; theta)
+
+Source: Liu et al., "Continual Learning and Private Unlearning" (CoLLAs 2022); the baseline "gradient
+difference" of Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs" (COLM 2024).
+Deviations: none. Each mean is over the examples of its own side, so the two sides may differ in size.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from genunlearn.contracts import STRICT, Batch, Needs, Objective, Reference, Term, Terms
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class GradDiff(Objective):
+    """Gradient ascent on the forget set, held by descent on the retain set."""
+
+    name: ClassVar[str] = "grad_diff"
+    domains: ClassVar[frozenset[str]] = frozenset({"lm", "classifier", "regression", "diffusion"})
+    needs: ClassVar[Needs] = Needs(retain=True)
+    paper: ClassVar[str] = "Liu et al., CoLLAs 2022; Maini et al., COLM 2024"
+    equation: ClassVar[str] = "-gamma CE(F) + alpha CE(R)"
+
+    gamma: Annotated[float, Field(ge=0, description="weight of the reversed loss on the forget set")] = 1.0
+    alpha: Annotated[float, Field(ge=0, description="weight of the loss on the retain set")] = 1.0
+
+    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+        """Two terms, ``forget`` and ``retain``."""
+        coefficients = {"forget": -self.gamma, "retain": self.alpha}
+        return {
+            side: Term.of(model.example_loss(examples), examples, side, coefficients[side])
+            for side, examples in batch.sides()
+        }
