@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,18 @@ def table() -> Table:
     return Table("method", {"npo": "collections:OrderedDict", "grad_diff": "fractions:Fraction"})
 
 
-def plug_in(patch: pytest.MonkeyPatch, folder: Path, line: str, group: str = "genunlearn.methods") -> None:
-    """Put a distribution named `acme-forget` with this entry point on the path."""
-    info = folder / "acme_forget-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-forget\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{line}\n")
-    patch.syspath_prepend(folder)
+@pytest.fixture
+def plug_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, str], None]:
+    """Puts a distribution named `acme-forget` with one entry point on the path."""
+
+    def install(group: str, line: str) -> None:
+        info = tmp_path / "acme_forget-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-forget\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{line}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return install
 
 
 @pytest.mark.parametrize(("table", "name"), LINES, ids=[f"{t.kind}-{name}" for t, name in LINES])
@@ -125,20 +131,20 @@ def test_a_missing_module_of_this_package_is_a_defect_and_stays_visible() -> Non
         table.get("gone")
 
 
-def test_plug_ins_are_read_on_first_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: Table) -> None:
-    plug_in(monkeypatch, tmp_path, "acme_method = decimal:Decimal")
+def test_plug_ins_are_read_on_first_use(plug_in, table: Table) -> None:
+    plug_in("genunlearn.methods", "acme_method = decimal:Decimal")
     assert table.names() == ("acme_method", "grad_diff", "npo")
     assert table.line("acme_method").owner == "acme-forget"
     assert table.get("acme_method").__name__ == "Decimal"
 
 
-def test_plug_ins_of_another_group_stay_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: Table) -> None:
-    plug_in(monkeypatch, tmp_path, "acme_metric = decimal:Decimal", group="genunlearn.metrics")
+def test_plug_ins_of_another_group_stay_out(plug_in, table: Table) -> None:
+    plug_in("genunlearn.metrics", "acme_metric = decimal:Decimal")
     assert "acme_metric" not in table
 
 
-def test_a_plug_in_cannot_take_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: Table) -> None:
-    plug_in(monkeypatch, tmp_path, "npo = decimal:Decimal")
+def test_a_plug_in_cannot_take_a_name(plug_in, table: Table) -> None:
+    plug_in("genunlearn.methods", "npo = decimal:Decimal")
     with pytest.raises(MismatchError) as caught:
         table.get("npo")
     assert "genunlearn (collections:OrderedDict)" in str(caught.value)

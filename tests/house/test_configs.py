@@ -1,0 +1,33 @@
+"""Every shipped configuration can be run as it stands, and its header says how."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from genunlearn.config import find_config, list_configs, load_config
+from genunlearn.registry import DOMAINS, METHODS
+
+pytestmark = pytest.mark.parametrize("name", list_configs())
+
+
+def header_of(name: str) -> str:
+    return "\n".join(re.findall(r"^#.*", find_config(name).read_text(encoding="utf-8").partition("\n\n")[0], re.M))
+
+
+def test_a_config_is_accepted_by_its_domain_and_its_method(name: str) -> None:
+    config = load_config(name)
+    assert config.domain in DOMAINS
+    method = METHODS.get(config.method.name)(**config.method.hyperparameters)
+    method.check(config.domain)
+
+
+def test_a_config_lies_where_its_domain_says(name: str) -> None:
+    domain, suite, _ = name.split("/")
+    assert domain == load_config(name).domain
+    assert suite
+
+
+def test_the_header_of_a_config_shows_its_command(name: str) -> None:
+    assert re.search(rf"genunlearn run (configs/)?{re.escape(name)}\b", header_of(name))
