@@ -14,7 +14,7 @@ SECONDS = 1.0
 def help_command(*options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *options, "-m", "genunlearn", "--help"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr.strip().rpartition("\n")[2]
     return done
 
 
