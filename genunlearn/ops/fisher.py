@@ -54,9 +54,7 @@ def gradient_norms(
 ) -> Tensor:
     """Squared gradient norm of each example, ``(batch,)``; arguments as `per_example_gradients`."""
     parts = [
-        torch.stack(
-            [gradient.square().reshape(len(gradient), -1).sum(1) for gradient in gradients.values()]
-        ).sum(0)
+        torch.stack([gradient.square().reshape(len(gradient), -1).sum(1) for gradient in gradients.values()]).sum(0)
         for gradients in per_example_gradients(loss, weights, tensors, chunk)
     ]
     return torch.cat(parts)
