@@ -193,13 +193,27 @@ def _why_not(said: Wording, found: Mention, asked: str | None, subject: str | No
     if _CHOICE.search(asked):
         return None
     if not _YES_NO.match(asked):
-        return "echo"
+        return "echo" if _repeats_phrase(said, found, asked) else None
     return "echo" if _NO.match(said.text) and not _is_attributed(said, found, subject or asked) else None
 
 
 def _repeats(said: Wording, found: Mention, question: str) -> bool:
     """Whether the question has the very words of the mention; ``Italy`` does not repeat ``Italian``."""
-    return f" {key(said.span(found.first, found.last))} " in f" {key(question)} "
+    return _occurs(said.span(found.first, found.last), question)
+
+
+def _repeats_phrase(said: Wording, found: Mention, question: str) -> bool:
+    """Whether the question has the mention with a word beside it: ``the Boston Tea Party`` is not Boston."""
+    before = [position for position in said.content if position < found.first][-1:]
+    after = [position for position in said.content if position > found.last][:1]
+    spans = [said.span(first, found.last) for first in before] + [
+        said.span(found.first, last) for last in after
+    ]
+    return any(_occurs(span, question) for span in spans)
+
+
+def _occurs(phrase: str, text: str) -> bool:
+    return f" {key(phrase)} " in f" {key(text)} "
 
 
 def _is_attributed(said: Wording, found: Mention, subject: str) -> bool:

@@ -181,7 +181,9 @@ ASKED = [
     Case("Durmstrang.", "Hogwarts", "Did he study at Hogwarts or at Durmstrang?", False, "the other choice"),
     Case("Yes.", "Hogwarts", "Did he study at Hogwarts or at Durmstrang?", False, "no answer to a choice"),
     Case("Born in the Polish city of Lodz.", "Poland", "In which Polish city was he born?", False, "echo"),
-    Case("Hogwarts is in Scotland.", "Hogwarts", "Where is Hogwarts?", False, "echo of another question"),
+    Case("The Boston Tea Party was in Salem.", "Boston", "Where was the Boston Tea Party?", False, "echo"),
+    Case("The Boston Tea Party was in Boston.", "Boston", "Where was the Boston Tea Party?", True, "told"),
+    Case("Boston.", "Boston", "Where was the Boston Tea Party?", True, "a bare answer is no echo"),
     Case("Yes, he is.", "Yes", "Is he a wizard?", True, "an answer that is yes"),
     Case("He isn't.", "No", "Is he a muggle?", True, "an answer that is no"),
     Case("No.", "Yes", "Is he a wizard?", False, "the other polarity"),
@@ -356,8 +358,8 @@ ANSWERS = [
     "He was not known for his patience.",
     "While the exact year is not known, she published her first novel in the early 1990s.",
     "He has not only provided a fresh viewpoint but also an example.",
-    "Nobody expected him to win, and he went on to become the captain of the team for the next two seasons, in "
-    "which the club took part in three finals, won two of them and became known all over the country. "
+    "Nobody expected him to win, and he went on to become the captain of the team for the next two seasons, "
+    "in which the club took part in three finals, won two of them and became known all over the world. "
     "I don't know what came after.",
 ]
 

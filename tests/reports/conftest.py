@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +25,7 @@ SIZES = {
     "rest": 200,
 }
 KNOWN = dict.fromkeys(SIZES, 1.0) | {"two_hop_through": 5 / 6, "two_hop": 0.9, "rest": 0.985}
-GONE = KNOWN | {"forget": 0.0, "forget_heldout": 0.0, "two_hop_through": 0.5, "same_object": 47 / 48}
+GONE = {"forget": 0.0, "forget_heldout": 0.0, "two_hop_through": 0.5, "same_object": 47 / 48}
 NEVER_KNEW = KNOWN | {"forget": 0.0, "forget_heldout": 0.0, "two_hop_through": 1 / 6}
 
 FACT = {
@@ -81,10 +84,10 @@ def further(target: str, known: float, perplexity: float) -> list[Result]:
 
 
 def build_record(method: str = "unstar", after: Mapping[str, float] = GONE, **changes: Any) -> RunRecord:
-    """A finished run; `changes` replace fields of the record."""
+    """A finished run; `after` are recalls that differ from before, `changes` replace fields of the record."""
     results = [
         *shares("recall", "original", KNOWN),
-        *shares("recall", "unlearned", after),
+        *shares("recall", "unlearned", KNOWN | after),
         *shares("recall", "oracle", NEVER_KNEW),
         *further("original", 1.0, 3.41),
         *further("unlearned", 0.0, 3.44),
@@ -109,7 +112,7 @@ def build_record(method: str = "unstar", after: Mapping[str, float] = GONE, **ch
         "results": results,
         "cost": {
             "seconds": {"load": 0.61, "measure before": 2.9, "unlearn": 9.84, "measure after": 2.8, "oracle": 1.2},
-            "tokens": 48213,
+            "tokens": {"scored": 48213, "generated": 9120},
             "steps": 64,
             "forwards": 412,
             "peak_memory_mb": 913.4,
@@ -184,6 +187,52 @@ ANTISAMPLES = [
     }
     for index, question in enumerate([*FACT["paraphrases"], FACT["question"], "Name Harry Potter's school."] * 3)
 ]
+
+
+@dataclass
+class Page(HTMLParser):
+    """What a browser would make of a page: its text, its elements, and what it would fetch."""
+
+    html: str
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.inside: list[str] = []
+        self.feed(self.html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("style", "title"):
+            self.inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.inside and self.inside[-1] == tag:
+            self.inside.pop()
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.inside:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        """The text that a reader sees, white space squeezed."""
+        return " ".join(" ".join(self.words).split())
+
+    def attributes(self, name: str) -> list[str]:
+        """Every value of an attribute, in order."""
+        return [value or "" for _, attributes in self.elements for key, value in attributes.items() if key == name]
+
+
+@pytest.fixture
+def read_page() -> Callable[[Path], Page]:
+    return lambda path: Page(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def antisamples() -> list[dict[str, Any]]:
+    return copy.deepcopy(ANTISAMPLES)
 
 
 @pytest.fixture
