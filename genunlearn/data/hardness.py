@@ -10,18 +10,17 @@ The second is the self-influence of Pruthi et al., "Estimating Training Data Inf
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from genunlearn.data.items import Item, targets_of
+from genunlearn.errors import DataError
 from genunlearn.ops.fisher import gradient_norms
 
 
-def hardness(
-    model: Any, items: Sequence[Item], by: Literal["confidence", "influence"], batch_size: int = 256
-) -> Tensor:
+def hardness(model: Any, items: Sequence[Item], by: str, batch_size: int = 256) -> Tensor:
     """The score of each item, ``(items,)``, higher is harder.
 
     Args:
@@ -29,8 +28,14 @@ def hardness(
         items: What is scored.
         by: The measure, see the module.
         batch_size: Items in one pass.
+
+    Raises:
+        DataError: There is no such measure.
     """
-    return {"confidence": _confidence, "influence": _influence}[by](model, items, batch_size)
+    measures = {"confidence": _confidence, "influence": _influence}
+    if by not in measures:
+        raise DataError(f"hardness by {by!r}: give one of {', '.join(measures)}")
+    return measures[by](model, items, batch_size)
 
 
 def _confidence(model: Any, items: Sequence[Item], batch_size: int) -> Tensor:

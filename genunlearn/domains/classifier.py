@@ -53,22 +53,32 @@ class Regressor(NetworkDomain):
 
     name = "regression"
 
-    def __init__(self, module: nn.Module, *, error: Literal["mse", "l1", "huber"] = "mse", **options: Any) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        error: Literal["mse", "l1", "huber"] = "mse",
+        scale: float = 1.0,
+        **options: Any,
+    ) -> None:
         """Wrap a network.
 
         Args:
             module: The network.
             error: The training loss: squared, absolute, or Huber error (threshold 1).
+            scale: Unit in which errors are counted, usually the standard deviation of the targets: losses of networks
+                that answer in years or in euros then have the same size, and so have their gradients.
             options: As for every network, see `NetworkDomain`.
         """
         super().__init__(module, **options)
         self.error = error
+        self.scale = scale
 
     def loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """The error of each example, averaged over its outputs, ``(batch,)`` in float32."""
+        """The error of each example in units of `scale`, averaged over its outputs, ``(batch,)`` in float32."""
         errors: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
-        aligned = target.float().reshape(len(target), -1)
-        return errors[self.error](outputs.float(), aligned, reduction="none").mean(1)
+        aligned = target.float().reshape(len(target), -1) / self.scale
+        return errors[self.error](outputs.float() / self.scale, aligned, reduction="none").mean(1)
 
     def check(self, items: Sequence[LabelledItem]) -> None:
         """Refuse items that this network cannot be trained on.

@@ -33,10 +33,21 @@ WEIGHTS_NAME = "model.safetensors"
 class LabelledItem(Protocol):
     """What is collated: `genunlearn.data.items.Item`, or anything of that shape."""
 
-    id: str
-    inputs: Mapping[str, Tensor]
-    target: Tensor
-    extras: Mapping[str, Tensor]
+    @property
+    def id(self) -> str:
+        """Stable identifier."""
+
+    @property
+    def inputs(self) -> Mapping[str, Tensor]:
+        """Named inputs without a batch dimension."""
+
+    @property
+    def target(self) -> Tensor:
+        """What is to be predicted."""
+
+    @property
+    def extras(self) -> Mapping[str, Tensor]:
+        """Further tensors that travel with the batch."""
 
 
 class NetworkDomain(Domain):

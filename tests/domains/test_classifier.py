@@ -43,6 +43,11 @@ def test_regression_errors_by_hand(error: str, loss: float) -> None:
     assert domain.loss_of(torch.tensor([[1.0, 1.0]]), torch.tensor([[3.0, 1.0]])).tolist() == [loss]
 
 
+def test_errors_are_counted_in_units_of_the_scale() -> None:
+    # A difference of 6 at scale 2 is one of 3.
+    assert Regressor(nn.Identity(), scale=2.0).loss_of(torch.tensor([[7.0]]), torch.tensor([1.0])).tolist() == [9.0]
+
+
 def test_a_regressor_of_one_number_takes_plain_targets() -> None:
     domain = Regressor(nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)))
     items = as_items((torch.zeros(3, 2), torch.tensor([1.0, 2.0, 3.0])))
