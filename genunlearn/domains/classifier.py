@@ -38,7 +38,7 @@ class Classifier(NetworkDomain):
                 f"targets of shape {tuple(targets.shape)} and type {targets.dtype} for a classifier: "
                 "give class numbers, one integer for each item (or use the regression domain)"
             )
-        classes = self.predict(items[:1]).shape[1]
+        classes = self.num_outputs(items[0])
         outside = (targets < 0) | (targets >= classes)
         if outside.any():
             first = int(outside.nonzero()[0])
@@ -87,7 +87,7 @@ class Regressor(NetworkDomain):
             DataError: A target is not a finite number, or has another length than the network's output.
         """
         targets = torch.stack([item.target for item in items]).float().reshape(len(items), -1)
-        outputs = self.predict(items[:1]).shape[1]
+        outputs = self.num_outputs(items[0])
         if targets.shape[1] != outputs:
             raise DataError(f"targets of {targets.shape[1]} numbers for a network with {outputs} outputs")
         if not targets.isfinite().all():

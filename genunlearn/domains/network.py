@@ -177,7 +177,7 @@ class NetworkDomain(Domain):
         Raises:
             DataError: One example in a network whose BatchNorm is learning statistics.
         """
-        self._settle_statistics(len(examples))
+        self._settle_statistics(len(examples.weight))
         return _forward(self.module, examples.tensors)
 
     def example_loss(self, examples: Examples) -> Tensor:
@@ -197,6 +197,10 @@ class NetworkDomain(Domain):
 
         outputs = _forward(call, {name: tensor[None] for name, tensor in tensors.items()})
         return self.loss_of(outputs, tensors["target"][None])[0]
+
+    def num_outputs(self, item: LabelledItem) -> int:
+        """How many numbers the network answers with: the classes of a classifier."""
+        return self.predict([item]).shape[1]
 
     def features(self, examples: Examples) -> tuple[Tensor, list[Tensor]]:
         """Outputs and, for each feature layer, its attention map ``(batch, positions)``."""
