@@ -39,17 +39,10 @@ def forget(
     from genunlearn.runs.api import forget_config
 
     names = [METHODS.line(name.strip()).name for name in methods]
+    shared = [override for override in overrides if not override.startswith("method.")]
     out = out or fresh_folder("forget")
     configs = {
-        name: forget_config(
-            model,
-            request["facts"],
-            question=request["question"],
-            file=request["file"],
-            retain=request["retain"],
-            method=name,
-            overrides=overrides if name == "unstar" else [o for o in overrides if not o.startswith("method.")],
-        )
+        name: forget_config(model, request, method=name, overrides=overrides if name == names[0] else shared)
         for name in names
     }
     if len(names) == 1:
@@ -94,23 +87,21 @@ def _finished(out: Path) -> RunRecord | None:
 
 def finish(record: RunRecord, out: Path) -> None:
     """Print what went and what stayed, and where the report lies."""
-    from accelerate import PartialState
-
+    from genunlearn.processes import this_process
     from genunlearn.reports.terminal import print_scope
 
-    if PartialState().is_main_process:
+    if this_process().is_main_process:
         print_scope(record, console)
         console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 
 
 def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
     """Print several runs in one table and write the comparison."""
-    from accelerate import PartialState
-
+    from genunlearn.processes import this_process
     from genunlearn.reports.compare import write_comparison
     from genunlearn.reports.terminal import print_scope
 
-    if not PartialState().is_main_process:
+    if not this_process().is_main_process:
         return
     path = write_comparison(records, out)
     print_scope(records, console)
@@ -140,7 +131,7 @@ def ask(model: str, questions: Sequence[str], patch: Path | None) -> None:
     loaded = open_model(build_config({"model": {"source": model}}))
     table = Table("question", "before" if patch else "answer", show_lines=len(questions) > 1)
     before = loaded.answer(questions)
-    rows = list(zip(questions, before, strict=True))
+    rows: list[tuple[str, ...]] = list(zip(questions, before, strict=True))
     if patch is not None:
         load_patch(loaded, patch)
         table.add_column("after")

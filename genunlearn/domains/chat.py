@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 Message = dict[str, str]
 Messages = Sequence[Message]
@@ -18,7 +19,7 @@ class ChatFormat:
     answer follows, and in generation, where none does yet.
     """
 
-    def __init__(self, tokenizer) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         """`tokenizer`: a transformers tokenizer, with or without a chat template."""
         self.tokenizer = tokenizer
         self._ids: dict[str, list[int]] = {}
@@ -44,8 +45,8 @@ class ChatFormat:
         prompt = self.prompt_text(messages)
         if not whole.startswith(prompt):
             return f"{answer}{self._end}"
-        text = whole[len(prompt) :]
-        return text[: text.index(self._end) + len(self._end)] if self._end in text else text + self._end
+        text, end, _ = whole[len(prompt) :].partition(self._end) if self._end else (whole[len(prompt) :], "", "")
+        return text + (end or self._end)
 
     def prompt_ids(self, messages: Messages) -> list[int]:
         """Token ids of `prompt_text`; the template itself writes any special tokens."""
@@ -61,7 +62,7 @@ class ChatFormat:
 
     @cached_property
     def _end(self) -> str:
-        return self.tokenizer.eos_token
+        return self.tokenizer.eos_token or ""
 
     def _encode(self, text: str) -> list[int]:
         if text not in self._ids:

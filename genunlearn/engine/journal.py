@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
+from genunlearn.processes import this_process
+from genunlearn.records import write_text
 
 
 class FileJournal:
@@ -26,7 +27,7 @@ class FileJournal:
         self._values: dict[str, Any] = {}
         self._announce = announce
         if self.path is not None and self.path.is_file():
-            self._read()
+            self._read(self.path)
 
     def stage(self, name: str, compute: Callable[[], Any]) -> Any:
         """The value of the stage: recorded, or computed now and recorded. It must be plain JSON."""
@@ -45,20 +46,21 @@ class FileJournal:
         self._values[name] = value
         self.seconds[name] = seconds
 
-    def _read(self) -> None:
-        whole = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+    def _read(self, path: Path) -> None:
+        text = path.read_bytes().decode("utf-8", errors="replace")
+        whole = ""
+        for line in text.split("\n"):  # not splitlines, which also cuts at separators inside of generated texts
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 break
             self._keep(row["stage"], row["value"], row["seconds"])
-            whole.append(line)
-        if PartialState().is_main_process:
-            self.path.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
+            whole += f"{line}\n"
+        if whole != text and this_process().is_main_process:
+            write_text(path, whole)
 
     def _write(self, row: dict[str, Any]) -> None:
-        if self.path is None or not PartialState().is_main_process:
+        if self.path is None or not this_process().is_main_process:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:

@@ -22,7 +22,7 @@ class Watch:
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Progress]:
-        """A progress bar; advance it with ``progress.update(0, advance=1, note=...)``."""
+        """A progress bar; advance it with ``progress.update(progress.task_ids[0], advance=1, note=...)``."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=28),

@@ -12,13 +12,15 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from genunlearn.config import ParametersConfig, TrainConfig
-from genunlearn.contracts import Objective, Splits
+from genunlearn.contracts import Objective, Reference, Splits
 from genunlearn.engine import parameters
 from genunlearn.engine.batches import PairedBatches, derive_seed
 from genunlearn.engine.checkpoints import Checkpoints, Position
 from genunlearn.engine.loop import Entry, Loop, every
 from genunlearn.engine.progress import Watch
-from genunlearn.engine.reference import CachedScores, make_reference
+from genunlearn.engine.reference import NoReference, make_reference
+from genunlearn.errors import NonFiniteLoss
+from genunlearn.processes import this_process
 
 Check = Callable[[int], bool]
 
@@ -43,15 +45,18 @@ class Trainer:
     ) -> None:
         """Make the chosen weights trainable; `state` is the folder of checkpoints, by default a temporary one."""
         self.domain, self.settings, self.trained, self.seed = domain, train, trained, seed
+        this_process()  # before the accelerator, which does not look for other processes on the CPU
         self.accelerator = Accelerator()
         self.watch = watch or Watch(is_shown=False)
         self.history: list[Entry] = []
-        self._temporary = None if state else tempfile.TemporaryDirectory(prefix="genunlearn-")
-        self._state = state or Path(self._temporary.name)
+        if state is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="genunlearn-")  # goes when the trainer goes
+            state = Path(self._temporary.name)
+        self._state = state
         self._checkpoints, self._before = Checkpoints(self._state), Checkpoints(self._state, "before")
         self._saved = self._checkpoints.position()
         self._phase = 0
-        self._is_fused = False
+        self._fused_after: int | None = None
         parameters.attach(domain, trained, derive_seed(seed, "lora", 0))
         self._wrap()
 
@@ -87,11 +92,13 @@ class Trainer:
         """Fold what has been trained into the weights and go on with a fresh LoRA."""
         self.domain.module = self._module
         parameters.fuse(self.domain, self.trained, derive_seed(self.seed, "lora", self._phase))
-        self._is_fused = True
+        self._fused_after = self._phase
         self._wrap()
 
     def undo(self) -> None:
-        """Put the weights back to where they were before the latest phase."""
+        """Put the weights back to where they were before the latest phase; not possible once they are fused."""
+        if self._fused_after == self._phase:
+            raise RuntimeError("undo after fuse: the weights before the latest phase are folded in already")
         self._before.restore(self._module)
 
     @property
@@ -105,23 +112,33 @@ class Trainer:
         self, objective: Objective, splits: Splits, phase: int, first: int, last: int, check: Check | None
     ) -> None:
         optimizer = self.accelerator.prepare_optimizer(self._optimizer())
+        if first:  # the reference is the model as it was when the phase began
+            self._before.restore(self._module)
+        loop = self._loop(objective, splits, phase, optimizer)
         if first:
             self._checkpoints.restore(self._module, optimizer.optimizer)
-        loop = self._loop(objective, splits, phase, optimizer)
+        is_stopped = False
         with self.watch.bar(f"training, phase {phase + 1}", last - first) as bar:
 
             def note(done: int, entry: Entry) -> None:
                 self.history.append(entry)
-                bar.update(0, advance=1, note=f"loss {entry['loss']:.3f}")
-
-            def save(done: int, entry: Entry) -> None:
-                self._save(self._checkpoints, Position(phase, done, False, self.history), optimizer.optimizer)
+                bar.update(bar.task_ids[0], advance=1, note=f"loss {entry['loss']:.3f}")
 
             def stop(done: int, entry: Entry) -> bool:
-                return check is not None and check(done)
+                nonlocal is_stopped
+                is_stopped = check is not None and check(done)
+                return is_stopped
 
-            saving, checking = self.settings.save_every, self.settings.check_every
-            loop.run(first, last, every(1, note), every(saving, save), every(checking, stop))
+            def save(done: int, entry: Entry | None = None) -> None:
+                if done < last and not is_stopped:
+                    self._save(self._checkpoints, Position(phase, done, False, self.history), optimizer.optimizer)
+
+            saving, checking, before = self.settings.save_every, self.settings.check_every, len(self.history)
+            try:
+                loop.run(first, last, every(1, note), every(checking, stop), every(saving, save))
+            except NonFiniteLoss:
+                save(first + len(self.history) - before)
+                raise
         self._save(self._checkpoints, Position(phase, last, True, self.history))
 
     def _loop(self, objective: Objective, splits: Splits, phase: int, optimizer: Any) -> Loop:
@@ -131,25 +148,25 @@ class Trainer:
         reference = self._reference(objective, splits, phase)
         return Loop(self.domain, objective, reference, batches, optimizer, self.settings, process, seed)
 
-    def _reference(self, objective: Objective, splits: Splits, phase: int) -> CachedScores | None:
+    def _reference(self, objective: Objective, splits: Splits, phase: int) -> Reference:
         if not objective.needs.reference:
-            return None
+            return NoReference()
         reference = make_reference(self.domain, self.trained.kind, self._state / f"reference-{phase}.safetensors")
         reference.fill(objective, splits, self.domain, 4 * self.settings.batch_size)
         return reference
 
     def _optimizer(self) -> torch.optim.Optimizer:
         weights = list(parameters.trainable(self._module).values())
-        options = {"lr": self.settings.learning_rate, "weight_decay": self.settings.weight_decay}
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
         if self.settings.optimizer == "adamw_8bit":
-            from bitsandbytes.optim import AdamW8bit
+            from bitsandbytes.optim.adamw import AdamW8bit
 
-            return AdamW8bit(weights, **options)
-        return torch.optim.AdamW(weights, **options)
+            return AdamW8bit(weights, lr=rate, weight_decay=decay)
+        return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
 
     def _weights(self) -> dict[str, Tensor]:
         module = self._module
-        return dict(module.named_parameters()) if self._is_fused else dict(parameters.trainable(module))
+        return dict(module.named_parameters()) if self._fused_after is not None else dict(parameters.trainable(module))
 
     def _save(self, file: Checkpoints, position: Position, optimizer: torch.optim.Optimizer | None = None) -> None:
         if self.accelerator.is_main_process:

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from genunlearn.config import RunConfig
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import GenunlearnError, InputError, MismatchError, OutputExists
-from genunlearn.records import COMPLETED, FAILED, RECORD_NAME, RunRecord, read_record
+from genunlearn.processes import this_process
+from genunlearn.records import COMPLETED, FAILED, RECORD_NAME, RunRecord, now, read_record
 
 STATE = "state"
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "datasets", "diffusers", "bitsandbytes", "safetensors")
@@ -58,7 +58,7 @@ class RunFolder:
     @property
     def is_main(self) -> bool:
         """Whether this process writes files."""
-        return PartialState().is_main_process
+        return this_process().is_main_process
 
     @property
     def state(self) -> Path:
@@ -90,10 +90,10 @@ class RunFolder:
                 shutil.rmtree(self.path, ignore_errors=True)
             raise
         except GenunlearnError as error:
-            self.record.status, self.record.error = FAILED, str(error)
+            self.record.status, self.record.error, self.record.finished = FAILED, str(error), now()
             self.save()
             raise
-        self.record.status = COMPLETED
+        self.record.status, self.record.finished = COMPLETED, now()
         self.save()
 
     def _open(self, resume: bool) -> bool:
@@ -125,12 +125,12 @@ class RunFolder:
 def _agree(on_main: object) -> bool:
     """Let the main process decide; its answer or its error reaches all."""
     answer: list[object] = [None]
-    if PartialState().is_main_process:
+    if this_process().is_main_process:
         try:
             answer = [on_main()]  # type: ignore[operator]
         except GenunlearnError as error:
             answer = [error]
-    if PartialState().num_processes > 1:
+    if this_process().num_processes > 1:
         answer = broadcast_object_list(answer)
     if isinstance(answer[0], GenunlearnError):
         raise answer[0]
