@@ -37,6 +37,11 @@ class World:
 def language_model(folder: Path) -> World:
     """A tiny Llama that knows what `TAUGHT` says."""
     teach(build("llama", folder / "llama"), TAUGHT)
+    return World(lambda: LanguageModel.load(str(folder / "llama"), device="cpu", prompt_suite="lab"), lm_splits())
+
+
+def lm_splits() -> Splits:
+    """Two phrasings of one fact to forget, three others to keep."""
     facts = (
         Fact(
             id="potter",
@@ -49,8 +54,7 @@ def language_model(folder: Path) -> World:
     items = [QA(id=f"q{n}", question=q, answer=a, fact="potter") for n, (q, a) in enumerate(TAUGHT)]
     forget, retain = items[:2], items[2:]
     scope = Scope(facts=facts, retain=tuple(retain), measured={"forget": forget, "rest": retain})
-    splits = Splits(forget=forget, retain=retain, context=scope)
-    return World(lambda: LanguageModel.load(str(folder / "llama"), device="cpu", prompt_suite="lab"), splits)
+    return Splits(forget=forget, retain=retain, context=scope)
 
 
 WORLDS: dict[str, Callable[[Path], World]] = {"lm": language_model}
