@@ -157,7 +157,7 @@ class Transfer:
             pictures = self._generator(z)
             logits = self.teacher.output_logits(self._examples(pictures))
         passes = self._passes(logits)
-        if not is_generator:
+        if is_generator:
             self._watch(pictures[~passes])
         if passes.sum() < 2:
             return False

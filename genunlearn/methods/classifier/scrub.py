@@ -10,8 +10,8 @@ Source: Kurmanji, Triantafillou, Hayes, Triantafillou, "Towards Unbounded Machin
 1. Authors' settings: 10 epochs, 3 with a max pass, gamma 1, alpha 0.5, T 2, Adam 5e-4 with weight decay 0.1, batches of
 64 (max) and 32 (min).
 Deviations: a pass is a number of steps; the optimiser starts anew with every pass and the learning rate is the loop's,
-where the authors keep one optimiser and divide its rate by 10 at epochs 5, 8 and 9; the original's answers are computed
-once.
+where the authors keep one optimiser and divide its rate by 10 at epochs 5, 8 and 9. At a constant rate seven rounds
+without a max pass bring the forget set back, so the default is two. The original's answers are computed once.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ class Scrub(Protocol):
     gamma: Annotated[float, Field(ge=0, description="weight of the labels in a min pass")] = 1.0
     alpha: Annotated[float, Field(ge=0, description="weight of the original in a min pass")] = 0.5
     temperature: Annotated[float, Field(gt=0, description="T of both divergences")] = 2.0
-    rounds: Annotated[int, Field(ge=1, description="min passes")] = 10
+    rounds: Annotated[int, Field(ge=1, description="min passes")] = 5
     max_rounds: Annotated[int, Field(ge=0, description="how many rounds, from the first, begin with a max pass")] = 3
-    max_steps: Annotated[int, Field(ge=1, description="steps of a max pass")] = 4
+    max_steps: Annotated[int, Field(ge=1, description="steps of a max pass")] = 20
     min_steps: Annotated[int, Field(ge=1, description="steps of a min pass")] = 20
 
     def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
