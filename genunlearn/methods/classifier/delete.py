@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Batch, Needs, Objective, Splits, Term, Terms, with_sides
+from genunlearn.contracts import STRICT, Batch, Needs, Objective, Term, Terms
 from genunlearn.ops.divergences import kl_divergence
 
 MASKED = -1e10
@@ -31,10 +31,6 @@ class Delete(Objective):
     reference_scores: ClassVar[tuple[tuple[str, str], ...]] = (("forget", "output_logits"),)
     paper: ClassVar[str] = "Zhou et al., CVPR 2025"
     equation: ClassVar[str] = "KL(f_0 without the true class || f) on F"
-
-    def prepare(self, splits: Splits, seed: int) -> Splits:
-        """Leave the retain items out of the batches: the method never looks at them."""
-        return with_sides(splits, splits.forget, None)
 
     def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
         """One term, ``forget``; retain examples are not looked at."""

@@ -8,8 +8,8 @@ The second kind stands in for the data of the classes that are kept. Of the forg
 an input are looked at.
 
 Source: Chundawat, Tarun, Mandal, Kankanhalli, "Zero-Shot Machine Unlearning" (TIFS 2023), section 4. The authors'
-repository has no code for it; a public re-implementation takes 25 steps for the forget noise, 30 for the retain noise, 4
-inputs of each class, then 2 epochs of Adam 1e-4.
+repository has no code for it; a public re-implementation takes 25 steps for the forget noise, 30 for the retain noise,
+4 inputs of each class, then 2 epochs of Adam 1e-4.
 Deviations: 64 inputs of each class and a small lambda by default. Few or small ones do not hold the kept classes: the
 network then answers everything with the class that it was to forget, since that is what the forget noise is labelled.
 """

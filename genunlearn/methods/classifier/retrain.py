@@ -3,6 +3,9 @@
     theta = train(theta_new, R)
 
 What every other method is compared with: it never saw the forget set.
+
+Source: the exact solution that Cao and Yang, "Towards Making Systems Forget with Machine Unlearning" (IEEE S&P 2015),
+set out to reach faster.
 Deviations: none. Give the loop as many steps as the original had.
 """
 
@@ -24,6 +27,7 @@ class Retrain(Protocol):
     name: ClassVar[str] = "retrain"
     domains: ClassVar[frozenset[str]] = frozenset({"classifier", "regression"})
     needs: ClassVar[Needs] = Needs(retain=True, forget=False)
+    paper: ClassVar[str] = "Cao and Yang, IEEE S&P 2015"
     equation: ClassVar[str] = "CE(R) from fresh weights"
 
     init_seed: Annotated[int, Field(ge=0, description="seed of the fresh weights")] = 0

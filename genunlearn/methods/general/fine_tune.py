@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Batch, Needs, Objective, Reference, Splits, Term, Terms, with_sides
+from genunlearn.contracts import STRICT, Batch, Needs, Objective, Reference, Term, Terms
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -25,10 +25,6 @@ class FineTune(Objective):
     needs: ClassVar[Needs] = Needs(retain=True, forget=False)
     paper: ClassVar[str] = "Golatkar et al., CVPR 2020"
     equation: ClassVar[str] = "CE(R)"
-
-    def prepare(self, splits: Splits, seed: int) -> Splits:
-        """Leave the forget items out of the batches."""
-        return with_sides(splits, (), splits.retain)
 
     def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
         """One term, ``retain``; forget examples are not looked at."""

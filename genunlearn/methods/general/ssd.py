@@ -25,7 +25,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Needs, Splits
-from genunlearn.errors import MismatchError
+from genunlearn.errors import MismatchError, NeedNotMet
 from genunlearn.ops.dampening import dampening_factor
 from genunlearn.ops.fisher import batch_fisher, empirical_fisher
 
@@ -38,7 +38,7 @@ class SSD(Edit):
     """Selective synaptic dampening."""
 
     name: ClassVar[str] = "ssd"
-    domains: ClassVar[frozenset[str]] = frozenset({"lm", "classifier", "regression", "diffusion"})
+    domains: ClassVar[frozenset[str]] = frozenset({"classifier", "regression"})
     needs: ClassVar[Needs] = Needs(retain=True)
     paper: ClassVar[str] = "Foster et al., AAAI 2024"
     equation: ClassVar[str] = "theta *= min(lambda I_D / I_f, 1) where I_f > alpha I_D"
@@ -62,10 +62,15 @@ class SSD(Edit):
         """Dampen the weights in place.
 
         Raises:
+            NeedNotMet: A LoRA is trained.
             MismatchError: ``importance = "example"`` on a model that has no loss of a single example.
         """
         retain = list(splits.retain or ())
         weights = {name: weight for name, weight in model.module.named_parameters() if weight.requires_grad}
+        if any("lora_" in name for name in weights):
+            raise NeedNotMet(
+                f"method {self.name!r} shrinks weights, and half of a fresh LoRA is 0: set parameters.kind = 'full'"
+            )
         with _evaluating(model):
             forget = self._importance(model, weights, splits.forget)
             everything = self._importance(model, weights, [*retain, *splits.forget])

@@ -62,7 +62,6 @@ def test_delete_takes_the_true_class_out_of_the_original() -> None:
 def test_delete_needs_no_retain_data_but_the_original() -> None:
     Delete().check("classifier", retain=False)
     assert Delete().needs.reference
-    assert Delete().prepare(Splits(forget=FORGET, retain=RETAIN), 0).retain is None
     with pytest.raises(NeedNotMet, match="does not fit domain 'regression'"):
         Delete().check("regression")
 

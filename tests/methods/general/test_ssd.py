@@ -9,7 +9,7 @@ from torch import nn
 from genunlearn.contracts import Domain, Splits
 from genunlearn.data.items import Item, as_items
 from genunlearn.domains.classifier import Regressor
-from genunlearn.errors import MismatchError
+from genunlearn.errors import MismatchError, NeedNotMet
 from genunlearn.lab.study import Lab
 from genunlearn.methods.general.ssd import SSD
 from tests.small_networks import kept_and_forgotten
@@ -109,6 +109,15 @@ def test_a_domain_without_a_loss_of_one_example_is_refused() -> None:
 
     with pytest.raises(MismatchError, match="importance = 'example' does not fit domain 'lm'"):
         SSD(importance="example").apply(Plain(), COLLAPSING)
+
+
+def test_a_lora_is_refused() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = linear(1.0)
+    model.module = get_peft_model(nn.Sequential(model.module), LoraConfig(target_modules=["0"]))
+    with pytest.raises(NeedNotMet, match=r"set parameters.kind = 'full'"):
+        SSD().apply(model, COLLAPSING)
 
 
 @pytest.mark.slow
