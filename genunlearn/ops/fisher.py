@@ -23,7 +23,7 @@ def per_example_gradients(
     """Gradients of every example, `chunk` examples at a time.
 
     Args:
-        loss: Loss of one example, without data-dependent control flow.
+        loss: Loss of one example; one with data-dependent control flow is differentiated example by example.
         weights: Weights by name.
         tensors: Named tensors, first dimension ``batch``.
         chunk: Examples whose gradients are held at once; memory grows with it, speed only up to about 64.
@@ -31,11 +31,22 @@ def per_example_gradients(
     Yields:
         For each chunk, gradients by weight name, first dimension the chunk's examples.
     """
-    gradients = vmap(grad(loss), in_dims=(None, 0), randomness="different")
     own = {name: weight.detach() for name, weight in weights.items()}
     count = len(next(iter(tensors.values())))
     for start in range(0, count, chunk):
-        yield gradients(own, {name: tensor[start : start + chunk] for name, tensor in tensors.items()})
+        part = {name: tensor[start : start + chunk] for name, tensor in tensors.items()}
+        try:
+            yield vmap(grad(loss), in_dims=(None, 0), randomness="different")(own, part)
+        except RuntimeError as error:
+            if not str(error).startswith("vmap:"):
+                raise
+            yield _one_by_one(loss, own, part)
+
+
+def _one_by_one(loss: ExampleLoss, weights: dict[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    count = len(next(iter(tensors.values())))
+    rows = [grad(loss)(weights, {name: tensor[row] for name, tensor in tensors.items()}) for row in range(count)]
+    return {name: torch.stack([row[name] for row in rows]) for name in weights}
 
 
 def empirical_fisher(

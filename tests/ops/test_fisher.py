@@ -36,6 +36,16 @@ def test_an_unused_weight_has_no_importance() -> None:
     assert batch_fisher([loss(weights, {"x": 1.0, "y": 0.0})], weights)["idle"].tolist() == [0.0, 0.0]
 
 
+def test_a_loss_that_looks_at_its_data_is_taken_one_by_one() -> None:
+    def looking(weights: dict, example: dict) -> torch.Tensor:
+        return loss(weights, example) if example["x"] > 1.5 else 3 * loss(weights, example)
+
+    # Gradients 3, -3 and 0.
+    assert empirical_fisher(looking, WEIGHT, DATA)["w"].item() == pytest.approx(18)
+    with pytest.raises(RuntimeError, match="matmul"):
+        empirical_fisher(lambda weights, example: weights["w"] @ example["x"], {"w": torch.ones(2)}, DATA)
+
+
 def test_vmap_equals_the_loop_over_examples() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
