@@ -243,7 +243,8 @@ class NetworkDomain(Domain):
         """A second network of the same architecture with weights drawn anew by `seed`.
 
         Raises:
-            MismatchError: Some weights belong to a module that cannot re-initialise them, and no `build` was given.
+            MismatchError: Some weights belong to a module that cannot re-initialise them, and no `build` was given; or
+                the network is under LoRA.
         """
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
@@ -255,9 +256,7 @@ class NetworkDomain(Domain):
         return other
 
     def reinitialise(self, seed: int) -> None:
-        """Draw this network's own weights anew by `seed`; BatchNorm learns its statistics from now on."""
-        if hasattr(self.network, "peft_config"):
-            raise MismatchError("a network under LoRA cannot be re-initialised: set parameters.kind = 'full'")
+        """Draw this network's own weights anew by `seed`, as `fresh` does; BatchNorm learns from now on."""
         self.network.load_state_dict(self.fresh(seed).network.state_dict())
         self.learns_statistics = True
 
@@ -270,6 +269,8 @@ class NetworkDomain(Domain):
         return stranger.output_logits(examples)
 
     def _untrained(self) -> nn.Module:
+        if hasattr(self.network, "peft_config"):
+            raise MismatchError("a network under LoRA cannot be made anew: set parameters.kind = 'full'")
         if self._build is not None:
             return self._build()
         config = getattr(self.network, "config", None)

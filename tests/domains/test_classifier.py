@@ -154,6 +154,14 @@ def test_weights_without_a_rule_need_a_builder() -> None:
     assert Classifier(Own(), build=Own).fresh(0).network.scale.tolist() == [1.0, 1.0]
 
 
+def test_a_network_under_lora_has_no_untrained_twin() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    domain = Classifier(get_peft_model(nn.Sequential(nn.Linear(2, 2)), LoraConfig(target_modules=["0"])))
+    with pytest.raises(MismatchError, match=r"set parameters.kind = 'full'"):
+        domain.reinitialise(0)
+
+
 def test_features_are_the_last_map_of_each_picture_size(images: list[Item]) -> None:
     domain = Classifier(small_conv().eval())
     outputs, maps = domain.features(domain.collate(images))
