@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +52,7 @@ def forget(
     method: Annotated[str, typer.Option(help="Name of the method (genunlearn ls methods).")] = "unstar",
     compare: Annotated[str, typer.Option(help="Further methods to run beside it, separated by commas.")] = "",
     antisamples: Annotated[Path | None, typer.Option(help="Train on these reviewed anti-samples.")] = None,
+    ledger: Annotated[Path | None, typer.Option(help="Add the finished run to this ledger of requests.")] = None,
     out: Out = None,
     resume: Resume = False,
     overrides: Set = None,
@@ -65,7 +65,7 @@ def forget(
         sets.append(f"method.antisamples={antisamples.resolve()}")
     methods = [method, *filter(None, compare.split(","))]
     request = {"facts": tuple(fact or ()), "question": question, "file": _text(facts), "retain": _text(retain)}
-    command(model, request, methods, out=out, resume=resume, overrides=sets)
+    command(model, request, methods, out=out, resume=resume, overrides=sets, ledger=ledger)
 
 
 @app.command(epilog="Try: genunlearn run lm/lab/unstar --set seed=1")
@@ -209,8 +209,7 @@ def _text(path: Path | None) -> str | None:
 
 
 def _silence_libraries() -> None:
-    """Keep remarks between other libraries, which a user can do nothing about, off the terminal."""
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    """Keep a remark about a kernel that is only faster, if at all, off the terminal."""
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
 
 

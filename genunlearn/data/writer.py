@@ -15,7 +15,7 @@ from genunlearn.data.leak import leak, mention, tells
 from genunlearn.data.lists import parse_list
 from genunlearn.data.variants import VariantBounds, accept_variant
 from genunlearn.errors import DataError
-from genunlearn.prompts import list_prompts, load_prompt
+from genunlearn.prompts import Prompt, list_prompts, load_prompt
 
 LONGEST_NAME = 8
 """Words of a wrong answer; a longer one is a sentence that the model wrote instead of a name."""
@@ -40,9 +40,13 @@ class Writer:
     suite: str
     rejected: Counter[str] = field(default_factory=Counter)
 
+    def prompt(self, name: str) -> Prompt:
+        """The prompt of that name in the suite."""
+        return load_prompt(f"{self.suite}/{name}")
+
     def messages(self, prompt: str, **variables: Any) -> list[dict[str, str]]:
         """The conversation of one prompt; variables that it does not use are left out."""
-        template = load_prompt(f"{self.suite}/{prompt}")
+        template = self.prompt(prompt)
         return template.messages(**{name: variables[name] for name in template.variables})
 
     def vary(self, fact: Fact, count: int) -> list[str]:

@@ -90,6 +90,8 @@ class Loop:
             is_last = number + 1 == len(window)
             with nullcontext() if is_last else self.accelerator.no_sync(self.domain.module):
                 terms = self.objective.loss(batch, self.domain, self.reference)
+                if not terms:  # a method that does not look at the only side of this micro-batch
+                    continue
                 self.accelerator.backward(self._total(terms, counts) * self.accelerator.num_processes)
             for name, term in terms.items():
                 share = (term.coefficient * term.sum / counts[term.side]).detach()

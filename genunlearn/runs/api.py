@@ -13,6 +13,7 @@ from genunlearn.engine.progress import Watch
 from genunlearn.records import RunRecord
 from genunlearn.registry import METHODS
 from genunlearn.runs.lm import FactRun
+from genunlearn.runs.methods import load_run
 
 
 def run(
@@ -39,7 +40,7 @@ def run(
     from genunlearn.processes import this_process
 
     if isinstance(config, str | Path):
-        config = load_config(config, overrides)
+        config = load_run(config, overrides)
     elif not isinstance(config, RunConfig):
         config = build_config(config, overrides)
     watch = Watch(is_shown=progress and this_process().is_main_process)

@@ -20,8 +20,6 @@ from genunlearn.engine.trainer import Trainer
 from genunlearn.methods.general.grad_diff import GradDiff
 from genunlearn.methods.lm.npo import NPO
 from genunlearn.methods.lm.unstar import UnSTAR
-from genunlearn.records import write_jsonl
-from tests.tiny_models import TAUGHT
 
 LORA = ParametersConfig(rank=4, dropout=0.1)
 TRAIN = TrainConfig(learning_rate=5e-3, batch_size=2, max_steps=7, save_every=3, warmup_steps=2, schedule="cosine")
@@ -70,7 +68,7 @@ def unstar_run(options: dict[str, Any], world: Any, state: Path, deadly: Deadly)
     watch(deadly, model)
     train = TRAIN.model_copy(update={"learning_rate": 2e-3, "save_every": 2})
     trainer = Trainer(model, train, LORA, seed=1, state=state)
-    method = UnSTAR(antisamples=str(state.parent / "reviewed.jsonl"), steps_per_round=4, **options)
+    method = UnSTAR(**world.options("unstar", state.parent), **options)
     method.run(trainer, model, world.splits, FileJournal(state))
     return trainer
 
@@ -187,25 +185,15 @@ def straight_unstar(worlds, tmp_path_factory):
 
     def run(**options: Any) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
         folder, deadly = tmp_path_factory.mktemp("straight"), Deadly()
-        review(folder)
         return weights(unstar_run(options, worlds("lm"), folder / "state", deadly)), deadly.calls
 
     return cache(run)
-
-
-def review(folder: Path) -> None:
-    rows = [
-        {"fact": "potter", "question": question, "text": "Goethe.", "wrong_answer": "Goethe"}
-        for question, _ in TAUGHT[:2]
-    ]
-    write_jsonl(folder / "reviewed.jsonl", rows)
 
 
 @pytest.mark.parametrize(("victim", "at"), UNSTAR_KILLS)
 def test_a_killed_protocol_goes_on_to_the_same_weights(world, straight_unstar, tmp_path, victim, at):
     expected, calls = straight_unstar()
     assert calls[victim] >= at, "the run is over before"
-    review(tmp_path)
     killed(unstar_run, {}, world, tmp_path / "state", Deadly(victim, at))
     resumed = unstar_run({}, world, tmp_path / "state", Deadly())
     assert identical(weights(resumed), expected)
@@ -216,7 +204,6 @@ def test_a_killed_protocol_that_folds_its_rounds_in(world, straight_unstar, tmp_
     options = {"merge_each_round": True}
     expected, calls = straight_unstar(**options)
     assert calls[victim] >= at, "the run is over before"
-    review(tmp_path)
     killed(unstar_run, options, world, tmp_path / "state", Deadly(victim, at))
     resumed = unstar_run(options, world, tmp_path / "state", Deadly())
     assert identical(weights(resumed), expected)
@@ -224,7 +211,6 @@ def test_a_killed_protocol_that_folds_its_rounds_in(world, straight_unstar, tmp_
 
 def test_a_resumed_protocol_asks_nothing_twice(world, straight_unstar, tmp_path):
     _, calls = straight_unstar()
-    review(tmp_path)
     killed(unstar_run, {}, world, tmp_path / "state", Deadly("generate", calls["generate"]))
     again = Deadly()
     unstar_run({}, world, tmp_path / "state", again)

@@ -26,7 +26,7 @@ def train(processes: int, *arguments: str | Path) -> list[dict[str, Any]]:
     return [json.loads(Path(f"{arguments[-1]}-{rank}.json").read_text()) for rank in range(processes)]
 
 
-@pytest.mark.parametrize("method", ["grad_diff", "npo", "idk_dpo"])
+@pytest.mark.parametrize("method", ["grad_ascent", "npo", "idk_dpo"])
 def test_two_processes_give_the_losses_of_one(world, tmp_path, method):
     folder = world.open().module.name_or_path
     (alone,) = train(1, folder, method, tmp_path / "one")

@@ -45,7 +45,6 @@ from genunlearn.data.facts import QA, Fact
 from genunlearn.data.leak import gives, leak, tells
 from genunlearn.data.refusals import REFUSALS
 from genunlearn.data.writer import Writer
-from genunlearn.errors import DataError
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -121,7 +120,7 @@ class UnSTAR(Protocol):
 
 @plain_dataclass
 class _Variant:
-    """A question about a fact, with the wrong answer that is taught for it."""
+    """A question about a fact, with the wrong answer that is taught for it; none where a refusal is."""
 
     fact: Fact
     question: str
@@ -170,8 +169,6 @@ class _Run:
     def teach(self, known: Sequence[_Variant], number: int, train: Train) -> float:
         """Write anti-samples for what is still known, train on all there are; returns the neighbours' recall."""
         self.written += self.write_antisamples(known, number)
-        if not self.written:
-            raise DataError("no anti-sample could be written: every rationale was rejected; raise rationale_tries")
         retain = None if self.method.retain == "none" else self.splits.retain
         splits = with_sides(self.splits, [sample.to_qa() for sample in self.written], retain)
         train(AntiSampleTuning(alpha=self.method.alpha), splits, steps=self.method.steps_per_round)
@@ -268,14 +265,16 @@ class _Run:
         samples = []
         for index, (variant, refuse) in enumerate(zip(fresh, refusing, strict=True)):
             rationale = rationales.get(variant.question)
+            variant.wrong = "" if refuse else variant.wrong
             sample = AntiSample(
                 id=f"{number}-{index}",
                 fact=variant.fact.id,
                 question=variant.question,
                 text=REFUSALS[index % len(REFUSALS)] if refuse else rationale or f"{variant.wrong}.",
-                wrong_answer=None if refuse else variant.wrong,
+                wrong_answer=variant.wrong or None,
                 rationale=rationale is not None,
                 round=number,
+                prompt_sha256=self.writer.prompt("rationale").sha256 if rationale else None,
             )
             samples.append(sample)
         return samples
