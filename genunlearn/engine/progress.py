@@ -30,6 +30,7 @@ class Watch:
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        is_seen = self.console.is_terminal  # elsewhere a bar would leave empty lines
+        with Progress(*columns, console=self.console, transient=True, disable=not is_seen) as progress:
             progress.add_task(title, total=total, note="")
             yield progress

@@ -268,7 +268,7 @@ def _progress(is_shown: bool, num_steps: int) -> Iterator[Any]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("building lab:lm"),
+        TextColumn("lab:lm {task.description}"),
         BarColumn(),
         TextColumn("step {task.completed}/{task.total}  loss {task.fields[loss]}"),
         TimeElapsedColumn(),
@@ -276,9 +276,10 @@ def _progress(is_shown: bool, num_steps: int) -> Iterator[Any]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=_console(), disable=not is_shown) as bar:
-        task = bar.add_task("", total=num_steps, loss="-")
+        task = bar.add_task("prepares", total=num_steps, loss="-")
 
         def report(step: int, total: int, loss: float) -> None:
-            bar.update(task, completed=step, total=total, loss=f"{loss:.2f}")
+            phase = "learns" if step < total else "is examined"
+            bar.update(task, description=phase, completed=step, total=total, loss=f"{loss:.2f}")
 
         yield report

@@ -32,7 +32,7 @@ class RunFolder:
         path: The folder.
         record: Written at once with status ``interrupted`` and again at the end.
         journal: Finished stages, for resuming.
-        is_new: Whether this process made the folder (and may take it away again).
+        is_disposable: Whether bad input takes the folder away again: this run made it, and it holds no work yet.
     """
 
     def __init__(self, path: Path, config: RunConfig, *, resume: bool, watch: Watch) -> None:
@@ -44,9 +44,11 @@ class RunFolder:
             InputError: The folder cannot be written.
         """
         self.path, self.config, self.watch = Path(path), config, watch
-        self.is_new = _agree(lambda: self._open(resume))
+        self._was_there = self.path.is_dir()
+        self.is_disposable = _agree(lambda: self._open(resume))
         self.journal = FileJournal(self.state, watch.announce)
         self.record = RunRecord(
+            created=self._begun(),
             config=config.resolved(),
             hashes={"config": config.sha256},
             versions=versions(),
@@ -82,32 +84,47 @@ class RunFolder:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Leave a truthful record whatever happens; bad input takes a folder made for it away again."""
+        """Leave a truthful record whatever happens; bad input takes away what was made for it."""
         try:
             yield
-        except InputError:
-            if self.is_new and self.is_main:
-                shutil.rmtree(self.path, ignore_errors=True)
-            raise
         except GenunlearnError as error:
+            if isinstance(error, InputError) and self.is_disposable:
+                self._discard()
+                raise
             self.record.status, self.record.error, self.record.finished = FAILED, str(error), now()
             self.save()
             raise
         self.record.status, self.record.finished = COMPLETED, now()
         self.save()
 
+    def keep(self) -> None:
+        """From here on the folder holds work, which stays whatever fails."""
+        self.is_disposable = False
+
+    def _discard(self) -> None:
+        if self.is_main:
+            shutil.rmtree(self.path, ignore_errors=True)
+            if self._was_there:
+                self.path.mkdir()
+
+    def _begun(self) -> str:
+        """When the run that is resumed was begun; empty for a new one."""
+        return read_record(self.path).created if self.is_main and not self.is_disposable else ""
+
     def _open(self, resume: bool) -> bool:
         """Check the folder, or make it; returns whether it is new."""
         if (self.path / RECORD_NAME).is_file() and resume:
             self._check_same_run()
             return False
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            hint = "take another --out" if resume else "take another --out, or --resume an interrupted run"
-            raise OutputExists(f"--out {self.path} is not empty; {hint}")
         try:
+            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+                hint = "take another --out" if resume else "take another --out, or --resume an interrupted run"
+                raise OutputExists(f"--out {self.path} is not empty; {hint}")
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / ".writable").touch()
             (self.path / ".writable").unlink()
+        except OutputExists:
+            raise
         except OSError as error:
             raise InputError(f"--out {self.path} cannot be written: {error.strerror}; take another folder") from None
         return True

@@ -19,7 +19,7 @@ HELD_OUT = 6
 """Phrasings of a fact that the model writes for measurement alone, where nobody hands any over."""
 
 MEASURED_PAIRS = 200
-"""Pairs of a retain file that are measured when there are no facts to have neighbours."""
+"""Pairs of a retain file that are measured."""
 
 LONGEST_LIST = 256
 """Tokens of a generated list."""
@@ -42,6 +42,8 @@ def make_scope(request: FactRequest, model: LanguageModel, config: RunConfig, jo
     for part in parts:
         for group, items in part.measured.items():
             measured[group] += items
+    if request.retain:
+        measured["rest"] = [*measured.get("rest", ()), *request.retain[:MEASURED_PAIRS]]
     retain = request.retain or tuple(item for part in parts for item in part.retain)
     return Scope(facts=facts, retain=retain, measured=measured)
 

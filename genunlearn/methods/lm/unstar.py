@@ -133,7 +133,7 @@ class _Run:
     def __init__(self, method: UnSTAR, model: Any, splits: Splits, journal: Journal) -> None:
         self.method, self.model, self.splits, self.journal = method, model, splits, journal
         self.facts: Sequence[Fact] = splits.context.facts
-        self.writer = Writer(self.generate, model.prompt_suite)
+        self.writer = Writer(self.generate, model.prompt_suite, [item.question for item in splits.retain or ()])
         self.pool: list[_Variant] = []
         self.written: list[AntiSample] = []
         self.wrong: dict[str, list[str]] = {}
