@@ -167,7 +167,7 @@ METHODS = Table(
         "fine_tune_l2": "genunlearn.methods.general.fine_tune_l2:FineTuneL2",
         "neg_grad_plus": "genunlearn.methods.general.neg_grad_plus:NegGradPlus",
         "random_labels": "genunlearn.methods.general.random_labels:RandomLabels",
-        "salun": "genunlearn.methods.general.salun:SalUnLabels",
+        "salun_labels": "genunlearn.methods.general.salun:SalUnLabels",
         "ssd": "genunlearn.methods.general.ssd:SSD",
         "amnesiac": "genunlearn.methods.classifier.amnesiac:Amnesiac",
         "bad_teaching": "genunlearn.methods.classifier.bad_teaching:BadTeaching",
@@ -183,6 +183,13 @@ METHODS = Table(
 )
 METRICS = Table("metric", {})
 ATTACKS = Table("attack", {})
-DOMAINS = Table("domain", {"lm": "genunlearn.domains.lm:LanguageModel"})
+DOMAINS = Table(
+    "domain",
+    {
+        "lm": "genunlearn.domains.lm:LanguageModel",
+        "classifier": "genunlearn.domains.classifier:Classifier",
+        "regression": "genunlearn.domains.classifier:Regressor",
+    },
+)
 LABS = Table("lab", {"lm": "genunlearn.lab.language_model:build"})
 SUITES = Table("suite", {})

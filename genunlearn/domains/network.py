@@ -165,6 +165,14 @@ class NetworkDomain(Domain):
             batch = batch.contiguous(memory_format=torch.channels_last)
         return batch
 
+    @abc.abstractmethod
+    def check(self, items: Sequence[LabelledItem]) -> None:
+        """Refuse items that this network cannot be trained on.
+
+        Raises:
+            DataError: A target does not fit the network's outputs.
+        """
+
     # ---- forward -------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
