@@ -122,10 +122,10 @@ def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
         return
     path = write_comparison(records, out)
     print_scope(records, console)
+    console.print(f"comparison: {path}", soft_wrap=True)
     first = next(iter(records))
     if (out / first / "report.html").is_file():
         console.print(f"report: {out / first / 'report.html'}", soft_wrap=True)
-    console.print(f"comparison: {path}", soft_wrap=True)
 
 
 def antisamples(config: str, *, out: Path | None, resume: bool, overrides: Sequence[str]) -> None:
