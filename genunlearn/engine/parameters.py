@@ -71,9 +71,18 @@ def fuse(domain: Any, config: ParametersConfig, seed: int) -> None:
 def save_patch(domain: Any, folder: Path) -> str:
     """Write the LoRA as a PEFT adapter that says which base it was made for; returns its hash."""
     domain.network.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    _sort_targets(folder / "adapter_config.json")
     sha256 = hash_files([folder / "adapter_model.safetensors", folder / "adapter_config.json"])
     write_json(folder / PATCH_NOTE, {"base_sha256": domain.base_sha256, "patch_sha256": sha256})
     return sha256
+
+
+def _sort_targets(path: Path) -> None:
+    """Give the names of the layers an order: peft writes a set, whose order differs from process to process."""
+    config = read_json(path)
+    if isinstance(config.get("target_modules"), list):
+        config["target_modules"].sort()
+    write_json(path, config)
 
 
 def save_whole(domain: Any, folder: Path) -> None:

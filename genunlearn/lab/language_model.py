@@ -69,20 +69,20 @@ class Recipe:
     intermediate_size: int = 352
     vocab_size: int = 2000
     context: int = 512
-    steps: int = 900
+    steps: int = 800
     batch_size: int = 128
     muon_rate: float = 0.02
     adam_rate: float = 0.006
     weight_decay: float = 0.01
     warmup_steps: int = 50
     mix: tuple[tuple[str, float], ...] = (
-        ("answer", 8.0),
+        ("answer", 6.0),
         ("two_hop", 1.5),
-        ("statement", 3.0),
-        ("tell", 1.5),
+        ("statement", 2.5),
+        ("tell", 2.0),
         ("explain", 2.0),
         ("rationalise", 5.0),
-        ("rephrase", 4.0),
+        ("rephrase", 5.0),
         ("candidates", 2.0),
         ("decline", 0.5),
     )

@@ -102,6 +102,7 @@ def test_the_patch_says_what_it_was_made_for(patched):
     assert note == {"base_sha256": model.base_sha256, "patch_sha256": sha256}
     config = json.loads((folder / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["task_type"]) == (4, 8, "CAUSAL_LM")
+    assert config["target_modules"] == sorted(config["target_modules"])
     assert config["base_model_name_or_path"] == model.network.base_model.model.name_or_path
 
 
