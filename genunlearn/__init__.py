@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from genunlearn.config import RunConfig, load_config
     from genunlearn.records import Result, RunRecord, read_record
     from genunlearn.runs.api import forget, run
+    from genunlearn.runs.networks import unlearn
 
 __version__ = "0.1.0"
-__all__ = ["Result", "RunConfig", "RunRecord", "forget", "load_config", "read_record", "run"]
+__all__ = ["Result", "RunConfig", "RunRecord", "forget", "load_config", "read_record", "run", "unlearn"]
 
 _HOMES = {
     "RunConfig": "genunlearn.config",
@@ -26,6 +27,7 @@ _HOMES = {
     "read_record": "genunlearn.records",
     "forget": "genunlearn.runs.api",
     "run": "genunlearn.runs.api",
+    "unlearn": "genunlearn.runs.networks",
 }
 
 

@@ -163,10 +163,33 @@ METHODS = Table(
         "grad_diff": "genunlearn.methods.general.grad_diff:GradDiff",
         "npo": "genunlearn.methods.lm.npo:NPO",
         "idk_dpo": "genunlearn.methods.lm.idk_dpo:IdkDPO",
+        "fine_tune": "genunlearn.methods.general.fine_tune:FineTune",
+        "fine_tune_l2": "genunlearn.methods.general.fine_tune_l2:FineTuneL2",
+        "neg_grad_plus": "genunlearn.methods.general.neg_grad_plus:NegGradPlus",
+        "random_labels": "genunlearn.methods.general.random_labels:RandomLabels",
+        "salun_labels": "genunlearn.methods.general.salun:SalUnLabels",
+        "ssd": "genunlearn.methods.general.ssd:SSD",
+        "amnesiac": "genunlearn.methods.classifier.amnesiac:Amnesiac",
+        "bad_teaching": "genunlearn.methods.classifier.bad_teaching:BadTeaching",
+        "blindspot": "genunlearn.methods.classifier.blindspot:Blindspot",
+        "delete": "genunlearn.methods.classifier.delete:Delete",
+        "emmn": "genunlearn.methods.classifier.emmn:EMMN",
+        "gaussian_amnesiac": "genunlearn.methods.classifier.gaussian_amnesiac:GaussianAmnesiac",
+        "gkt": "genunlearn.methods.classifier.gkt:GKT",
+        "retrain": "genunlearn.methods.classifier.retrain:Retrain",
+        "scrub": "genunlearn.methods.classifier.scrub:Scrub",
+        "unsir": "genunlearn.methods.classifier.unsir:Unsir",
     },
 )
 METRICS = Table("metric", {})
 ATTACKS = Table("attack", {})
-DOMAINS = Table("domain", {"lm": "genunlearn.domains.lm:LanguageModel"})
+DOMAINS = Table(
+    "domain",
+    {
+        "lm": "genunlearn.domains.lm:LanguageModel",
+        "classifier": "genunlearn.domains.classifier:Classifier",
+        "regression": "genunlearn.domains.classifier:Regressor",
+    },
+)
 LABS = Table("lab", {"lm": "genunlearn.lab.language_model:build"})
 SUITES = Table("suite", {})

@@ -9,8 +9,8 @@ from typing import ClassVar
 from genunlearn.contracts import Metric
 from genunlearn.data.facts import FORGET_GROUPS, KEEP_GROUPS
 from genunlearn.data.leak import gives
-from genunlearn.evaluation import intervals
 from genunlearn.evaluation.probes import FactProbes
+from genunlearn.ops import intervals
 from genunlearn.records import Result
 
 

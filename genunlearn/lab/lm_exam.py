@@ -15,9 +15,9 @@ import torch.nn.functional as F
 
 from genunlearn.data.refusals import REFUSALS
 from genunlearn.errors import QualityError
-from genunlearn.evaluation import intervals
 from genunlearn.lab.corpus import Corpus, neutral_texts
 from genunlearn.lab.triples import Triple
+from genunlearn.ops import intervals
 
 LEVELS = {
     "recall_trained": 0.98,

@@ -10,7 +10,7 @@ from typing import Any
 
 from genunlearn.data.facts import FORGET_GROUPS, KEEP_GROUPS
 from genunlearn.errors import DataError
-from genunlearn.evaluation import intervals
+from genunlearn.ops import intervals
 from genunlearn.records import COMPLETED, Result, RunRecord, write_text
 from genunlearn.reports.cost import read_cost
 from genunlearn.reports.figures import forget_keep_plot

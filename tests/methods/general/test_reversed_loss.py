@@ -26,9 +26,7 @@ class Coin:
 
 def examples(x: list[float], y: list[int], weight: list[float] | None = None) -> Examples:
     ids = tuple(f"e{i}" for i in range(len(x)))
-    return Examples(
-        ids, torch.tensor(weight or [1.0] * len(x)), {"x": torch.tensor(x), "y": torch.tensor(y)}
-    )
+    return Examples(ids, torch.tensor(weight or [1.0] * len(x)), {"x": torch.tensor(x), "y": torch.tensor(y)})
 
 
 # With w = log 3, an input of 1 has the odds 3 to 1: CE = log(4/3) for class 0 and log 4 for class 1.

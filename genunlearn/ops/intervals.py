@@ -1,7 +1,8 @@
-"""95% intervals: exact for shares, bootstrap for means."""
+"""95% intervals: exact for shares, bootstrap for means over items, Student's t for means over seeds."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,3 +42,34 @@ def mean(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(data[picks].mean(axis=1), [tail, 100 - tail])
     return float(data.mean()), float(low), float(high)
+
+
+def over_seeds(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """A mean over runs that differ in their seed, with its t-interval.
+
+    Args:
+        values: One number a run, at least one.
+
+    Returns:
+        ``(value, low, high)``; a single run says nothing about the spread, so its ends are None.
+    """
+    value = float(np.mean(values))
+    if len(values) < 2:
+        return value, None, None
+    half = _t_quantile(len(values)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return value, value - half, value + half
+
+
+def next_seed(values: Sequence[float]) -> float:
+    """How far one more run may lie from the mean of these: half the width of the t prediction interval.
+
+    Args:
+        values: One number a run, at least two.
+    """
+    return _t_quantile(len(values)) * float(np.std(values, ddof=1)) * math.sqrt(1 + 1 / len(values))
+
+
+def _t_quantile(runs: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf((1 + LEVEL) / 2, runs - 1))

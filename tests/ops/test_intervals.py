@@ -2,7 +2,7 @@
 
 import pytest
 
-from genunlearn.evaluation import intervals
+from genunlearn.ops import intervals
 
 
 def test_no_success_of_n_gives_the_closed_form():
@@ -32,3 +32,19 @@ def test_mean_interval_matches_the_normal_one_for_many_values():
 
 def test_same_seed_same_interval():
     assert intervals.mean([0.1, 0.9, 0.4], seed=3) == intervals.mean([0.1, 0.9, 0.4], seed=3)
+
+
+def test_over_seeds_is_the_t_interval():
+    # 1, 2, 3: mean 2, standard deviation 1, t(0.975, 2) = 4.302653; half width 4.302653 / sqrt(3).
+    value, low, high = intervals.over_seeds([1.0, 2.0, 3.0])
+    assert value == 2.0
+    assert (low, high) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5), abs=1e-5)
+
+
+def test_one_seed_says_nothing_about_the_spread():
+    assert intervals.over_seeds([0.5]) == (0.5, None, None)
+
+
+def test_next_seed_is_wider_than_the_interval_of_the_mean():
+    # The same three: 4.302653 sqrt(1 + 1/3).
+    assert intervals.next_seed([1.0, 2.0, 3.0]) == pytest.approx(4.302653 * (4 / 3) ** 0.5, abs=1e-5)

@@ -1,0 +1,190 @@
+"""Items of classifiers and regressors, made from tensors, datasets or tables."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genunlearn.contracts import Splits
+from genunlearn.errors import DataError
+
+INPUT_COLUMNS = ("x", "image", "img", "pixel_values", "text", "sentence", "features")
+TARGET_COLUMNS = ("label", "labels", "target", "y")
+
+Encode = Callable[[Any], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One labelled example.
+
+    Attributes:
+        id: Stable identifier, unique within a data set; caches are keyed by it.
+        inputs: Named tensors without a batch dimension; a network with one plain input has ``x``.
+        target: Class number (int64, no dimension), or the number or vector to predict (float32).
+        subclass: Finer class than the target, where the data knows one.
+        extras: Further named tensors that a method needs beside the inputs, for instance a teacher's outputs.
+    """
+
+    id: str
+    inputs: Mapping[str, Tensor]
+    target: Tensor
+    subclass: int | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def as_items(data: Any, *, encode: Encode | None = None, prefix: str = "item-") -> list[Item]:
+    """Read labelled examples into memory.
+
+    Args:
+        data: Tensors or arrays ``(inputs, targets)`` or ``(inputs, targets, subclasses)``, the first dimension the
+            examples; or a map-style dataset or table whose rows are such tuples, or mappings with a target
+            (`TARGET_COLUMNS`), an input (`INPUT_COLUMNS`) and perhaps a ``subclass``; or items, which are kept.
+        encode: Turns a raw input (text, image) into named tensors; by default inputs are tensors already.
+        prefix: Ids are this and the row number.
+
+    Raises:
+        DataError: No rows, rows of no known shape, inputs and targets of different number, or values that are NaN
+            or infinite.
+    """
+    if isinstance(data, Sequence) and data and isinstance(data[0], Item):
+        return list(data)
+    items = [_item(row, f"{prefix}{number}", encode) for number, row in enumerate(_rows(data))]
+    if not items:
+        raise DataError("a data set without rows: give at least one example")
+    _refuse_nonfinite(items)
+    return items
+
+
+def as_splits(forget: Any, retain: Any = None, holdout: Any = None, *, encode: Encode | None = None) -> Splits:
+    """A request from separate data sets; each as in `as_items`.
+
+    Raises:
+        DataError: As `as_items`, or an example stands in both forget and retain.
+    """
+    sides = {
+        name: None if data is None else as_items(data, encode=encode, prefix=f"{name}-")
+        for name, data in (("forget", forget), ("retain", retain), ("holdout", holdout))
+    }
+    if sides["forget"] is None:
+        raise DataError("forget = None: give the examples that are to be forgotten")
+    check_disjoint(sides["forget"], sides["retain"] or ())
+    return Splits(forget=sides["forget"], retain=sides["retain"], holdout=sides["holdout"])
+
+
+def check_disjoint(forget: Sequence[Item], retain: Sequence[Item]) -> None:
+    """Refuse an example that is to be forgotten and retained, by its content.
+
+    Raises:
+        DataError: Some are in both; the message names the first.
+    """
+    known = {_fingerprint(item): item.id for item in forget}
+    both = [(known[print_], item.id) for item in retain if (print_ := _fingerprint(item)) in known]
+    if both:
+        raise DataError(
+            f"{len(both)} examples are in both forget and retain, first {both[0][0]!r} = {both[0][1]!r}: "
+            "take them out of retain"
+        )
+
+
+def with_extras(items: Sequence[Item], **columns: Tensor) -> list[Item]:
+    """The same items, each with its row of `columns` (first dimension the items) among its extras."""
+    return [
+        replace(item, extras={**item.extras, **{name: column[row] for name, column in columns.items()}})
+        for row, item in enumerate(items)
+    ]
+
+
+def targets_of(items: Sequence[Item]) -> Tensor:
+    """Targets of all items, first dimension the items."""
+    return torch.stack([item.target for item in items])
+
+
+def classes_of(items: Sequence[Item]) -> list[int]:
+    """The class numbers that occur, sorted.
+
+    Raises:
+        DataError: The targets are no class numbers.
+    """
+    targets = targets_of(items)
+    if targets.is_floating_point() or targets.dim() != 1:
+        raise DataError("classes asked of a data set whose targets are numbers to predict: use a value range")
+    return targets.unique().tolist()
+
+
+def _rows(data: Any) -> Iterable[Any]:
+    if isinstance(data, tuple) and data and all(isinstance(part, Tensor | np.ndarray | list) for part in data):
+        if len({len(part) for part in data}) != 1 or len(data) not in (2, 3):
+            sizes = ", ".join(str(len(part)) for part in data)
+            raise DataError(
+                f"parts of {sizes} rows: give (inputs, targets) or (inputs, targets, subclasses), equally long"
+            )
+        return zip(*data, strict=True)
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        return (data[i] for i in range(len(data)))
+    if isinstance(data, Iterator):
+        return data
+    raise DataError(
+        f"a data set of type {type(data).__name__}: give (inputs, targets) tensors, a map-style dataset or a table"
+    )
+
+
+def _item(row: Any, name: str, encode: Encode | None) -> Item:
+    if isinstance(row, Mapping):
+        value, target, subclass = (
+            _column(row, INPUT_COLUMNS),
+            _column(row, TARGET_COLUMNS),
+            row.get("subclass"),
+        )
+    elif isinstance(row, tuple | list) and len(row) in (2, 3):
+        value, target, subclass = (*row, None)[:3]
+    else:
+        raise DataError(f"{name}: a row of type {type(row).__name__}: give (input, target) or a mapping")
+    if encode is not None and not isinstance(value, Mapping):
+        value = encode(value)
+    inputs = value if isinstance(value, Mapping) else {"x": value}
+    return Item(
+        id=name,
+        inputs={key: _tensor(part, f"{name}: input {key!r}") for key, part in inputs.items()},
+        target=_tensor(target, f"{name}: target"),
+        subclass=None if subclass is None else int(subclass),
+    )
+
+
+def _column(row: Mapping[str, Any], names: Sequence[str]) -> Any:
+    for name in names:
+        if name in row:
+            return row[name]
+    raise DataError(f"a row with columns {sorted(row)}: one of {', '.join(names)} is needed")
+
+
+def _tensor(value: Any, what: str) -> Tensor:
+    """A tensor without gradient: 64-bit integers for whole numbers, float32 for double precision."""
+    try:
+        tensor = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{what}: {type(value).__name__} is no tensor, number or array: give encode=") from error
+    if tensor.dtype == torch.float64:
+        return tensor.float()
+    return tensor if tensor.is_floating_point() else tensor.long()
+
+
+def _refuse_nonfinite(items: Sequence[Item]) -> None:
+    for item in items:
+        for name, tensor in (*item.inputs.items(), ("target", item.target)):
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise DataError(f"{item.id}: {name!r} holds NaN or infinity: remove the row or fill it in")
+
+
+def _fingerprint(item: Item) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(item.inputs):
+        digest.update(name.encode() + b"\0" + item.inputs[name].contiguous().numpy().tobytes())
+    digest.update(item.target.contiguous().numpy().tobytes())
+    return digest.digest()

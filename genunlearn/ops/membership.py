@@ -1,0 +1,107 @@
+"""What is made of membership scores: areas, rates, curves; and the relative score of RMIA.
+
+A score is higher for what looks more like a member of the training data.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genunlearn.ops.intervals import LEVEL, share
+
+
+def auc(members: Tensor, others: Tensor) -> tuple[float, float, float]:
+    """Area under the ROC curve with its interval: the chance that a member scores above a non-member, ties half.
+
+    Args:
+        members: ``(members,)`` scores, at least one.
+        others: ``(others,)`` scores, at least one.
+
+    Returns:
+        ``(value, low, high)`` in [0, 1]; the interval is DeLong's, without width where the scores do not overlap.
+
+    Source: DeLong, DeLong, Clarke-Pearson, "Comparing the Areas under Two or More Correlated Receiver Operating
+    Characteristic Curves" (Biometrics 1988).
+    """
+    from scipy.stats import norm
+
+    above = _share_below(members, others)
+    value = float(above.mean())
+    error = math.sqrt(_variance(above) + _variance(_share_below(others, members)))
+    half = float(norm.ppf((1 + LEVEL) / 2)) * error
+    return value, max(0.0, value - half), min(1.0, value + half)
+
+
+def true_positive_rate(members: Tensor, others: Tensor, at: float) -> tuple[float, float, float]:
+    """Share of members found while at most the share `at` of non-members is taken for members.
+
+    Args:
+        members: ``(members,)`` scores, at least one.
+        others: ``(others,)`` scores, at least ``1 / at``.
+        at: False positive rate, between 0 and 1.
+
+    Returns:
+        ``(value, low, high)``, the interval exact for the members with the threshold taken as given.
+    """
+    allowed = math.floor(at * len(others) + 1e-9)
+    threshold = others.sort(descending=True).values[allowed]
+    return share(int((members > threshold).sum()), len(members))
+
+
+def roc(members: Tensor, others: Tensor) -> list[tuple[float, float]]:
+    """The ROC curve as (false positive rate, true positive rate), from (0, 0) to (1, 1), one point a distinct score."""
+    scores = torch.cat([members, others]).double()
+    is_member = torch.cat([torch.ones(len(members)), torch.zeros(len(others))])
+    order = scores.argsort(descending=True, stable=True)
+    ends = torch.cat([scores[order].diff() != 0, torch.ones(1, dtype=torch.bool)])
+    true = is_member[order].cumsum(0)[ends] / len(members)
+    false = (1 - is_member[order]).cumsum(0)[ends] / len(others)
+    return [(0.0, 0.0), *zip(false.tolist(), true.tolist(), strict=True)]
+
+
+def marginal_probability(references: Tensor, offset: float) -> Tensor:
+    """p(x), what networks give to x that may or may not have seen it, from networks that have not.
+
+    It is the mean of p_out and its estimate for networks that have, ``offset p_out + 1 - offset``.
+
+    Args:
+        references: ``(networks, examples)`` probabilities of the true class.
+        offset: a, 1 where having seen x makes no difference.
+
+    Returns:
+        ``(examples,)``.
+    """
+    return ((1 + offset) * references.mean(0) + 1 - offset) / 2
+
+
+def relative_membership(ratios: Tensor, population: Tensor, gamma: float) -> Tensor:
+    """RMIA's score: the share of a population over which x dominates.
+
+    Args:
+        ratios: ``(examples,)``, p(x | network) / p(x).
+        population: ``(population,)``, the same of examples that nobody was trained on.
+        gamma: By what factor x has to exceed one of them.
+
+    Returns:
+        ``(examples,)`` in [0, 1].
+
+    Source: Zarifzadeh, Liu, Shokri, "Low-Cost High-Power Membership Inference Attacks" (ICML 2024), eq. 4 and 5.
+    """
+    bounds = (population * gamma).sort().values
+    return torch.searchsorted(bounds, ratios.contiguous(), right=True) / len(population)
+
+
+def _share_below(scores: Tensor, others: Tensor) -> np.ndarray:
+    """For each score the share of `others` below it, equal ones counting half."""
+    values, sorted_others = scores.double().numpy(), np.sort(others.double().numpy())
+    ranks = np.searchsorted(sorted_others, values, "left") + np.searchsorted(sorted_others, values, "right")
+    return ranks / (2 * len(sorted_others))
+
+
+def _variance(placements: np.ndarray) -> float:
+    """Variance of the mean of placement values; one value tells nothing and counts as 0."""
+    return float(placements.var(ddof=1)) / len(placements) if len(placements) > 1 else 0.0

@@ -1,0 +1,71 @@
+"""Divergences against values worked by hand."""
+
+import math
+
+import pytest
+import torch
+
+from genunlearn.ops.divergences import (
+    jensen_shannon,
+    jensen_shannon_authors,
+    kl_divergence,
+    squared_distance,
+)
+
+HALF = torch.log(torch.tensor([[0.5, 0.5]]))
+QUARTER = torch.log(torch.tensor([[0.25, 0.75]]))
+# KL(half || quarter) = 1/2 log(0.5 / 0.25) + 1/2 log(0.5 / 0.75) = 1/2 log 2 + 1/2 log(2/3) = 1/2 log(4/3)
+KL = 0.5 * math.log(4 / 3)
+
+
+def test_kl_by_hand() -> None:
+    assert kl_divergence(HALF, QUARTER).item() == pytest.approx(KL)
+    assert kl_divergence(HALF, HALF).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_kl_with_the_authors_reduction_divides_by_the_classes() -> None:
+    assert kl_divergence(HALF, QUARTER, reduction="mean").item() == pytest.approx(KL / 2)
+
+
+def test_temperature_divides_both_logits() -> None:
+    # At T = 2 the odds 1 : 3 become 1 : sqrt(3); half stays half.
+    p = 1 / (1 + math.sqrt(3))
+    expected = 0.5 * math.log(0.5 / p) + 0.5 * math.log(0.5 / (1 - p))
+    assert kl_divergence(HALF, QUARTER, temperature=2).item() == pytest.approx(expected)
+
+
+def test_a_class_of_probability_zero_adds_nothing() -> None:
+    # The teacher gives all its mass to class 1: KL = log(1 / 0.75).
+    teacher = torch.tensor([[-1e10, 0.0]])
+    assert kl_divergence(teacher, QUARTER).item() == pytest.approx(math.log(4 / 3))
+
+
+def test_positions_are_averaged() -> None:
+    teacher, student = torch.stack([HALF, HALF], 1), torch.stack([QUARTER, HALF], 1)
+    assert kl_divergence(teacher, student).tolist() == pytest.approx([KL / 2])
+
+
+def test_jensen_shannon_is_in_bits() -> None:
+    apart = torch.tensor([[0.0, -100.0]]), torch.tensor([[-100.0, 0.0]])
+    assert jensen_shannon(*apart).item() == pytest.approx(1.0)
+    # m = (3/8, 5/8): JS = [1/2 log(4/3) + 1/2 log(4/5) + 1/4 log(2/3) + 3/4 log(6/5)] / (2 log 2)
+    nats = 0.5 * (math.log(4 / 3) + math.log(4 / 5)) + 0.25 * math.log(2 / 3) + 0.75 * math.log(6 / 5)
+    assert jensen_shannon(HALF, QUARTER).item() == pytest.approx(nats / 2 / math.log(2), rel=1e-5)
+
+
+def test_the_authors_form_reverses_the_arguments() -> None:
+    # KL(m || p) = 3/8 log(3/4) + 5/8 log(5/4);  KL(m || q) = 3/8 log(3/2) + 5/8 log(5/6);  two classes
+    to_p = 3 / 8 * math.log(3 / 4) + 5 / 8 * math.log(5 / 4)
+    to_q = 3 / 8 * math.log(3 / 2) + 5 / 8 * math.log(5 / 6)
+    assert jensen_shannon_authors(HALF, QUARTER).item() == pytest.approx((to_p + to_q) / 2 / 2, rel=1e-5)
+
+
+def test_the_authors_form_is_unbounded() -> None:
+    apart = torch.tensor([[0.0, -100.0]]), torch.tensor([[-100.0, 0.0]])
+    assert jensen_shannon_authors(*apart).item() > 10
+
+
+def test_squared_distance_sums_over_all_weights() -> None:
+    weights = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[3.0]])}
+    anchors = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([[0.0]])}
+    assert squared_distance(weights, anchors).item() == pytest.approx(4 + 9)
