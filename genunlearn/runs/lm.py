@@ -49,7 +49,7 @@ class FactRun:
             InputError: See the functions that are called here; nothing has been written then.
         """
         self.config, self.watch = config, watch or Watch(is_shown=False)
-        self.method = build_method(config.method)
+        self.method = build_method(config.method, seed=config.seed)
         self.keeps = getattr(self.method, "retain", "neighbours")
         self.request: FactRequest = read_request(config)
         self.method.check("lm", retain=bool(self.request.retain or self.request.facts))
@@ -241,7 +241,7 @@ def examples(measured: Mapping[str, Sequence[QA]], looks: Mapping[str, Mapping[s
 
 def write_antisamples(config: RunConfig, out: Path, *, resume: bool = False, watch: Watch | None = None) -> Path:
     """Stop after writing the anti-samples of the first round, for review; returns their file."""
-    method: Any = build_method(config.method)
+    method: Any = build_method(config.method, seed=config.seed)
     if not hasattr(method, "write"):
         raise DataError(f"method {method.name!r} writes no anti-samples; unstar does")
     run = FactRun(config, out, resume=resume, watch=watch)

@@ -16,12 +16,15 @@ from genunlearn.errors import ConfigError, NameNotFound
 from genunlearn.registry import METHODS, unknown_name
 
 
-def build_method(config: MethodConfig, locate: Callable[[str], str] = "method.{}".format) -> Method:
+def build_method(
+    config: MethodConfig, locate: Callable[[str], str] = "method.{}".format, *, seed: int | None = None
+) -> Method:
     """The method that `config` names, with its hyper-parameters.
 
     Args:
         config: The method's section.
         locate: Says where the section gives a key, for error messages.
+        seed: The run's seed; methods with a seed of their own take it where the section gives none.
 
     Raises:
         NameNotFound: No such method.
@@ -37,6 +40,8 @@ def build_method(config: MethodConfig, locate: Callable[[str], str] = "method.{}
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
             raise ConfigError(f"{locate(name)}: method {config.name!r} has no {name!r}; {hint}")
+    if seed is not None and "seed" in known:
+        given.setdefault("seed", seed)
     try:
         return kind(**given)
     except ValidationError as error:

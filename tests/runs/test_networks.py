@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 import genunlearn
-from genunlearn.config import TrainConfig
+from genunlearn.config import MethodConfig, TrainConfig
 from genunlearn.errors import ConfigError, DataError, NeedNotMet
+from genunlearn.runs.methods import build_method
 
 CENTRES = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 3.0]])
 
@@ -53,6 +54,12 @@ def test_same_seed_same_weights(taught):
         genunlearn.unlearn(network, forget=(x[y == 0], y[y == 0]), retain=(x[y > 0], y[y > 0]), method="grad_diff")
         weights.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
     assert torch.equal(*weights)
+
+
+def test_the_seed_reaches_methods_with_a_seed_of_their_own():
+    section = MethodConfig(name="gkt")
+    assert build_method(section, seed=5).seed == 5
+    assert build_method(MethodConfig.model_validate({"name": "gkt", "seed": 3}), seed=5).seed == 3
 
 
 def test_an_edit_needs_no_training(taught):
