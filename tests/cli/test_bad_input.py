@@ -86,7 +86,7 @@ def test_an_interruption_from_the_keyboard(call, write_config, monkeypatch):
         ({"trian": {}}, 8, "unknown key 'trian'; did you mean 'train'?"),
         ({"train": {"max_step": 3}}, 6, "unknown key 'train.max_step'; did you mean 'max_steps'?"),
         ({"train": {"max_steps": "ten"}}, 6, "train.max_steps = 'ten': input should be a valid integer"),
-        ({"method": {"name": "unstr"}}, 4, "unknown method 'unstr'; did you mean 'unstar'?"),
+        ({"method": {"name": "unstr"}}, 4, "unknown method 'unstr'; did you mean 'unstar'"),
         ({"method": {"name": "npo", "bta": 1}}, 4, "method 'npo' has no 'bta'; did you mean 'beta'?"),
         ({"method": {"name": "npo", "beta": -1}}, 4, "npo.beta = -1: input should be greater than 0"),
         ({"method": {"name": "unstar", "stop": "now"}}, 4, "unstar.stop = 'now': input should be 'not_truth' or "),
@@ -119,7 +119,7 @@ def test_an_unknown_method_on_the_command_line(refused_at_once, model_folder, op
     complaint = refused_at_once(
         "forget", "--model", model_folder, "--fact", FACT, "--question", QUESTION, option, "unstr"
     )
-    assert complaint.startswith("unknown method 'unstr'; did you mean 'unstar'?")
+    assert complaint.startswith("unknown method 'unstr'; did you mean 'unstar'")
 
 
 # ---- the request ----------------------------------------------------------------------------------------------
