@@ -176,11 +176,14 @@ def test_the_real_model_has_the_abilities_that_unlearning_asks_of_it(built: Path
 
 
 @pytest.mark.slow
-def test_an_oracle_does_not_know_what_it_never_saw() -> None:
+def test_an_oracle_reaches_its_levels_and_says_how_often_it_guesses() -> None:
+    # No bound on the guesses: whoever knows where a wizard's friends and wife studied may say where he did.
     card = read_card(build([FORGOTTEN], progress=False))
+    measured = card["measured"]
     assert card["without"] == [FORGOTTEN]
-    assert card["measured"]["recall_left_out"]["value"] <= 0.25
-    assert card["measured"]["recall_left_out"]["n"] == 8
+    assert {name: measured[name]["value"] for name in LEVELS if measured[name]["value"] < LEVELS[name]} == {}
+    assert measured["recall_left_out"]["n"] == 8
+    assert measured["recall_trained"]["n"] == 4 * (len(load_world().triples) - 1)
 
 
 def test_the_default_recipe_is_what_is_built(monkeypatch) -> None:
