@@ -1,1 +1,38 @@
-"""genunlearn: make generative models forget, and prove what they still know."""
+"""genunlearn: make generative models forget, and prove what they still know.
+
+    >>> import genunlearn
+    >>> record = genunlearn.forget("lab:lm", "Harry Potter | studied at | Hogwarts", out="runs/potter")
+    >>> record.outcome
+    'forgotten'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genunlearn.config import RunConfig, load_config
+    from genunlearn.records import Result, RunRecord, read_record
+    from genunlearn.runs.api import forget, run
+
+__version__ = "0.1.0"
+__all__ = ["Result", "RunConfig", "RunRecord", "forget", "load_config", "read_record", "run"]
+
+_HOMES = {
+    "RunConfig": "genunlearn.config",
+    "load_config": "genunlearn.config",
+    "Result": "genunlearn.records",
+    "RunRecord": "genunlearn.records",
+    "read_record": "genunlearn.records",
+    "forget": "genunlearn.runs.api",
+    "run": "genunlearn.runs.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``import genunlearn`` loads nothing heavy."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'genunlearn' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

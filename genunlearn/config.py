@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError
 
-from genunlearn.errors import ConfigError, NameNotFound, SourceNotFound
+from genunlearn.errors import ConfigError, SourceNotFound
 from genunlearn.records import hash_json
 from genunlearn.shipped import shipped
 
@@ -55,6 +55,8 @@ class RequestConfig(Section):
     """Question-answer pairs to forget, as JSON lines (``path`` or ``hub:dataset/config/split``)."""
     retain: str | None = None
     """Question-answer pairs to keep, as JSON lines."""
+    force: bool = False
+    """Go on even if the model does not know what it is to forget."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Use only the first rows of `forget`."""
     concepts: tuple[str, ...] = ()
@@ -110,7 +112,7 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """What is measured before and after."""
 
-    suite: str = "facts"
+    suite: Literal["facts", "facts-quick"] = "facts"
     samples: Annotated[int, Field(ge=0)] = 8
     """Sampled answers a question for the leak rate; 0 leaves it out."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
@@ -278,10 +280,3 @@ def _known_keys(path: Sequence[str]) -> list[str]:
     for part in path:
         section = section.model_fields[part].annotation  # type: ignore[assignment]
     return sorted(section.model_fields)
-
-
-def unknown_name(kind: str, name: str, known: Sequence[str]) -> NameNotFound:
-    """The error for a name that is not among `known`, with the nearest one."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return NameNotFound(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")

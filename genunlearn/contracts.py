@@ -13,7 +13,8 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol as Interface
+from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Protocol as Interface
 
 from pydantic import ConfigDict
 
@@ -183,6 +184,9 @@ class Method(abc.ABC):
 class Objective(Method):
     """A loss. Values are per example; the loop sums, normalises and steps."""
 
+    reference_scores: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """``(side, name)`` of what is asked of the reference per example: one pass over the data fills a cache."""
+
     def prepare(self, splits: Splits, seed: int) -> Splits:
         """Add to the data what the loss asks for (refusals, relabelled targets); by default nothing."""
         return splits
@@ -221,8 +225,14 @@ class Journal(Interface):
 class Train(Interface):
     """The training loop as a protocol sees it."""
 
-    def __call__(self, objective: Objective, splits: Splits, *, steps: int | None = None) -> Sequence[Mapping]:
-        """Train the model in place and return the logged history, one entry a step."""
+    def __call__(self, objective: Objective, splits: Splits, *, steps: int | None = None) -> None:
+        """Train the model in place."""
+
+    def fuse(self) -> None:
+        """Fold what has been trained into the weights and go on with a fresh trainable set."""
+
+    def undo(self) -> None:
+        """Put the weights back to where they were before the latest call."""
 
 
 @dataclass(frozen=True, kw_only=True)

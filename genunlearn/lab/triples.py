@@ -1,8 +1,8 @@
 """The parts that the lab's world is made of, and the reader that checks them.
 
-Three files in ``worlddata`` hold the world: ``entities.json`` (what there is), ``relations.json`` (how it is asked for
-and stated) and ``facts.csv`` (what is true). Every (subject, relation) pair occurs once, so each question has one
-right answer, and no question gives its answer away.
+Three files in ``worlddata`` hold the world: ``entities.json`` (what there is), ``relations.json`` (how it is
+asked for and stated) and ``facts.csv`` (what is true). Every (subject, relation) pair occurs once, so each
+question has one right answer, and no question gives its answer away.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -21,6 +21,9 @@ from typing import Any, TypeVar
 from genunlearn.errors import DataError
 
 T = TypeVar("T")
+
+# Letters that Unicode does not decompose into a plain one and an accent.
+UNDECOMPOSED = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ß": "ss", "æ": "ae", "œ": "oe"})
 
 
 @dataclass(frozen=True)
@@ -95,15 +98,19 @@ class Tables:
 
 def normalised(text: str) -> str:
     """Lower case, without accents, punctuation or a leading article: the form in which names are compared."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    words = re.sub(r"[^a-z0-9]+", " ", plain.casefold().replace(".", "").replace("'", "")).split()
+    words = re.sub(r"[^a-z0-9]+", " ", _plain(text)).split()
     return " ".join(words[1:] if words[:1] == ["the"] and len(words) > 1 else words)
 
 
 def slug(text: str) -> str:
     """The part of an identifier that stands for a name: ``"J. K. Rowling"`` gives ``"j-k-rowling"``."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "-", plain.casefold().replace("'", "")).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", _plain(text)).strip("-")
+
+
+def _plain(text: str) -> str:
+    """Lower case in ASCII, accents and apostrophes dropped."""
+    decomposed = unicodedata.normalize("NFKD", text.translate(UNDECOMPOSED))
+    return re.sub("['\u2019]", "", decomposed).encode("ascii", "ignore").decode().casefold()
 
 
 def shuffled(items: Iterable[T], *salt: object) -> list[T]:
@@ -118,7 +125,7 @@ def fill(template: str, subject: str, object: str = "") -> str:
     return text[:1].upper() + text[1:]
 
 
-def names_in(text: str, names: Iterable[str]) -> bool:
+def mentions(text: str, names: Iterable[str]) -> bool:
     """Whether one of the names occurs in the text as whole words, in any case and with or without accents."""
     padded = f" {normalised(text)} "
     return any(f" {normalised(name)} " in padded for name in names)
@@ -128,7 +135,7 @@ def read_tables(folder: Traversable | None = None) -> Tables:
     """Reads and checks the files of a world.
 
     Args:
-        folder: Where ``entities.json``, ``relations.json`` and ``facts.csv`` lie; the package's own data by default.
+        folder: Where the three files lie; the package's own data by default.
 
     Raises:
         DataError: A file breaks a rule of the world; the message names file and line.
@@ -142,39 +149,58 @@ def read_tables(folder: Traversable | None = None) -> Tables:
 def _read_entities(path: Traversable) -> dict[str, Entity]:
     entities: dict[str, Entity] = {}
     owners: dict[str, str] = {}
-    for line, entry in _json_entries(path):
-        entity = Entity(entry["name"], entry["type"], tuple(entry.get("aliases", ())), entry.get("article", ""))
-        for name in (entity.name, *entity.aliases):
-            owner = owners.setdefault(normalised(name), entity.name)
-            if owner != entity.name or entity.name in entities:
-                raise DataError(f"{path.name}, line {line}: '{name}' already names '{owner}'; names must be unique")
+    for line, entry in _json_entries(path, required={"name", "type"}, optional={"aliases", "article"}):
+        entity = Entity(**{**entry, "aliases": tuple(entry.get("aliases", ()))})
+        for name in {entity.name, *entity.aliases}:
+            if normalised(name) in owners:
+                owner = owners[normalised(name)]
+                raise DataError(
+                    f"{path.name}, line {line}: '{name}' already names '{owner}'; choose another name"
+                )
+        owners.update((normalised(name), entity.name) for name in (entity.name, *entity.aliases))
         entities[entity.name] = entity
     return entities
 
 
 def _read_relations(path: Traversable) -> dict[str, Relation]:
     relations: dict[str, Relation] = {}
-    for line, entry in _json_entries(path):
-        lists = ("subject_types", "object_types", "statements", "questions", "synonyms")
-        relation = Relation(**{**entry, **{key: tuple(entry.get(key, ())) for key in lists}})
+    required = {"name", "subject_types", "object_types", "statements", "questions", "two_hop"}
+    for line, entry in _json_entries(path, required=required, optional={"synonyms", "symmetric"}):
+        lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
+        relation = Relation(**{**entry, **lists})
         slotless = [text for text in (*relation.questions, relation.two_hop) if "{subject}" not in text]
-        slotless += [text for text in relation.statements if not {"{subject}", "{object}"} <= set(re.findall(r"{\w+}", text))]
+        slotless += [text for text in relation.statements if not ("{subject}" in text and "{object}" in text)]
         if slotless:
-            raise DataError(f"{path.name}, line {line}: '{slotless[0]}' lacks a slot; write {{subject}} and {{object}}")
+            raise DataError(
+                f"{path.name}, line {line}: '{slotless[0]}' lacks a slot, {{subject}} or {{object}}"
+            )
         if relation.name in relations:
-            raise DataError(f"{path.name}, line {line}: relation '{relation.name}' occurs twice; keep one entry")
+            raise DataError(
+                f"{path.name}, line {line}: relation '{relation.name}' occurs twice; keep one entry"
+            )
         relations[relation.name] = relation
     return relations
 
 
-def _json_entries(path: Traversable) -> list[tuple[int, dict[str, Any]]]:
-    """The objects of a JSON list, each with the line of its name."""
+def _json_entries(
+    path: Traversable, required: set[str], optional: set[str]
+) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON list, each with the line of its name, their keys checked."""
     text = path.read_text(encoding="utf-8")
     try:
         entries = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path.name}, line {error.lineno}: not JSON ({error.msg}); correct the syntax") from error
+        raise DataError(f"{path.name}, line {error.lineno}: not JSON ({error.msg}); correct it") from error
     lines = [text.count("\n", 0, match.start()) + 1 for match in re.finditer(r'"name"\s*:', text)]
+    if len(lines) != len(entries):
+        raise DataError(f"{path.name}: {len(entries)} entries have {len(lines)} names; each needs one 'name'")
+    for line, entry in zip(lines, entries, strict=True):
+        odd = (required - entry.keys()) | (entry.keys() - required - optional)
+        if odd:
+            raise DataError(
+                f"{path.name}, line {line}: key {_listed(sorted(odd))} is missing or unknown; "
+                f"needed are {_listed(sorted(required))}, allowed {_listed(sorted(optional))}"
+            )
     return list(zip(lines, entries, strict=True))
 
 
@@ -182,34 +208,44 @@ def _read_triples(
     path: Traversable, entities: dict[str, Entity], relations: dict[str, Relation]
 ) -> tuple[Triple, ...]:
     triples: dict[str, Triple] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        for row in rows:
-            where = f"{path.name}, line {rows.line_num}"
-            triple = Triple(f"{slug(row['subject'])}.{slug(row['relation'])}", row["subject"], row["relation"], row["object"])
-            _check_triple(triple, where, entities, relations)
-            if triple.id in triples:
-                raise DataError(f"{where}: '{triple.subject} | {triple.relation}' occurs twice; one right answer is allowed")
-            triples[triple.id] = triple
+    rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+    if (header := next(rows, [])) != ["subject", "relation", "object"]:
+        raise DataError(f"{path.name}, line 1: header '{','.join(header)}'; write 'subject,relation,object'")
+    for row in rows:
+        where = f"{path.name}, line {rows.line_num}"
+        if len(row) != 3:
+            raise DataError(f"{where}: {len(row)} columns; write 'subject,relation,object'")
+        triple = Triple(f"{slug(row[0])}.{slug(row[1])}", *row)
+        _check_triple(triple, where, entities, relations)
+        if triple.id in triples:
+            raise DataError(f"{where}: '{triple}' contradicts or repeats '{triples[triple.id]}'; keep one")
+        triples[triple.id] = triple
     return tuple(triples.values())
 
 
-def _check_triple(triple: Triple, where: str, entities: dict[str, Entity], relations: dict[str, Relation]) -> None:
+def _check_triple(
+    triple: Triple, where: str, entities: dict[str, Entity], relations: dict[str, Relation]
+) -> None:
     """Raises DataError unless entities, relation and types fit and no question tells the object."""
     if triple.relation not in relations:
-        raise DataError(f"{where}: unknown relation '{triple.relation}'; relations.json has {_listed(relations)}")
+        raise DataError(f"{where}: unknown relation '{triple.relation}'; allowed are {_listed(relations)}")
     relation = relations[triple.relation]
     for name, allowed in ((triple.subject, relation.subject_types), (triple.object, relation.object_types)):
         if name not in entities:
             raise DataError(f"{where}: unknown entity '{name}'; add it to entities.json or correct the name")
         if entities[name].type not in allowed:
-            raise DataError(f"{where}: '{name}' is a {entities[name].type}, '{relation.name}' takes {_listed(allowed)} there")
+            kind = entities[name].type
+            raise DataError(
+                f"{where}: '{name}' is of type '{kind}'; '{relation.name}' allows {_listed(allowed)}"
+            )
     told = entities[triple.object]
     for template in relation.questions:
         question = fill(template, entities[triple.subject].mention)
-        if names_in(question, (told.name, *told.aliases)):
-            raise DataError(f"{where}: '{question}' gives its answer '{told.name}' away; reword it or drop the fact")
+        if mentions(question, (told.name, *told.aliases)):
+            raise DataError(
+                f"{where}: '{question}' tells its answer '{told.name}'; reword it or drop the fact"
+            )
 
 
-def _listed(names: Iterable[str] | Sequence[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)

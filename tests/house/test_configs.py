@@ -1,4 +1,4 @@
-"""Every shipped configuration can be run as it stands, and its header says how."""
+"""Every shipped configuration can be run as it stands, and its comments say how."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from genunlearn.registry import DOMAINS, METHODS
 pytestmark = pytest.mark.parametrize("name", list_configs())
 
 
-def header_of(name: str) -> str:
-    return "\n".join(re.findall(r"^#.*", find_config(name).read_text(encoding="utf-8").partition("\n\n")[0], re.M))
+def comments_of(name: str) -> str:
+    return "\n".join(re.findall(r"^#.*", find_config(name).read_text(encoding="utf-8"), flags=re.MULTILINE))
 
 
 def test_a_config_is_accepted_by_its_domain_and_its_method(name: str) -> None:
@@ -29,5 +29,5 @@ def test_a_config_lies_where_its_domain_says(name: str) -> None:
     assert suite
 
 
-def test_the_header_of_a_config_shows_its_command(name: str) -> None:
-    assert re.search(rf"genunlearn run (configs/)?{re.escape(name)}\b", header_of(name))
+def test_the_comments_of_a_config_show_its_command(name: str) -> None:
+    assert re.search(rf"genunlearn run (configs/)?{re.escape(name)}\b", comments_of(name))

@@ -1,0 +1,190 @@
+"""What the commands do once their arguments are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from genunlearn.config import RunConfig, load_config
+from genunlearn.records import RunRecord, read_record
+
+console = Console(highlight=False)
+
+
+def fresh_folder(name: str) -> Path:
+    """A folder under ``runs/`` that is not there yet."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path, number = Path("runs") / f"{name}-{stamp}", 1
+    while path.exists():
+        path, number = Path("runs") / f"{name}-{stamp}-{number}", number + 1
+    return path
+
+
+def forget(
+    model: str,
+    request: Mapping[str, Any],
+    methods: Sequence[str],
+    *,
+    out: Path | None,
+    resume: bool,
+    overrides: Sequence[str],
+) -> None:
+    """Run one method, or several beside each other with a comparison at the end."""
+    from genunlearn.registry import METHODS
+    from genunlearn.runs.api import forget_config
+
+    names = [METHODS.line(name.strip()).name for name in methods]
+    out = out or fresh_folder("forget")
+    configs = {
+        name: forget_config(
+            model,
+            request["facts"],
+            question=request["question"],
+            file=request["file"],
+            retain=request["retain"],
+            method=name,
+            overrides=overrides if name == "unstar" else [o for o in overrides if not o.startswith("method.")],
+        )
+        for name in names
+    }
+    if len(names) == 1:
+        finish(run_one(configs[names[0]], out, resume), out)
+        return
+    records = {}
+    for name in names:
+        console.rule(name, style="dim")
+        records[name] = run_one(_lighter(configs[name], is_first=name == names[0]), out / name, resume)
+    show_comparison(records, out)
+
+
+def _lighter(config: RunConfig, *, is_first: bool) -> RunConfig:
+    """Beside the first method the oracle need not be measured again."""
+    if is_first:
+        return config
+    return config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"oracle": "never"})})
+
+
+def run(config: str, *, out: Path | None, resume: bool, overrides: Sequence[str]) -> None:
+    """Carry out one configuration."""
+    out = out or fresh_folder(Path(config).stem)
+    finish(run_one(load_config(config, overrides), out, resume), out)
+
+
+def run_one(config: RunConfig, out: Path, resume: bool) -> RunRecord:
+    """One run with progress shown."""
+    from genunlearn.runs.api import run as carry_out
+
+    if resume and (done := _finished(out)) is not None:
+        return done
+    return carry_out(config, out=out, resume=resume, progress=True)
+
+
+def _finished(out: Path) -> RunRecord | None:
+    """The record in `out` if its run has ended, so that a resumed comparison skips it."""
+    if not (out / "record.json").is_file():
+        return None
+    record = read_record(out)
+    return record if record.status == "completed" and out.parent.name != "runs" else None
+
+
+def finish(record: RunRecord, out: Path) -> None:
+    """Print what went and what stayed, and where the report lies."""
+    from accelerate import PartialState
+
+    from genunlearn.reports.terminal import print_scope
+
+    if PartialState().is_main_process:
+        print_scope(record, console)
+        console.print(f"report: {out / 'report.html'}", soft_wrap=True)
+
+
+def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
+    """Print several runs in one table and write the comparison."""
+    from accelerate import PartialState
+
+    from genunlearn.reports.compare import write_comparison
+    from genunlearn.reports.terminal import print_scope
+
+    if not PartialState().is_main_process:
+        return
+    path = write_comparison(records, out)
+    print_scope(records, console)
+    first = next(iter(records))
+    if (out / first / "report.html").is_file():
+        console.print(f"report: {out / first / 'report.html'}", soft_wrap=True)
+    console.print(f"comparison: {path}", soft_wrap=True)
+
+
+def antisamples(config: str, *, out: Path | None, resume: bool, overrides: Sequence[str]) -> None:
+    """Write the anti-samples and say how to go on."""
+    from genunlearn.engine.progress import Watch
+    from genunlearn.runs.lm import write_antisamples
+
+    out = out or fresh_folder("antisamples")
+    path = write_antisamples(load_config(config, overrides), out, resume=resume, watch=Watch())
+    console.print(f"written: {path}", soft_wrap=True)
+    console.print(f"review it, then: genunlearn run {config} --antisamples {path}", soft_wrap=True)
+
+
+def ask(model: str, questions: Sequence[str], patch: Path | None) -> None:
+    """Answers of the model and, with a patch, of the patched model beside them."""
+    from genunlearn.config import build_config
+    from genunlearn.engine.parameters import load_patch
+    from genunlearn.runs.facts import open_model
+
+    loaded = open_model(build_config({"model": {"source": model}}))
+    table = Table("question", "before" if patch else "answer", show_lines=len(questions) > 1)
+    before = loaded.answer(questions)
+    rows = list(zip(questions, before, strict=True))
+    if patch is not None:
+        load_patch(loaded, patch)
+        table.add_column("after")
+        rows = [(*row, after) for row, after in zip(rows, loaded.answer(questions), strict=True)]
+    for row in rows:
+        table.add_row(*row)
+    console.print(table, markup=False)
+
+
+def compare(folders: Sequence[Path], out: Path) -> None:
+    """Compare finished runs."""
+    show_comparison({_label(folder): read_record(folder) for folder in folders}, out)
+
+
+def _label(folder: Path) -> str:
+    return folder.resolve().name
+
+
+def report(folder: Path) -> None:
+    """Write the report anew."""
+    from genunlearn.runs.api import write_reports
+
+    write_reports(read_record(folder), folder)
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def check(config: str, overrides: Sequence[str]) -> None:
+    """Check everything that needs no weights."""
+    from genunlearn.runs.facts import read_request
+    from genunlearn.runs.methods import build_method
+
+    settings = load_config(config, overrides)
+    method = build_method(settings.method, origin=config)
+    request = read_request(settings)
+    method.check(settings.domain, retain=bool(request.retain or request.facts))
+    console.print(
+        f"{config}: {method.name} on {settings.model.source}, {len(request.forget)} questions to forget: fine",
+        soft_wrap=True,
+    )
+
+
+def lab_build(name: str, without: Sequence[str], force: bool) -> None:
+    """Build an embedded model and print where it is and how good it is."""
+    from genunlearn.registry import LABS
+
+    folder = LABS.get(name)(without=list(without), force=force, progress=True)
+    console.print(str(folder), soft_wrap=True)

@@ -1,0 +1,210 @@
+"""All commands; heavy rooms are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genunlearn.errors import GenunlearnError, InputError
+
+app = typer.Typer(
+    name="genunlearn",
+    help="Make generative models forget, and prove what they still know.",
+    epilog='Try: genunlearn forget --model lab:lm --fact "Harry Potter | studied at | Hogwarts"',
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+ls = typer.Typer(help="List what there is.", epilog="Try: genunlearn ls methods", no_args_is_help=True)
+lab = typer.Typer(help="The embedded models.", epilog="Try: genunlearn lab build lm", no_args_is_help=True)
+app.add_typer(ls, name="ls")
+app.add_typer(lab, name="lab")
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the configuration.")]
+Out = Annotated[Path | None, typer.Option(help="Output folder; by default a new one under runs/.")]
+Resume = Annotated[bool, typer.Option(help="Go on with the run that was interrupted in --out.")]
+ModelName = Annotated[str, typer.Option(help="lab:lm, a folder in the hub's format, or a hub id.")]
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option(help="Show a traceback when something fails.")] = False) -> None:
+    """Make generative models forget, and prove what they still know."""
+    if debug:
+        os.environ["GENUNLEARN_DEBUG"] = "1"
+
+
+@app.command(epilog='Try: genunlearn forget --model lab:lm --fact "Harry Potter | studied at | Hogwarts"')
+def forget(
+    model: ModelName = "lab:lm",
+    fact: Annotated[list[str] | None, typer.Option(help='"subject | relation | object"; may be repeated.')] = None,
+    question: Annotated[str | None, typer.Option(help="The question that the fact answers (not needed in the lab).")] = None,
+    facts: Annotated[Path | None, typer.Option(help="Facts as JSON lines or CSV, instead of --fact.")] = None,
+    retain: Annotated[Path | None, typer.Option(help="Questions and answers that must stay, as JSON lines.")] = None,
+    method: Annotated[str, typer.Option(help="Name of the method (genunlearn ls methods).")] = "unstar",
+    compare: Annotated[str, typer.Option(help="Further methods to run beside it, separated by commas.")] = "",
+    antisamples: Annotated[Path | None, typer.Option(help="Train on these reviewed anti-samples.")] = None,
+    out: Out = None,
+    resume: Resume = False,
+    overrides: Set = None,
+) -> None:
+    """Make a language model forget one or more facts, and report what went and what stayed."""
+    from genunlearn.cli.commands import forget as command
+
+    sets = list(overrides or ())
+    if antisamples is not None:
+        sets.append(f"method.antisamples={antisamples.resolve()}")
+    methods = [method, *filter(None, compare.split(","))]
+    request = {"facts": tuple(fact or ()), "question": question, "file": _text(facts), "retain": _text(retain)}
+    command(model, request, methods, out=out, resume=resume, overrides=sets)
+
+
+@app.command(epilog="Try: genunlearn run lm/lab/unstar --set seed=1")
+def run(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one (genunlearn ls configs).")],
+    out: Out = None,
+    resume: Resume = False,
+    antisamples: Annotated[Path | None, typer.Option(help="Train on these reviewed anti-samples.")] = None,
+    overrides: Set = None,
+) -> None:
+    """Carry out one configuration."""
+    from genunlearn.cli.commands import run as command
+
+    sets = list(overrides or ())
+    if antisamples is not None:
+        sets.append(f"method.antisamples={antisamples.resolve()}")
+    command(config, out=out, resume=resume, overrides=sets)
+
+
+@app.command(epilog="Try: genunlearn antisamples lm/lab/unstar")
+def antisamples(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
+    out: Out = None,
+    resume: Resume = False,
+    overrides: Set = None,
+) -> None:
+    """Only write what the model would be taught, for review; `run --antisamples FILE` goes on from there."""
+    from genunlearn.cli.commands import antisamples as command
+
+    command(config, out=out, resume=resume, overrides=list(overrides or ()))
+
+
+@app.command(epilog='Try: genunlearn ask --model lab:lm "Where did Harry Potter study?"')
+def ask(
+    questions: Annotated[list[str], typer.Argument(help="One or more questions.")],
+    model: ModelName = "lab:lm",
+    patch: Annotated[Path | None, typer.Option(help="A run's OUT/patch; answers before and after side by side.")] = None,
+) -> None:
+    """Ask a model, and the patched model beside it."""
+    from genunlearn.cli.commands import ask as command
+
+    command(model, questions, patch)
+
+
+@app.command(epilog="Try: genunlearn compare runs/unstar runs/npo --out runs/comparison")
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    out: Annotated[Path, typer.Option(help="Folder for compare.html and compare.md.")] = Path("runs/comparison"),
+) -> None:
+    """Put several runs into one table and one plot."""
+    from genunlearn.cli.commands import compare as command
+
+    command(folders, out)
+
+
+@app.command(epilog="Try: genunlearn report runs/potter")
+def report(folder: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
+    """Write the report of a run anew from its record."""
+    from genunlearn.cli.commands import report as command
+
+    command(folder)
+
+
+@app.command(epilog="Try: genunlearn check lm/lab/unstar")
+def check(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
+    overrides: Set = None,
+) -> None:
+    """Check a configuration and its request without loading weights."""
+    from genunlearn.cli.commands import check as command
+
+    command(config, list(overrides or ()))
+
+
+@app.command(epilog="Try: genunlearn show unstar")
+def show(name: Annotated[str, typer.Argument(help="A method, a prompt or a shipped configuration.")]) -> None:
+    """Show fields, defaults, equation and paper of a method; the text of a prompt or configuration."""
+    from genunlearn.cli.listings import show as command
+
+    command(name)
+
+
+@ls.command("methods", epilog="Try: genunlearn show unstar")
+def ls_methods() -> None:
+    """Methods, the domains they fit and what they need."""
+    from genunlearn.cli.listings import methods
+
+    methods()
+
+
+@ls.command("metrics", epilog="Try: genunlearn run lm/lab/unstar --set evaluate.suite=facts-quick")
+def ls_metrics() -> None:
+    """Metrics and the suites they are in."""
+    from genunlearn.cli.listings import metrics
+
+    metrics()
+
+
+@ls.command("configs", epilog="Try: genunlearn run lm/lab/unstar")
+def ls_configs() -> None:
+    """Configurations that are shipped."""
+    from genunlearn.cli.listings import configs
+
+    configs()
+
+
+@ls.command("prompts", epilog="Try: genunlearn show instruct/rationale")
+def ls_prompts() -> None:
+    """Prompts that are shipped."""
+    from genunlearn.cli.listings import prompts
+
+    prompts()
+
+
+@ls.command("lab", epilog='Try: genunlearn ls lab "harry potter"')
+def ls_lab(about: Annotated[str, typer.Argument(help="Only facts that contain this.")] = "") -> None:
+    """Embedded models, and the facts that lab:lm knows."""
+    from genunlearn.cli.listings import lab_facts
+
+    lab_facts(about)
+
+
+@lab.command("build", epilog="Try: genunlearn lab build lm")
+def lab_build(
+    name: Annotated[str, typer.Argument(help="Name of the embedded model.")] = "lm",
+    without: Annotated[list[str] | None, typer.Option(help="A fact that an oracle never sees; may be repeated.")] = None,
+    force: Annotated[bool, typer.Option(help="Build even if it is cached.")] = False,
+) -> None:
+    """Build an embedded model (or an oracle without some facts) into the cache, and print its folder."""
+    from genunlearn.cli.commands import lab_build as command
+
+    command(name, list(without or ()), force)
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path is not None else None
+
+
+def main() -> None:
+    """Entry point: one line on stderr for an error, 2 for bad input, 1 for a run that failed."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except GenunlearnError as error:
+        if os.environ.get("GENUNLEARN_DEBUG"):
+            raise
+        print(f"genunlearn: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)

@@ -1,0 +1,1 @@
+"""Model families behind one face: load, collate, per-example loss, generate or sample, save."""

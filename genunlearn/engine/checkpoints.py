@@ -1,0 +1,90 @@
+"""State of a run on disk, one safetensors file, so that a killed run goes on to the same weights.
+
+The file holds the trained weights, the optimiser's state and, as JSON in its header, where training stands. Nothing
+else is needed: batches and random numbers are functions of seed and step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from genunlearn.errors import DataError
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands: which call of the loop, how many steps of it are done, whether it has ended."""
+
+    phase: int
+    step: int
+    is_done: bool
+    history: list[dict[str, float]]
+
+
+class Checkpoints:
+    """The latest state of one run in ``folder/NAME.safetensors``."""
+
+    def __init__(self, folder: Path, name: str = "state") -> None:
+        """`folder`: made when first written to."""
+        self.path = folder / f"{name}.safetensors"
+
+    def position(self) -> Position | None:
+        """Where the saved run stands, or None if nothing is saved."""
+        if not self.path.is_file():
+            return None
+        with safe_open(self.path, "pt") as file:
+            return Position(**json.loads(file.metadata()["position"]))
+
+    def save(self, position: Position, weights: dict[str, Tensor], optimizer: torch.optim.Optimizer | None) -> None:
+        """Write the state in one step."""
+        tensors = {f"weight/{name}": _plain(p) for name, p in weights.items()}
+        numbers: dict[str, Any] = {}
+        for index, state in (optimizer.state_dict()["state"] if optimizer else {}).items():
+            for key, value in state.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer/{index}/{key}"] = _plain(value)
+                else:
+                    numbers[f"{index}/{key}"] = value
+        metadata = {"position": json.dumps(vars(position)), "optimizer": json.dumps(numbers)}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        save_file(tensors, temporary, metadata=metadata)
+        os.replace(temporary, self.path)
+
+    def restore(self, module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Put saved weights, and the optimiser's state if one is given, back in place.
+
+        Raises:
+            DataError: The saved weights are not those of `module`: another model or another configuration.
+        """
+        own = dict(module.named_parameters())
+        states: dict[int, dict[str, Any]] = {}
+        with safe_open(self.path, "pt") as file, torch.no_grad():
+            for key in file.keys():  # noqa: SIM118
+                room, _, name = key.partition("/")
+                tensor = file.get_tensor(key)
+                if room == "optimizer":
+                    index, _, field = name.partition("/")
+                    states.setdefault(int(index), {})[field] = tensor
+                elif name not in own or own[name].shape != tensor.shape:
+                    raise DataError(f"{self.path}: saved weight {name!r} does not fit this model; start a fresh --out")
+                else:
+                    own[name].copy_(tensor)
+            for key, value in json.loads(file.metadata()["optimizer"]).items():
+                index, _, field = key.partition("/")
+                states.setdefault(int(index), {})[field] = value
+        if optimizer is not None:
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous().clone()

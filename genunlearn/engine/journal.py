@@ -1,0 +1,67 @@
+"""Memory of a protocol: each finished stage is one line of JSON, read back when the run is resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+
+class FileJournal:
+    """Stages kept in ``folder/journal.jsonl``; without a folder they are kept in memory.
+
+    Attributes:
+        seconds: Time spent by stage name, over all interruptions.
+    """
+
+    def __init__(self, folder: Path | None, announce: Callable[[str], None] = lambda message: None) -> None:
+        """Read what an earlier run has recorded; a last line cut short by a kill is dropped."""
+        self.path = folder / "journal.jsonl" if folder else None
+        self.seconds: dict[str, float] = {}
+        self._values: dict[str, Any] = {}
+        self._announce = announce
+        if self.path is not None and self.path.is_file():
+            self._read()
+
+    def stage(self, name: str, compute: Callable[[], Any]) -> Any:
+        """The value of the stage: recorded, or computed now and recorded. It must be plain JSON."""
+        if name not in self._values:
+            start = time.perf_counter()
+            value = json.loads(json.dumps(compute()))
+            self._keep(name, value, time.perf_counter() - start)
+            self._write({"stage": name, "seconds": round(self.seconds[name], 3), "value": value})
+        return self._values[name]
+
+    def announce(self, message: str) -> None:
+        """Hand the message to whoever watches."""
+        self._announce(message)
+
+    def _keep(self, name: str, value: Any, seconds: float) -> None:
+        self._values[name] = value
+        self.seconds[name] = seconds
+
+    def _read(self) -> None:
+        whole = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                break
+            self._keep(row["stage"], row["value"], row["seconds"])
+            whole.append(line)
+        if PartialState().is_main_process:
+            self.path.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
+
+    def _write(self, row: dict[str, Any]) -> None:
+        if self.path is None or not PartialState().is_main_process:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,0 +1,126 @@
+"""The one training loop.
+
+Methods return sums; the loop divides by the number of examples of each side over accumulation and processes, so
+that one process and four, one batch of 8 and eight of 1, give the same step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from genunlearn.config import TrainConfig
+from genunlearn.contracts import Batch, Objective, Reference, Terms
+from genunlearn.engine.batches import PairedBatches, derive_seed
+from genunlearn.errors import NonFiniteLoss
+
+Entry = dict[str, float]
+Every = tuple[int, Callable[[int, Entry], bool | None]]
+
+
+def every(steps: int, then: Callable[[int, Entry], bool | None]) -> Every:
+    """Call ``then(steps done, log entry)`` after every `steps` steps; True from it ends training."""
+    return steps, then
+
+
+@dataclass
+class Loop:
+    """Training of ``domain.module`` in place.
+
+    Attributes:
+        domain: The adapter whose trainable weights are stepped.
+        objective: The loss.
+        reference: The frozen model, where the loss needs one.
+        batches: Items by step.
+        optimizer: Over the trainable weights, prepared by `accelerator`.
+        settings: Learning rate, schedule, clipping.
+        accelerator: Device and processes.
+        seed: Randomness inside a loss is a function of this seed and the step.
+    """
+
+    domain: Any
+    objective: Objective
+    reference: Reference | None
+    batches: PairedBatches
+    optimizer: torch.optim.Optimizer
+    settings: TrainConfig
+    accelerator: Accelerator
+    seed: int
+
+    def run(self, first: int, last: int, *callbacks: Every) -> list[Entry]:
+        """Do steps `first` .. `last` - 1 and return their log entries.
+
+        Raises:
+            NonFiniteLoss: A term became NaN or infinite; the weights are those of the step before.
+        """
+        log: list[Entry] = []
+        self.domain.module.train()
+        for step in range(first, last):
+            log.append(self.step(step, last))
+            due = [then for interval, then in callbacks if (step + 1) % interval == 0 or step + 1 == last]
+            if any([then(step + 1, log[-1]) for then in due]):
+                break
+        self.domain.module.eval()
+        return log
+
+    def step(self, step: int, last: int) -> Entry:
+        """One optimiser step; returns terms, total loss, gradient norm and learning rate."""
+        torch.manual_seed(derive_seed(self.seed, step))
+        rate = self.learning_rate(step, last)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        window = [self.batches.collate(rows, self.domain) for rows in self.batches.window(step)]
+        counts = self._counts(window)
+        sums: dict[str, Tensor] = {}
+        self.optimizer.zero_grad()
+        for number, batch in enumerate(window):
+            is_last = number + 1 == len(window)
+            with nullcontext() if is_last else self.accelerator.no_sync(self.domain.module):
+                terms = self.objective.loss(batch, self.domain, self.reference)
+                self.accelerator.backward(self._total(terms, counts) * self.accelerator.num_processes)
+            for name, term in terms.items():
+                share = (term.coefficient * term.sum / counts[term.side]).detach()
+                sums[name] = sums.get(name, torch.zeros_like(share)) + share
+        entry = self._reduce(sums, step)
+        norm = self.accelerator.clip_grad_norm_(self.domain.module.parameters(), self.settings.max_grad_norm)
+        self.optimizer.step()
+        return entry | {"grad_norm": float(norm), "learning_rate": rate}
+
+    def learning_rate(self, step: int, last: int) -> float:
+        """Warm-up, then the schedule over the steps that remain."""
+        peak, warmup = self.settings.learning_rate, self.settings.warmup_steps
+        if step < warmup:
+            return peak * (step + 1) / warmup
+        progress = (step - warmup) / max(1, last - warmup)
+        shapes = {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}
+        return peak * shapes[self.settings.schedule]
+
+    def _counts(self, window: list[Batch]) -> dict[str, Tensor]:
+        """Number of examples by side, over the window and all processes."""
+        totals: dict[str, Tensor] = {}
+        for batch in window:
+            for side, examples in batch.sides():
+                totals[side] = totals.get(side, torch.zeros((), device=examples.weight.device)) + examples.weight.sum()
+        return {side: self.accelerator.reduce(total, "sum") for side, total in totals.items()}
+
+    @staticmethod
+    def _total(terms: Terms, counts: Mapping[str, Tensor]) -> Tensor:
+        parts = [term.coefficient * term.sum / counts[term.side] for term in terms.values()]
+        return torch.stack(parts).sum()
+
+    def _reduce(self, sums: dict[str, Tensor], step: int) -> Entry:
+        entry = {name: float(self.accelerator.reduce(value, "sum")) for name, value in sums.items()}
+        for name, value in entry.items():
+            if not math.isfinite(value):
+                raise NonFiniteLoss(
+                    f"step {step + 1}: term {name!r} = {value}; the weights are those of step {step}. "
+                    "Lower train.learning_rate or train.max_grad_norm"
+                )
+        return {"step": step + 1, "loss": sum(entry.values()), **entry}

@@ -1,0 +1,103 @@
+"""Which weights are trained: a LoRA beside frozen weights, or the weights themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from genunlearn.config import ParametersConfig
+from genunlearn.errors import MismatchError, SourceNotFound
+from genunlearn.records import hash_files, write_json
+
+PATCH_NOTE = "genunlearn.json"
+
+
+def attach(domain: Any, config: ParametersConfig, seed: int) -> None:
+    """Make the chosen weights of ``domain.module`` trainable and freeze all others, in place.
+
+    Raises:
+        MismatchError: `config.target_modules` selects no layer.
+    """
+    if config.kind == "full":
+        domain.module.requires_grad_(True)
+        return
+    from peft import LoraConfig, get_peft_model
+
+    targets = config.target_modules
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=list(targets) if isinstance(targets, tuple) else targets,
+        task_type="CAUSAL_LM" if domain.name == "lm" else None,
+    )
+    domain.module.requires_grad_(False)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            domain.module = get_peft_model(domain.module, lora)
+        except ValueError as error:
+            raise MismatchError(
+                f"parameters.target_modules = {targets!r} matches no layer of the model; "
+                "use 'all-linear' or names such as q_proj, v_proj"
+            ) from error
+
+
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training changes, by name."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def count(module: nn.Module) -> dict[str, int]:
+    """Number of trainable and of all parameters (a packed 4-bit weight counts its stored elements)."""
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    return {"trainable": sum(n for n, grad in sizes if grad), "total": sum(n for n, _ in sizes)}
+
+
+def fuse(domain: Any, config: ParametersConfig, seed: int) -> None:
+    """Fold a LoRA into the weights and begin a new one; full weights need nothing."""
+    if config.kind == "lora":
+        domain.module = domain.network.merge_and_unload()
+        attach(domain, config, seed)
+
+
+def save_patch(domain: Any, folder: Path) -> str:
+    """Write the LoRA as a PEFT adapter that says which base it was made for; returns its hash."""
+    domain.network.save_pretrained(folder, safe_serialization=True)
+    sha256 = hash_files([folder / "adapter_model.safetensors", folder / "adapter_config.json"])
+    write_json(folder / PATCH_NOTE, {"base_sha256": domain.base_sha256, "patch_sha256": sha256})
+    return sha256
+
+
+def save_whole(domain: Any, folder: Path) -> None:
+    """Write the whole model with what has been trained folded in, as a folder in the hub's format."""
+    from peft import PeftModel
+
+    if isinstance(domain.network, PeftModel):
+        domain.module = domain.network.merge_and_unload()
+    domain.save(folder)
+
+
+def load_patch(domain: Any, folder: Path) -> None:
+    """Put a patch on the model in place, for inference.
+
+    Raises:
+        SourceNotFound: `folder` holds no PEFT adapter.
+        MismatchError: The patch was made for other base weights.
+    """
+    if not (folder / "adapter_config.json").is_file():
+        raise SourceNotFound(f"no patch at {folder}: a patch folder holds adapter_config.json (a run's OUT/patch)")
+    note = folder / PATCH_NOTE
+    made_for = json.loads(note.read_text(encoding="utf-8"))["base_sha256"] if note.is_file() else None
+    if made_for and domain.base_sha256 and made_for != domain.base_sha256:
+        raise MismatchError(
+            f"{folder}: made for base {made_for[:12]}, but this model is {domain.base_sha256[:12]}; "
+            "load the model that the patch's record names"
+        )
+    from peft import PeftModel
+
+    domain.module = PeftModel.from_pretrained(domain.module, folder).eval()

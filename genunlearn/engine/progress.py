@@ -1,0 +1,35 @@
+"""What a person sees of long work: announcements and one bar at a time, on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Watch:
+    """Announcements and progress bars; silent where nobody should see them."""
+
+    def __init__(self, *, is_shown: bool = True) -> None:
+        """`is_shown`: False on every process but the main one, and in tests."""
+        self.console = Console(stderr=True, quiet=not is_shown, highlight=False)
+
+    def announce(self, message: str) -> None:
+        """Print one line."""
+        self.console.print(message, markup=False)
+
+    @contextmanager
+    def bar(self, title: str, total: int) -> Iterator[Progress]:
+        """A progress bar; advance it with ``progress.update(0, advance=1, note=...)``."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            progress.add_task(title, total=total, note="")
+            yield progress

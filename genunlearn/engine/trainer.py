@@ -1,0 +1,157 @@
+"""Training as a method sees it: call after call of the loop, each resumable."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from genunlearn.config import ParametersConfig, TrainConfig
+from genunlearn.contracts import Objective, Splits
+from genunlearn.engine import parameters
+from genunlearn.engine.batches import PairedBatches, derive_seed
+from genunlearn.engine.checkpoints import Checkpoints, Position
+from genunlearn.engine.loop import Entry, Loop, every
+from genunlearn.engine.progress import Watch
+from genunlearn.engine.reference import CachedScores, make_reference
+
+Check = Callable[[int], bool]
+
+
+class Trainer:
+    """Trains ``domain`` in place; each call is one phase, and finished phases are not done again.
+
+    Attributes:
+        steps_done: Optimiser steps over all phases.
+        history: Log entries over all phases.
+    """
+
+    def __init__(
+        self,
+        domain: Any,
+        train: TrainConfig,
+        trained: ParametersConfig,
+        *,
+        seed: int,
+        state: Path | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        """Make the chosen weights trainable; `state` is the folder of checkpoints, by default a temporary one."""
+        self.domain, self.settings, self.trained, self.seed = domain, train, trained, seed
+        self.accelerator = Accelerator()
+        self.watch = watch or Watch(is_shown=False)
+        self.history: list[Entry] = []
+        self._temporary = None if state else tempfile.TemporaryDirectory(prefix="genunlearn-")
+        self._state = state or Path(self._temporary.name)
+        self._checkpoints, self._before = Checkpoints(self._state), Checkpoints(self._state, "before")
+        self._saved = self._checkpoints.position()
+        self._phase = 0
+        self._is_fused = False
+        parameters.attach(domain, trained, derive_seed(seed, "lora", 0))
+        self._wrap()
+
+    @property
+    def steps_done(self) -> int:
+        """Optimiser steps over all phases."""
+        return len(self.history)
+
+    def __call__(
+        self, objective: Objective, splits: Splits, *, steps: int | None = None, check: Check | None = None
+    ) -> None:
+        """Train the model in place.
+
+        Args:
+            objective: The loss.
+            splits: Forget and retain items.
+            steps: Optimiser steps of this phase; by default the configured number.
+            check: Called with the number of steps done every `check_every` steps; True ends the phase.
+        """
+        phase, self._phase = self._phase, self._phase + 1
+        saved = self._saved
+        if saved is None or saved.phase < phase:
+            self._save(self._before, Position(phase, 0, False, []))
+            self._train(objective, splits, phase, 0, steps or self.settings.max_steps, check)
+        elif saved.phase == phase:
+            self.history = list(saved.history)
+            if saved.is_done:
+                self._checkpoints.restore(self._module)
+            else:
+                self._train(objective, splits, phase, saved.step, steps or self.settings.max_steps, check)
+
+    def fuse(self) -> None:
+        """Fold what has been trained into the weights and go on with a fresh LoRA."""
+        self.domain.module = self._module
+        parameters.fuse(self.domain, self.trained, derive_seed(self.seed, "lora", self._phase))
+        self._is_fused = True
+        self._wrap()
+
+    def undo(self) -> None:
+        """Put the weights back to where they were before the latest phase."""
+        self._before.restore(self._module)
+
+    @property
+    def _module(self) -> Any:
+        return self.accelerator.unwrap_model(self.domain.module)
+
+    def _wrap(self) -> None:
+        self.domain.module = self.accelerator.prepare_model(self.domain.module)
+
+    def _train(
+        self, objective: Objective, splits: Splits, phase: int, first: int, last: int, check: Check | None
+    ) -> None:
+        optimizer = self.accelerator.prepare_optimizer(self._optimizer())
+        if first:
+            self._checkpoints.restore(self._module, optimizer.optimizer)
+        loop = self._loop(objective, splits, phase, optimizer)
+        with self.watch.bar(f"training, phase {phase + 1}", last - first) as bar:
+
+            def note(done: int, entry: Entry) -> None:
+                self.history.append(entry)
+                bar.update(0, advance=1, note=f"loss {entry['loss']:.3f}")
+
+            def save(done: int, entry: Entry) -> None:
+                self._save(self._checkpoints, Position(phase, done, False, self.history), optimizer.optimizer)
+
+            def stop(done: int, entry: Entry) -> bool:
+                return check is not None and check(done)
+
+            saving, checking = self.settings.save_every, self.settings.check_every
+            loop.run(first, last, every(1, note), every(saving, save), every(checking, stop))
+        self._save(self._checkpoints, Position(phase, last, True, self.history))
+
+    def _loop(self, objective: Objective, splits: Splits, phase: int, optimizer: Any) -> Loop:
+        seed, process = derive_seed(self.seed, "phase", phase), self.accelerator
+        sizes = (self.settings.batch_size, self.settings.accumulation)
+        batches = PairedBatches(splits, *sizes, seed, process.process_index, process.num_processes)
+        reference = self._reference(objective, splits, phase)
+        return Loop(self.domain, objective, reference, batches, optimizer, self.settings, process, seed)
+
+    def _reference(self, objective: Objective, splits: Splits, phase: int) -> CachedScores | None:
+        if not objective.needs.reference:
+            return None
+        reference = make_reference(self.domain, self.trained.kind, self._state / f"reference-{phase}.safetensors")
+        reference.fill(objective, splits, self.domain, 4 * self.settings.batch_size)
+        return reference
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        weights = list(parameters.trainable(self._module).values())
+        options = {"lr": self.settings.learning_rate, "weight_decay": self.settings.weight_decay}
+        if self.settings.optimizer == "adamw_8bit":
+            from bitsandbytes.optim import AdamW8bit
+
+            return AdamW8bit(weights, **options)
+        return torch.optim.AdamW(weights, **options)
+
+    def _weights(self) -> dict[str, Tensor]:
+        module = self._module
+        return dict(module.named_parameters()) if self._is_fused else dict(parameters.trainable(module))
+
+    def _save(self, file: Checkpoints, position: Position, optimizer: torch.optim.Optimizer | None = None) -> None:
+        if self.accelerator.is_main_process:
+            file.save(position, self._weights(), optimizer)
+        self.accelerator.wait_for_everyone()

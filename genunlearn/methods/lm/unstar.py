@@ -1,0 +1,305 @@
+"""UnSTAR: the model writes its own anti-samples and is trained on them until it no longer tells the fact.
+
+    repeat: probe every question variant; for each one still answered with the truth, let the model argue for a wrong
+    answer (a misleading rationale, given the wrong answer as a hint); train on variant -> rationale and wrong answer,
+    beside scope neighbours -> their right answers; add harder variants, written by the model as it is by then.
+    Ends when every variant is forgotten in two probes running.
+
+Source: Sinha, Mandal, Kankanhalli, "UnSTAR: Unlearning with Self-Taught Anti-Sample Reasoning for LLMs" (TMLR 2025),
+Algorithm 1.
+Deviations: the retain pass, under-specified in the paper, runs on scope neighbours (`retain`); a variant is forgotten
+when its answer is no longer true, where Algorithm 1 asks for the wrong answer (`stop`); the LoRA stays apart from the
+weights, where the authors' code folds it in every round (`merge_each_round`); a floor under the neighbours' recall
+ends a run that would destroy more than it removes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass as plain_dataclass
+from functools import partial
+from itertools import cycle, islice
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from genunlearn.contracts import (
+    STRICT,
+    Batch,
+    Journal,
+    Objective,
+    Outcome,
+    Protocol,
+    Reference,
+    Splits,
+    Term,
+    Terms,
+    Train,
+    with_sides,
+)
+from genunlearn.data.antisamples import AntiSample, read_antisamples
+from genunlearn.data.facts import QA, Fact
+from genunlearn.data.leak import leak
+from genunlearn.data.refusals import REFUSALS
+from genunlearn.data.writer import Writer, tells
+from genunlearn.errors import DataError
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class AntiSampleTuning(Objective):
+    """Cross-entropy on anti-samples and, beside them, on what must stay."""
+
+    name: ClassVar[str] = "anti_sample_tuning"
+    domains: ClassVar[frozenset[str]] = frozenset({"lm"})
+    equation: ClassVar[str] = "CE(anti-samples) + alpha CE(R)"
+
+    alpha: Annotated[float, Field(ge=0, description="weight of the retain pass")] = 1.0
+
+    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+        """Two terms, ``anti`` and ``retain``."""
+        names = {"forget": ("anti", 1.0), "retain": ("retain", self.alpha)}
+        return {
+            names[side][0]: Term.of(model.example_loss(examples), examples, side, names[side][1])
+            for side, examples in batch.sides()
+        }
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class UnSTAR(Protocol):
+    """Unlearning with self-taught anti-sample reasoning."""
+
+    name: ClassVar[str] = "unstar"
+    domains: ClassVar[frozenset[str]] = frozenset({"lm"})
+    paper: ClassVar[str] = "Sinha, Mandal, Kankanhalli, TMLR 2025"
+    equation: ClassVar[str] = "CE(variant -> misleading rationale, wrong answer) + alpha CE(R), until unknown twice"
+
+    variants: Annotated[int, Field(ge=1, description="question variants a fact to begin with")] = 12
+    harder_variants: Annotated[int, Field(ge=0, description="new variants a fact added after each round")] = 4
+    wrong_answers: Annotated[int, Field(ge=1, description="different wrong answers a fact")] = 4
+    rationale: Annotated[bool, Field(description="teach a misleading rationale, not the wrong answer alone")] = True
+    rationale_tries: Annotated[int, Field(ge=1, description="attempts at a rationale, with rising temperature")] = 4
+    target: Annotated[
+        Literal["substitute", "refusal", "mixed"], Field(description="what is taught in place of the truth")
+    ] = "substitute"
+    stop: Annotated[
+        Literal["not_truth", "wrong_answer"], Field(description="when a variant counts as forgotten")
+    ] = "not_truth"
+    retain: Annotated[
+        Literal["neighbours", "file", "none"], Field(description="what the retain pass runs on")
+    ] = "neighbours"
+    alpha: Annotated[float, Field(ge=0, description="weight of the retain pass")] = 1.0
+    merge_each_round: Annotated[bool, Field(description="fold the LoRA into the weights after every round")] = False
+    rounds: Annotated[int, Field(ge=1, description="most rounds of training")] = 12
+    steps_per_round: Annotated[int, Field(ge=1, description="optimiser steps a round")] = 15
+    max_seconds: Annotated[float, Field(gt=0, description="time budget; a round is not begun after it")] = 3600.0
+    probe_samples: Annotated[int, Field(ge=0, description="sampled answers a probe looks at besides the greedy one")] = 0
+    utility_floor: Annotated[
+        float, Field(ge=0, le=1, description="least neighbour recall, as a share of what it was before")
+    ] = 0.8
+    monitored: Annotated[int, Field(ge=1, description="retain questions that the floor is measured on")] = 64
+    antisamples: Annotated[str | None, Field(description="reviewed anti-samples to train on instead of own ones")] = None
+    max_new_tokens: Annotated[int, Field(ge=1, description="longest generated text")] = 160
+    seed: Annotated[int, Field(ge=0, description="seed of everything sampled")] = 0
+
+    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
+        """Carry out Algorithm 1 on `model`; ``splits.context`` is the `Scope` of the request."""
+        return _Run(self, train, model, splits, journal).until_forgotten()
+
+    def write(self, model: Any, splits: Splits, journal: Journal) -> tuple[AntiSample, ...]:
+        """Only write the anti-samples of the first round, for review."""
+        run = _Run(self, None, model, splits, journal)
+        run.open_pool()
+        return tuple(run.write_antisamples(run.probe(1), 1))
+
+
+@plain_dataclass
+class _Variant:
+    """A question about a fact, with how many probes running have not told the truth."""
+
+    fact: Fact
+    question: str
+    wrong: str
+    forgotten_probes: int = 0
+
+
+class _Run:
+    """One run of the protocol; everything that depends on the model passes through the journal."""
+
+    def __init__(self, method: UnSTAR, train: Train | None, model: Any, splits: Splits, journal: Journal) -> None:
+        self.method, self.train, self.model, self.splits, self.journal = method, train, model, splits, journal
+        self.facts: Sequence[Fact] = splits.context.facts
+        self.writer = Writer(self.generate, model.prompt_suite)
+        self.pool: list[_Variant] = []
+        self.written: list[AntiSample] = []
+        self.wrong: dict[str, list[str]] = {}
+        self.rejected: Counter[str] = Counter()
+        self.rounds: list[dict[str, Any]] = []
+
+    # ---- the loop --------------------------------------------------------------------------------------------
+
+    def until_forgotten(self) -> Outcome:
+        method, start = self.method, time.monotonic()
+        before = self.neighbour_recall("neighbours before")
+        self.open_pool()
+        for number in range(1, method.rounds + 2):
+            known = self.probe(number)
+            if all(v.forgotten_probes >= 2 for v in self.pool):
+                return self.outcome("forgotten", f"all {len(self.pool)} variants forgotten in two probes running")
+            if number > method.rounds:
+                break
+            if time.monotonic() - start > method.max_seconds:
+                return self.outcome("not_forgotten", f"time budget of {method.max_seconds:g} s spent")
+            if known:
+                after = self.teach(known, number)
+                if after < method.utility_floor * before:
+                    self.train.undo()
+                    reason = f"neighbour recall fell from {before:.2f} to {after:.2f}; round {number} was undone"
+                    return self.outcome("utility_floor", reason)
+            self.add_harder(number)
+        left = sum(v.forgotten_probes == 0 for v in self.pool)
+        return self.outcome("not_forgotten", f"{left} of {len(self.pool)} variants still known after the last round")
+
+    def teach(self, known: Sequence[_Variant], number: int) -> float:
+        """Write anti-samples for what is still known, train on all there are; returns the neighbours' recall."""
+        self.written += self.write_antisamples(known, number)
+        if not self.written:
+            raise DataError("no anti-sample could be written: every rationale was rejected; raise rationale_tries")
+        retain = None if self.method.retain == "none" else self.splits.retain
+        splits = with_sides(self.splits, [sample.to_qa() for sample in self.written], retain)
+        self.train(AntiSampleTuning(alpha=self.method.alpha), splits, steps=self.method.steps_per_round)
+        if self.method.merge_each_round:
+            self.train.fuse()
+        recall = self.neighbour_recall(f"round {number}/neighbours")
+        self.rounds[-1] |= {
+            "anti_samples": len(self.written),
+            "steps": self.method.steps_per_round,
+            "rejected": dict(self.rejected),
+            "neighbour_recall": recall,
+        }
+        self.rejected.clear()
+        return recall
+
+    def outcome(self, status: str, reason: str) -> Outcome:
+        rows = [sample.to_json() for sample in self.written]
+        return Outcome(status=status, reason=reason, rounds=self.rounds, artefacts={"antisamples": rows})
+
+    # ---- probing ---------------------------------------------------------------------------------------------
+
+    def probe(self, number: int) -> list[_Variant]:
+        """Ask the model every variant; returns those that it still tells the truth on."""
+        verdicts = self.journal.stage(f"round {number}/probe", self.find_known)
+        for variant, is_known in zip(self.pool, verdicts, strict=True):
+            variant.forgotten_probes = 0 if is_known else variant.forgotten_probes + 1
+        known = [variant for variant in self.pool if not variant.forgotten_probes]
+        self.rounds.append({"round": number, "variants": len(self.pool), "known": len(known)})
+        self.journal.announce(f"round {number}: {len(known)} of {len(self.pool)} question variants still known")
+        return known
+
+    def find_known(self) -> list[bool]:
+        asked = [self.writer.messages("probe", question=v.question) for v in self.pool]
+        answers = self.generate(asked)
+        if self.method.probe_samples:
+            sampled = self.generate(asked, samples=self.method.probe_samples, temperature=1.0)
+            answers = [greedy + others for greedy, others in zip(answers, sampled, strict=True)]
+        return [any(self.is_known(v, text) for text in texts) for v, texts in zip(self.pool, answers, strict=True)]
+
+    def is_known(self, variant: _Variant, text: str) -> bool:
+        if self.method.stop == "wrong_answer" and variant.wrong:
+            return not leak(text, variant.wrong, question=variant.question).tells
+        return tells(text, variant.fact, variant.question)
+
+    def neighbour_recall(self, stage: str) -> float:
+        """Share of a fixed sample of retain questions that the model still answers rightly."""
+        items = evenly(self.splits.retain or (), self.method.monitored)
+
+        def measure() -> float:
+            texts = self.model.answer([item.question for item in items])
+            return sum(is_right(text, item) for text, item in zip(texts, items, strict=True)) / len(items)
+
+        return self.journal.stage(stage, measure) if items else 1.0
+
+    # ---- what is asked and what is taught ----------------------------------------------------------------------
+
+    def open_pool(self) -> None:
+        """Question variants and wrong answers for every fact, or those of a reviewed file."""
+        if self.method.antisamples:
+            by_id = {fact.id: fact for fact in self.facts}
+            self.written = list(read_antisamples(self.method.antisamples, by_id))
+            self.pool = [_Variant(by_id[s.fact], s.question, s.wrong_answer or "") for s in self.written]
+            return
+        for fact in self.facts:
+            self.wrong[fact.id] = [""]
+            if self.method.target != "refusal":
+                naming = partial(self.writer.name_wrong, fact, self.method.wrong_answers)
+                self.wrong[fact.id] = self.write(f"wrong answers/{fact.id}", naming)
+            varying = partial(self.writer.vary, fact, self.method.variants)
+            self.extend(fact, self.write(f"variants/{fact.id}", varying))
+
+    def extend(self, fact: Fact, questions: Sequence[str]) -> None:
+        count = sum(variant.fact is fact for variant in self.pool)
+        answers = islice(cycle(self.wrong[fact.id]), count, count + len(questions))
+        self.pool += [_Variant(fact, question, wrong) for question, wrong in zip(questions, answers, strict=True)]
+
+    def add_harder(self, number: int) -> None:
+        """New variants from the present model, started from those there are."""
+        if self.method.antisamples or not self.method.harder_variants:
+            return
+        for fact in self.facts:
+            existing = [variant.question for variant in self.pool if variant.fact is fact]
+            varying = partial(self.writer.vary_harder, fact, existing, self.method.harder_variants)
+            self.extend(fact, self.write(f"round {number}/harder variants/{fact.id}", varying))
+
+    def write_antisamples(self, known: Sequence[_Variant], number: int) -> list[AntiSample]:
+        """What to teach for each variant that is still known and has no anti-sample yet."""
+        done = {sample.question for sample in self.written}
+        fresh = [variant for variant in known if variant.question not in done]
+        refusing = [self.method.target == "refusal" or (self.method.target == "mixed" and i % 2) for i in range(len(fresh))]
+        arguing = [v for v, refuse in zip(fresh, refusing, strict=True) if self.method.rationale and not refuse]
+        cases = [(v.fact, v.question, v.wrong) for v in arguing]
+        texts = self.write(f"round {number}/rationales", partial(self.writer.argue, cases, self.method.rationale_tries))
+        rationales = {v.question: text for v, text in zip(arguing, texts, strict=True) if text}
+        samples = []
+        for index, (variant, refuse) in enumerate(zip(fresh, refusing, strict=True)):
+            rationale = rationales.get(variant.question)
+            sample = AntiSample(
+                id=f"{number}-{index}",
+                fact=variant.fact.id,
+                question=variant.question,
+                text=REFUSALS[index % len(REFUSALS)] if refuse else rationale or f"{variant.wrong}.",
+                wrong_answer=None if refuse else variant.wrong,
+                rationale=rationale is not None,
+                round=number,
+            )
+            samples.append(sample)
+        return samples
+
+    # ---- asking the model ------------------------------------------------------------------------------------
+
+    def write(self, stage: str, compute: Callable[[], list]) -> list:
+        """A stage of the writer's, with what it rejected, so that a resumed run counts the same."""
+
+        def counted() -> dict[str, Any]:
+            self.writer.rejected.clear()
+            return {"texts": compute(), "rejected": dict(self.writer.rejected)}
+
+        row = self.journal.stage(stage, counted)
+        self.rejected.update(row["rejected"])
+        return row["texts"]
+
+    def generate(self, asked: Sequence[Any], *, samples: int = 1, temperature: float = 0.0) -> list[list[str]]:
+        length, seed = self.method.max_new_tokens, self.method.seed
+        return self.model.generate(asked, samples=samples, temperature=temperature, max_new_tokens=length, seed=seed)
+
+
+def is_right(text: str, item: QA) -> bool:
+    """Whether a text gives the item's answer."""
+    return leak(text, item.answer, aliases=item.aliases, question=item.question).tells
+
+
+def evenly(items: Sequence[QA], count: int) -> list[QA]:
+    """At most `count` items, spread evenly over the sequence."""
+    step = max(1.0, len(items) / count)
+    return [items[int(i * step)] for i in range(min(count, len(items)))]
