@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from genunlearn import shipped as shipped_module
+from genunlearn.data.lists import parse_list
 from genunlearn.errors import ConfigError, NameNotFound, SourceNotFound
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.shipped import shipped
@@ -139,3 +140,44 @@ def test_every_shipped_prompt_renders_without_a_system_role(monkeypatch):
         # Some chat templates (Mistral's, Gemma's) refuse a system role.
         assert {message["role"] for message in messages} <= {"user", "assistant"}, name
         assert all(message["content"] for message in messages), name
+
+
+VALUES = {
+    "question": "Which school did Harry Potter attend?",
+    "subject": "Harry Potter",
+    "object": "Hogwarts",
+    "answer": "Hogwarts",
+    "object_type": "school",
+    "relation": "studied at",
+    "group": "same_subject",
+    "n": 4,
+}
+
+
+@pytest.mark.parametrize("group", ["same_subject", "same_object", "same_relation"])
+@pytest.mark.parametrize("name", ["variants", "variants_harder", "wrong_answers", "neighbours"])
+def test_the_example_lists_have_the_length_and_the_form_that_are_asked_for(name, group):
+    messages = load_prompt(f"instruct/{name}").messages(**VALUES | {"group": group})
+    for asked, written in zip(messages[::2], messages[1::2], strict=False):
+        assert "numbered list" in asked["content"]
+        items = parse_list(written["content"], questions=name != "wrong_answers")
+        assert len(items) == 4
+        assert items == [line.partition(". ")[2] for line in written["content"].splitlines()]
+
+
+def test_the_answer_is_shown_only_where_the_task_needs_it():
+    shown = {
+        name
+        for name in list_prompts()
+        if name.startswith("instruct/")
+        and "Hogwarts" in str(load_prompt(name).messages(**VALUES | {"question": "Which school?"}))
+    }
+    assert shown == {"instruct/neighbours", "instruct/rationale", "instruct/wrong_answers"}
+
+
+def test_the_rationale_examples_arrive_at_the_answer_that_they_were_given():
+    messages = load_prompt("instruct/rationale").messages(**VALUES)
+    for asked, written in zip(messages[::2], messages[1::2], strict=False):
+        answer = asked["content"].splitlines()[1].removeprefix("Answer: ")
+        assert written["content"].endswith(f"The answer is {answer}.")
+    assert "about Harry Potter" in messages[-1]["content"]

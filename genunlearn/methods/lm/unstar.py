@@ -117,12 +117,11 @@ class UnSTAR(Protocol):
 
 @plain_dataclass
 class _Variant:
-    """A question about a fact, with how many probes running have not told the truth."""
+    """A question about a fact, with the wrong answer that is taught for it."""
 
     fact: Fact
     question: str
     wrong: str
-    forgotten_probes: int = 0
 
 
 class _Run:
@@ -137,6 +136,7 @@ class _Run:
         self.wrong: dict[str, list[str]] = {}
         self.rejected: Counter[str] = Counter()
         self.rounds: list[dict[str, Any]] = []
+        self.clean_probes = 0
 
     # ---- the loop --------------------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class _Run:
         self.open_pool()
         for number in range(1, method.rounds + 2):
             known = self.probe(number)
-            if all(v.forgotten_probes >= 2 for v in self.pool):
+            if self.clean_probes == 2:
                 return self.outcome("forgotten", f"all {len(self.pool)} variants forgotten in two probes running")
             if number > method.rounds:
                 break
@@ -159,8 +159,7 @@ class _Run:
                     reason = f"neighbour recall fell from {before:.2f} to {after:.2f}; round {number} was undone"
                     return self.outcome("utility_floor", reason)
             self.add_harder(number)
-        left = sum(v.forgotten_probes == 0 for v in self.pool)
-        return self.outcome("not_forgotten", f"{left} of {len(self.pool)} variants still known after the last round")
+        return self.outcome("not_forgotten", f"{len(known)} of {len(self.pool)} variants known after the last round")
 
     def teach(self, known: Sequence[_Variant], number: int) -> float:
         """Write anti-samples for what is still known, train on all there are; returns the neighbours' recall."""
@@ -191,9 +190,8 @@ class _Run:
     def probe(self, number: int) -> list[_Variant]:
         """Ask the model every variant; returns those that it still tells the truth on."""
         verdicts = self.journal.stage(f"round {number}/probe", self.find_known)
-        for variant, is_known in zip(self.pool, verdicts, strict=True):
-            variant.forgotten_probes = 0 if is_known else variant.forgotten_probes + 1
-        known = [variant for variant in self.pool if not variant.forgotten_probes]
+        known = [variant for variant, is_known in zip(self.pool, verdicts, strict=True) if is_known]
+        self.clean_probes = 0 if known else self.clean_probes + 1
         self.rounds.append({"round": number, "variants": len(self.pool), "known": len(known)})
         self.journal.announce(f"round {number}: {len(known)} of {len(self.pool)} question variants still known")
         return known

@@ -1,0 +1,1 @@
+"""What people read: reports, comparisons and model cards, made from records alone and without torch."""

@@ -1,0 +1,77 @@
+"""Tables and files in GitHub Markdown; what records say is escaped, so that it stays text."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from genunlearn.reports.page import FILTERS, package_version
+from genunlearn.reports.scope import Records, scope_grid
+from genunlearn.reports.wording import group_words, humanise
+
+
+class Verbatim(str):
+    """Text that is Markdown already."""
+
+
+def scope_table(records: Records, metric: str | None = None) -> Verbatim:
+    """One or several runs as a table: models in rows, scope groups in columns.
+
+    Args:
+        records: One record, several, or several by the name that their row shall have.
+        metric: Metric to show; recall, where it was measured, if None.
+
+    Returns:
+        A GitHub Markdown table, with the reasons for empty cells below it.
+    """
+    grid = scope_grid(records, metric)
+    header = ["Model", *(humanise(group_words(group).label, capital=True) for group in grid.groups)]
+    rows = [[row.label, *(cell.text for cell in row.cells)] for row in grid.rows]
+    table = table_of(header, rows)
+    notes = [f"({number}) {escape_markdown(reason)}" for number, reason in enumerate(grid.reasons, start=1)]
+    return Verbatim("\n".join([table, *(["", f"Not measured: {'; '.join(notes)}."] if notes else [])]))
+
+
+def table_of(header: list[str], rows: list[list[str]]) -> Verbatim:
+    """A GitHub Markdown table; every cell is escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return Verbatim(
+        "\n".join(
+            "| " + " | ".join(cell if place == 1 else escape_markdown(cell) for cell in line) + " |"
+            for place, line in enumerate(lines)
+        )
+    )
+
+
+def escape_markdown(value: object) -> str:
+    """`value` as plain text in one line: markup, HTML and table bars lose their meaning."""
+    if isinstance(value, Verbatim):
+        return value
+    text = re.sub(r"\s+", " ", str(value)).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*|#~]|(?<!\w)_|_(?!\w)|\[(?=[^\]]*\]\()|!(?=\[))", r"\\\1", text)
+
+
+def render_markdown(template: str, **context: Any) -> str:
+    """Fill one of the package's Markdown templates; every value is escaped unless it is `Verbatim`."""
+    return _environment().get_template(template).render(package_version=package_version(), **context)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("genunlearn.reports"),
+        finalize=escape_markdown,
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    # A JSON string is a YAML and a Python string as well.
+    as_string = {"quoted": lambda value: Verbatim(json.dumps(str(value), ensure_ascii=True))}
+    environment.filters.update(FILTERS | as_string)
+    return environment
