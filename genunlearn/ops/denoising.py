@@ -27,6 +27,21 @@ Kind = Literal["epsilon", "v_prediction", "sample", "flow"]
 
 
 @dataclass(frozen=True)
+class Noised:
+    """Clean latents with noise at timesteps.
+
+    Attributes:
+        latents: ``(batch, ...)``, the noisy latents.
+        timesteps: ``(batch,)``.
+        target: What the network should output, shaped like the latents.
+    """
+
+    latents: Tensor
+    timesteps: Tensor
+    target: Tensor
+
+
+@dataclass(frozen=True)
 class NoiseSchedule:
     """Signal and noise levels by timestep.
 
@@ -96,6 +111,14 @@ class NoiseSchedule:
         if self.kind == "sample":
             return clean
         return noise - clean if self.kind == "flow" else alpha * noise - sigma * clean
+
+    def noised(self, clean: Tensor) -> Noised:
+        """Clean latents with noise at timesteps, both drawn from torch's global generator."""
+        timesteps = self.draw(len(clean), clean.device)
+        noise = torch.randn(clean.shape).to(clean)
+        return Noised(
+            self.add_noise(clean, noise, timesteps), timesteps, self.target(clean, noise, timesteps)
+        )
 
     def to_noise(self, output: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
         """The noise that a network output stands for."""
