@@ -34,12 +34,12 @@ from transformers import (
 )
 
 WORDS = [
-    *("a", "an", "the", "of", "in", "by", "photo", "image", "picture", "painting", "style", "thing"),
-    *("red", "blue", "green", "inverted", "digit", "letter", "seven", "three", "nine", "zero"),
+    *("a", "an", "the", "of", "in", "by", "photo", "image", "picture", "painting", "style"),
+    *("red", "blue", "green", "inverted", "digit", "letter", "seven", "three", "zero"),
     *("van", "gogh", "art", "cat", "dog", "church"),
 ]
 MAX_TOKENS = 16
-HIDDEN = 16
+HIDDEN = 32
 
 
 def clip_tokenizer() -> CLIPTokenizer:
@@ -47,7 +47,7 @@ def clip_tokenizer() -> CLIPTokenizer:
     letters = string.ascii_lowercase + string.digits + string.punctuation
     tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
     merges: list[tuple[str, str]] = []
-    for word in WORDS:
+    for word in sorted(WORDS, key=len, reverse=True):  # the pairs of short words would break up long ones
         parts = [*word[:-1], f"{word[-1]}</w>"]
         while len(parts) > 1:
             pair = (parts[0], parts[1])
@@ -176,7 +176,7 @@ def stable_diffusion_3() -> StableDiffusion3Pipeline:
         attention_head_dim=8,
         num_attention_heads=2,
         joint_attention_dim=2 * HIDDEN,
-        caption_projection_dim=HIDDEN,
+        caption_projection_dim=16,
         pooled_projection_dim=2 * HIDDEN,
         pos_embed_max_size=8,
     )

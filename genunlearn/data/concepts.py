@@ -142,6 +142,24 @@ def preserve_prompts(erasure: Erasure) -> list[ConceptPrompt]:
     return list(_prompts(erasure.preserve, erasure.templates))
 
 
+def augmented(prompts: Sequence[ConceptPrompt], templates: Sequence[str]) -> list[ConceptPrompt]:
+    """The prompts and, for each concept with its anchor, further ones made of `templates`."""
+    pairs = dict.fromkeys((p.concept, p.anchor_concept) for p in prompts)
+    made = [
+        ConceptPrompt(
+            id=f"{template.format(concept)} -> {anchor}",
+            prompt=template.format(concept),
+            concept=concept,
+            anchor=template.format(anchor) if anchor else "",
+            anchor_concept=anchor,
+        )
+        for concept, anchor in pairs
+        for template in templates
+    ]
+    known = {(p.prompt, p.anchor) for p in prompts}
+    return [*prompts, *(p for p in made if (p.prompt, p.anchor) not in known)]
+
+
 def images_of(
     prompts: Sequence[ConceptPrompt], count: int, *, seed: int, steps: int = 50, guidance: float = 7.5
 ) -> list[ConceptImage]:

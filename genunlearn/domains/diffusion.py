@@ -148,7 +148,7 @@ class Diffusion(Domain):
             else self.module
         )
 
-    # ---- prompts -------------------------------------------------------------------------------------------
+    # ---- prompts ---------------------------------------------------------------------------------------
 
     def encode_prompts(self, prompts: Sequence[str]) -> PromptEmbedding:
         """Embed prompts, one a row; each is encoded once."""
@@ -181,7 +181,7 @@ class Diffusion(Domain):
                 marks[row, section.start + first : section.start + last] = True
         return marks.to(self.device)
 
-    # ---- training ------------------------------------------------------------------------------------------
+    # ---- training --------------------------------------------------------------------------------------
 
     def collate(self, items: Sequence[Any]) -> Examples:
         """Items of ``genunlearn.data.concepts`` as numbers of texts, seeds and, where all have them, latents.
@@ -271,7 +271,7 @@ class Diffusion(Domain):
         """The timestep of each training point, ``(batch,)``."""
         return self.trajectories.timesteps(self, examples)
 
-    # ---- images --------------------------------------------------------------------------------------------
+    # ---- images ----------------------------------------------------------------------------------------
 
     def sample(
         self,
@@ -333,7 +333,7 @@ class Diffusion(Domain):
         latents = {item.id: row for item, row in zip(missing, made, strict=True)}
         return [replace(item, latents=latents[item.id]) if item.id in latents else item for item in items]
 
-    # ---- weights -------------------------------------------------------------------------------------------
+    # ---- weights ---------------------------------------------------------------------------------------
 
     def parameter_names(self, pattern: str) -> tuple[str, ...]:
         """Parameters that `pattern` stands for; see `diffusion_layers.select_parameters`."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from genunlearn.errors import DataError, MismatchError, NeedNotMet, OutputExists, SourceNotFound
@@ -110,6 +110,30 @@ def _lora_layers(network: nn.Module) -> Iterator[tuple[str, tuple[Tensor, Tensor
         adapter = next(iter(factors))
         down, up = factors[adapter].weight.detach(), layer.lora_B[adapter].weight.detach()
         yield name.removeprefix("base_model.model."), (down, layer.scaling[adapter] * up)
+
+
+def read_lora(path: Path, network: str) -> dict[str, LowRank]:
+    """The changes that a LoRA file makes to linear layers, by layer.
+
+    Args:
+        path: A file as `export_lora` writes it, or its folder.
+        network: Name of the denoiser among the pipeline's components.
+
+    Raises:
+        SourceNotFound: There is no file.
+        MismatchError: It holds other layers or none.
+    """
+    tensors = load_file(patch_file(path))
+    layers = {name.removesuffix(".lora_A.weight") for name in tensors if name.endswith(".lora_A.weight")}
+    foreign = [name for name in layers if not name.startswith(f"{network}.")]
+    if foreign or not layers or 2 * len(layers) != len(tensors):
+        raise MismatchError(f"{path}: not a LoRA of a {network} as this package writes it (export = 'lora')")
+    return {
+        name.removeprefix(f"{network}."): LowRank(
+            tensors[f"{name}.lora_B.weight"].float(), tensors[f"{name}.lora_A.weight"].float()
+        )
+        for name in sorted(layers)
+    }
 
 
 def write_patch(

@@ -140,6 +140,21 @@ def replace_map(
     return InputMap((targets.double() - sources.double()).T.contiguous(), rows)
 
 
+def without_shared(
+    sources: Tensor, targets: Tensor, preserve: Tensor, tolerance: float = 1e-3
+) -> tuple[Tensor, Tensor]:
+    """Leave out sources that are preserved inputs as well, up to a relative distance of `tolerance`.
+
+    Concepts that begin alike share tokens which tell nothing: ``digit`` of "digit seven" and of "digit
+    three".
+    """
+    if not len(preserve):
+        return sources, targets
+    distance = torch.cdist(sources.double(), preserve.to(sources).double()).min(1).values
+    is_own = distance > tolerance * sources.double().norm(dim=1)
+    return sources[is_own], targets[is_own]
+
+
 def stack_keys(
     sources: Tensor, preserve: Tensor | None, weights: Tensor | None, preserve_weight: float
 ) -> tuple[Tensor, Tensor]:

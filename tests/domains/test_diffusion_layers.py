@@ -72,7 +72,7 @@ def test_layers_for_a_lora() -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "count", "width"), [("sd1", 8, 16), ("sdxl", 8, 32), ("sd3", 1, 32), ("flux", 1, 32)]
+    ("family", "count", "width"), [("sd1", 8, 32), ("sdxl", 8, 64), ("sd3", 1, 64), ("flux", 1, 64)]
 )
 def test_layers_that_read_the_prompt(family: str, count: int, width: int) -> None:
     adapter = model(family)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_pipelines import FAMILIES, MAX_TOKENS, clip_tokenizer, t5_tokenizer, tiny
+from tiny_pipelines import FAMILIES, HIDDEN, MAX_TOKENS, WORDS, clip_tokenizer, t5_tokenizer, tiny
 
 from genunlearn.data.concepts import ConceptPrompt
 from genunlearn.domains.diffusion import Diffusion
@@ -16,12 +16,16 @@ def model(family: str) -> Diffusion:
     return Diffusion(tiny(family), text_length=MAX_TOKENS)
 
 
+def test_the_tiny_tokenizers_know_their_words() -> None:
+    assert [word for word in WORDS if len(CLIP.ids(word)) != 1 or len(T5.ids(word)) != 1] == []
+
+
 @pytest.mark.parametrize("family", ["sd1", "sd2"])
 def test_one_text_encoder(family: str) -> None:
     adapter = model(family)
     expected, _ = adapter.pipeline.encode_prompt(["a cat", "a dog"], "cpu", 1, False)
     torch.testing.assert_close(adapter.encode_prompts(["a cat", "a dog"]).tokens, expected)
-    assert adapter.unconditional(2).tokens.shape == (2, MAX_TOKENS, 16)
+    assert adapter.unconditional(2).tokens.shape == (2, MAX_TOKENS, HIDDEN)
 
 
 def test_two_text_encoders_and_pooled_text() -> None:

@@ -87,10 +87,10 @@ def test_changed_weights_have_trajectories_of_their_own() -> None:
     examples = points(adapter)
     first = adapter.trajectory_point(examples)
     with torch.no_grad():
-        adapter.network.conv_out.weight.mul_(1.5)
+        adapter.network.conv_out.weight.mul_(2)
     assert not torch.allclose(adapter.trajectory_point(examples), first)
     with torch.no_grad():
-        adapter.network.conv_out.weight.div_(1.5)
+        adapter.network.conv_out.weight.div_(2)
     spent = adapter.meter.frozen
     assert torch.equal(adapter.trajectory_point(examples), first)
     assert adapter.meter.frozen == spent, "the old weights' trajectories are still there"

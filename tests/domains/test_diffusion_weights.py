@@ -62,7 +62,7 @@ def test_plain_diffusers_opens_an_exported_lora(family: str, how: Any, tmp_path:
     adapter.export(tmp_path, "lora")
     plain = tiny(family)
     plain.load_lora_weights(tmp_path)
-    torch.testing.assert_close(look(Diffusion(plain, text_length=MAX_TOKENS)), after, atol=1e-4, rtol=0)
+    torch.testing.assert_close(look(Diffusion(plain, text_length=MAX_TOKENS)), after, atol=2e-3, rtol=0)
 
 
 def test_a_lora_on_convolutions(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_pipeline_gets_back_the_parts_that_were_not_loaded(tmp_path: Path) -> 
     assert written["safety_checker"] == entries["safety_checker"]
 
 
-# ---- what is refused -----------------------------------------------------------------------------------------
+# ---- what is refused -----------------------------------------------------------------------------------
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

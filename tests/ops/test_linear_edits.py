@@ -15,6 +15,7 @@ from genunlearn.ops.linear_edits import (
     ridge_rows,
     stack_keys,
     value_change,
+    without_shared,
 )
 
 D, LAYERS = 24, 5
@@ -200,3 +201,12 @@ def test_the_null_space_map_without_fixed_inputs() -> None:
     source, target, projector = random(3, D, seed=3), random(3, D, seed=4), torch.eye(D, dtype=torch.float64)
     edited = null_space_map(source, target, projector, ridge=1e-9).matrix()
     torch.testing.assert_close(source @ edited.T, target, rtol=1e-5, atol=1e-5)
+
+
+def test_sources_that_are_preserved_as_well_are_left_out() -> None:
+    source, target = random(3, D, seed=1), random(3, D, seed=2)
+    kept = torch.stack([source[1] * (1 + 1e-6), random(D, seed=3)])
+    left, wanted = without_shared(source, target, kept)
+    assert torch.equal(left, source[[0, 2]])
+    assert torch.equal(wanted, target[[0, 2]])
+    assert torch.equal(without_shared(source, target, kept[:0])[0], source)
