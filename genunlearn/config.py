@@ -52,9 +52,9 @@ class RequestConfig(Section):
     file: str | None = None
     """Facts as JSON lines or CSV."""
     forget: str | None = None
-    """Question-answer pairs to forget, as JSON lines (``path`` or ``hub:dataset/config/split``)."""
+    """Question-answer pairs to forget: a file, ``FOLDER:NAME``, or ``OWNER/NAME:CONFIG[:SPLIT]`` of the hub."""
     retain: str | None = None
-    """Question-answer pairs to keep, as JSON lines."""
+    """Question-answer pairs (or facts) to keep, in the same forms."""
     force: bool = False
     """Go on even if the model does not know what it is to forget."""
     limit: Annotated[int, Field(ge=1)] | None = None
@@ -267,10 +267,10 @@ def line_of(data: Mapping[str, Any], path: Sequence[str]) -> int | None:
     """Line of the key at `path` in data that came from a file, counted from 1; None where there is none."""
     line, place = None, data
     for part in path:
-        position = getattr(place, "lc", None)
-        if not isinstance(place, Mapping) or part not in place or position is None:
+        positions = getattr(getattr(place, "lc", None), "data", None) or {}
+        if part not in positions:  # an override, or data that came from no file
             break
-        line = position.key(part)[0] + 1
+        line = positions[part][0] + 1
         place = place[part]
     return line
 

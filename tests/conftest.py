@@ -1,15 +1,26 @@
-"""What holds for every test: no network, and no GPU test without a GPU."""
+"""What holds for every test: no network, one thread, no GPU test without a GPU; and the tiny models."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from genunlearn.domains.lm import LanguageModel
+    from tests.worlds import World
 
 NETWORK = os.environ.get("GENUNLEARN_TEST_NETWORK") == "1"
 
 if not NETWORK:  # before anything imports the hub's client, which reads it once
     os.environ["HF_HUB_OFFLINE"] = "1"
+# Models of a test are so small that threads waiting for each other would cost more than they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,3 +36,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in skips.items():
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of the tiny model of a family, made once; not to be written to."""
+    from tests.tiny_models import build
+
+    root = tmp_path_factory.mktemp("tiny")
+    return lambda name: root / name if (root / name).is_dir() else build(name, root / name)
+
+
+@pytest.fixture(scope="session")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], World]:
+    """The little world of a domain, made once; its model is loaded anew each time."""
+    from tests.worlds import WORLDS
+
+    return cache(lambda domain: WORLDS[domain](tmp_path_factory.mktemp(domain)))
+
+
+@pytest.fixture
+def world(worlds: Callable[[str], World]) -> World:
+    """The little world of language models."""
+    return worlds("lm")
+
+
+@pytest.fixture
+def tiny(tiny_folder: Callable[[str], Path]) -> Callable[[str], LanguageModel]:
+    """A freshly loaded tiny model of a family, with random weights."""
+    from genunlearn.domains.lm import LanguageModel
+
+    return lambda name: LanguageModel.load(str(tiny_folder(name)), device="cpu")

@@ -39,17 +39,10 @@ def forget(
     from genunlearn.runs.api import forget_config
 
     names = [METHODS.line(name.strip()).name for name in methods]
+    shared = [override for override in overrides if not override.startswith("method.")]
     out = out or fresh_folder("forget")
     configs = {
-        name: forget_config(
-            model,
-            request["facts"],
-            question=request["question"],
-            file=request["file"],
-            retain=request["retain"],
-            method=name,
-            overrides=overrides if name == "unstar" else [o for o in overrides if not o.startswith("method.")],
-        )
+        name: forget_config(model, request, method=name, overrides=overrides if name == names[0] else shared)
         for name in names
     }
     if len(names) == 1:

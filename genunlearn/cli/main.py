@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +26,9 @@ lab = typer.Typer(help="The embedded models.", epilog="Try: genunlearn lab build
 app.add_typer(ls, name="ls")
 app.add_typer(lab, name="lab")
 
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the configuration.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the configuration.")
+]
 Out = Annotated[Path | None, typer.Option(help="Output folder; by default a new one under runs/.")]
 Resume = Annotated[bool, typer.Option(help="Go on with the run that was interrupted in --out.")]
 ModelName = Annotated[str, typer.Option(help="lab:lm, a folder in the hub's format, or a hub id.")]
@@ -41,7 +45,9 @@ def options(debug: Annotated[bool, typer.Option(help="Show a traceback when some
 def forget(
     model: ModelName = "lab:lm",
     fact: Annotated[list[str] | None, typer.Option(help='"subject | relation | object"; may be repeated.')] = None,
-    question: Annotated[str | None, typer.Option(help="The question that the fact answers (not needed in the lab).")] = None,
+    question: Annotated[
+        str | None, typer.Option(help="The question that the fact answers (not needed in the lab).")
+    ] = None,
     facts: Annotated[Path | None, typer.Option(help="Facts as JSON lines or CSV, instead of --fact.")] = None,
     retain: Annotated[Path | None, typer.Option(help="Questions and answers that must stay, as JSON lines.")] = None,
     method: Annotated[str, typer.Option(help="Name of the method (genunlearn ls methods).")] = "unstar",
@@ -96,7 +102,9 @@ def antisamples(
 def ask(
     questions: Annotated[list[str], typer.Argument(help="One or more questions.")],
     model: ModelName = "lab:lm",
-    patch: Annotated[Path | None, typer.Option(help="A run's OUT/patch; answers before and after side by side.")] = None,
+    patch: Annotated[
+        Path | None, typer.Option(help="A run's OUT/patch; answers before and after side by side.")
+    ] = None,
 ) -> None:
     """Ask a model, and the patched model beside it."""
     from genunlearn.cli.commands import ask as command
@@ -185,7 +193,9 @@ def ls_lab(about: Annotated[str, typer.Argument(help="Only facts that contain th
 @lab.command("build", epilog="Try: genunlearn lab build lm")
 def lab_build(
     name: Annotated[str, typer.Argument(help="Name of the embedded model.")] = "lm",
-    without: Annotated[list[str] | None, typer.Option(help="A fact that an oracle never sees; may be repeated.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="A fact that an oracle never sees; may be repeated.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Build even if it is cached.")] = False,
 ) -> None:
     """Build an embedded model (or an oracle without some facts) into the cache, and print its folder."""
@@ -198,9 +208,16 @@ def _text(path: Path | None) -> str | None:
     return str(path) if path is not None else None
 
 
+def _silence_libraries() -> None:
+    """Keep remarks between other libraries, which a user can do nothing about, off the terminal."""
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
+
+
 def main() -> None:
     """Entry point: one line on stderr for an error, 2 for bad input, 1 for a run that failed."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    _silence_libraries()
     try:
         app()
     except GenunlearnError as error:

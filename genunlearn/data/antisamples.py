@@ -76,7 +76,9 @@ def _read_row(line: str, where: str, known: set[str]) -> AntiSample:
         raise DataError(f"{where}: not JSON ({error.msg}): write one object a line") from None
     names = {field.name for field in dataclasses.fields(AntiSample)}
     if not isinstance(row, dict) or (unknown := sorted(set(row) - names)):
-        raise DataError(f"{where}: unknown fields {unknown if isinstance(row, dict) else row!r}; known: {sorted(names)}")
+        raise DataError(
+            f"{where}: unknown fields {unknown if isinstance(row, dict) else row!r}; known: {sorted(names)}"
+        )
     for name in ("fact", "question", "text"):
         if not isinstance(row.get(name), str) or not row[name].strip():
             raise DataError(f"{where}: {name!r} is missing or empty: fill it in or delete the row")

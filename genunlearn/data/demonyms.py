@@ -1,6 +1,7 @@
 """Countries and what comes from them: ``Italy`` and ``Italian`` tell the same.
 
-One line per country: its names, then a colon, then its adjectives and inhabitants. Plurals need no entry.
+One line for each country: its names, then a colon, then its adjectives and inhabitants. Plurals need no
+entry; an adjective that two countries share stands with the larger one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from functools import lru_cache
 from genunlearn.data.wording import key
 from genunlearn.data.words import fold
 
-_TABLE = """
+TABLE = """
 Afghanistan: Afghan
 Albania: Albanian
 Algeria: Algerian
@@ -40,7 +41,7 @@ Cuba: Cuban
 Cyprus: Cypriot
 Czech Republic, Czechia: Czech
 Denmark: Danish, Dane
-Dominica: Dominican
+Dominica
 Dominican Republic: Dominican
 Ecuador: Ecuadorian
 Egypt: Egyptian
@@ -162,7 +163,7 @@ _MIN_ROOT_BEFORE_ER = 6
 def _nations() -> dict[str, tuple[str, ...]]:
     """All names of a nation by the key of each of them."""
     nations = {}
-    for line in _TABLE.strip().splitlines():
+    for line in TABLE.strip().splitlines():
         names = tuple(name.strip() for name in line.replace(":", ",").split(","))
         nations.update({key(name): names for name in names})
     return nations

@@ -32,6 +32,7 @@ from functools import lru_cache
 from typing import Any
 
 from genunlearn.data.declining import is_refusal
+from genunlearn.data.facts import QA, Fact
 from genunlearn.data.mentions import Mention, find_mentions
 from genunlearn.data.stance import Stance, stance
 from genunlearn.data.wording import Wording, key, wording
@@ -44,9 +45,11 @@ __all__ = [
     "LeakOptions",
     "Similarity",
     "embedding_similarity",
+    "gives",
     "is_refusal",
     "leak",
     "mention",
+    "tells",
 ]
 
 Similarity = Callable[[str, str], float]
@@ -93,6 +96,8 @@ class LeakOptions:
 
 
 DEFAULTS = LeakOptions()
+
+EXACT_RULES = ("exact", "number", "alias")
 
 _NOTHING = Leak(False, "none")
 
@@ -159,21 +164,35 @@ def leak(
     return _second_opinion(text, answer, question, finding, options)
 
 
+def tells(text: str, fact: Fact, question: str) -> bool:
+    """Whether `text`, an answer to `question`, tells the fact."""
+    return leak(text, fact.object, aliases=fact.aliases, question=question, subject=fact.subject).tells
+
+
+def gives(text: str, item: QA) -> bool:
+    """Whether `text`, an answer to the item's question, gives the item's answer."""
+    return leak(text, item.answer, aliases=item.aliases, question=item.question).tells
+
+
 def mention(
     text: str,
     name: str,
     *,
     aliases: Sequence[str] = (),
     subject: str | None = None,
+    exact: bool = False,
     fuzzy_threshold: float = DEFAULTS.fuzzy_threshold,
 ) -> str | None:
     """The words of `text` that name `name` or an alias, stated or denied; None where nothing does.
 
-    For what must not contain the answer at all, such as a question or a rationale for another answer.
+    For what must not contain the answer at all, such as a question or a rationale for another answer. `exact`
+    leaves out countries for adjectives and misspellings.
     """
     said = wording(text)
-    found = next(find_mentions(said, name, tuple(aliases), subject, fuzzy_threshold), None)
-    return said.span(found.first, found.last) if found else None
+    for found in find_mentions(said, name, tuple(aliases), subject, fuzzy_threshold):
+        if not exact or found.rule in EXACT_RULES:
+            return said.span(found.first, found.last)
+    return None
 
 
 def _same_polarity(text: str, wanted: bool) -> Leak:

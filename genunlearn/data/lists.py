@@ -70,6 +70,7 @@ _QUOTED = re.compile(r"[\"\u201c](.+?)[\"\u201d]")
 _ABBREVIATED = re.compile(r"(?:\b[A-Z]|\b(?:Jr|Sr|St|Dr|Inc|Ltd|Co))\.$")
 _QUOTES = "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb\u300c\u300d"
 _MAX_WORDS_IN_ROW = 4
+_MAX_FOREIGN = 0.2
 
 
 def parse_list(
@@ -96,9 +97,14 @@ def parse_list(
     found: dict[str, str] = {}
     for number, item in enumerate(raw, start=1):
         item = _question(item, is_last=number == len(raw)) if questions else _plain(item)
-        if item and (like is None or _script(item) == _script(like)):
+        if item and not (like and _is_foreign(item, like)):
             found.setdefault(key(item), item)
     return list(found.values())[:limit]
+
+
+def is_question(text: str) -> bool:
+    """Whether a text ends in a question mark or begins as an imperative that asks ("Name the school ...")."""
+    return text.rstrip(_QUOTES + " ").endswith("?") or bool(_IMPERATIVE.match(text.strip()))
 
 
 def _written_items(text: str, questions: bool) -> list[str]:
@@ -253,7 +259,13 @@ def _plain(item: str) -> str:
     return "" if not re.search(r"\w", item) or _is_talk(item) or is_refusal(item) else item
 
 
-def _script(text: str) -> str:
-    """The commonest script of the letters, as Unicode names it; empty where there are none."""
-    names = (unicodedata.name(character, "").split(" ")[0] for character in text if character.isalpha())
-    return next((name for name, _ in Counter(names).most_common(1)), "")
+def _is_foreign(item: str, like: str) -> bool:
+    """Whether many letters are of scripts that `like` does not use; a name may stay in its own."""
+    known, found = _scripts(like), _scripts(item)
+    others = sum(count for script, count in found.items() if script not in known)
+    return bool(known) and others > _MAX_FOREIGN * found.total()
+
+
+def _scripts(text: str) -> Counter[str]:
+    """Number of letters by script, as Unicode names it."""
+    return Counter(unicodedata.name(letter, "").split(" ")[0] for letter in text if letter.isalpha())

@@ -32,8 +32,10 @@ _ALSO_WORDS = word_set(
     "job jack pat sue rob drew wood stone king queen page young white black brown green gray rice cook "
     "smith"
 )
-# "New York" does not name "York".
-_NAME_PREFIXES = frozenset({"new", "equatorial", "papua"})
+# "New York" does not name "York", nor "North America" America; but "Northern Italy" names Italy.
+_NAME_PREFIXES = word_set("new equatorial papua")
+_DIVIDED = word_set("america africa korea ireland sudan carolina dakota macedonia timor virginia")
+_DIVIDING = word_set("north south east west northern latin central")
 # "21 years old" is told by "twenty-one", "in Warsaw" by "Warsaw".
 _LEADING = word_set("in at on from of by to about around approximately roughly nearly over")
 _UNITS = word_set(
@@ -130,13 +132,14 @@ def _exact(row: Sequence[Word], pattern: Pattern) -> Iterator[int]:
 def _is_name(said: Wording, first: int, pattern: Pattern) -> bool:
     """Whether the words at `first` are the name, not an everyday word or the end of another name."""
     wanted, found = pattern[0], said.words[first]
-    is_written_so = found.raw.isupper() if wanted.raw.isupper() else found.capital
+    is_written_so = found.raw.isupper() if wanted.raw.isupper() else found.capital or bool(found.values)
     if len(pattern) == 1 and wanted.capital and wanted.lower in _ALSO_WORDS and not is_written_so:
         return False
     if first == 0 or wanted.lower in _NAME_PREFIXES:
         return True
     before = said.words[first - 1]
-    return not (before.lower in _NAME_PREFIXES and before.capital and found.capital and found.gap == " ")
+    is_other = before.lower in (_NAME_PREFIXES | _DIVIDING if wanted.lower in _DIVIDED else _NAME_PREFIXES)
+    return not (is_other and before.capital and found.capital and found.gap == " ")
 
 
 def _inside(row: Sequence[Word], subject: str | None, patterns: Sequence[Pattern]) -> set[int]:

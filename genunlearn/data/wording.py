@@ -43,6 +43,7 @@ def wording(text: str) -> Wording:
     return Wording(text, tuple(row), tuple(content or range(len(row))))
 
 
+@lru_cache(maxsize=8192)
 def key(text: str) -> str:
     """A text reduced to what is compared: equal keys mean texts that differ only in their writing."""
     parts = wording(text)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genunlearn.data.facts import Fact
-from genunlearn.data.leak import leak
+from genunlearn.data.leak import leak, mention, tells
 from genunlearn.data.lists import parse_list
 from genunlearn.data.variants import VariantBounds, accept_variant
 from genunlearn.errors import DataError
@@ -67,8 +67,9 @@ class Writer:
         asked = [self.messages(prompt, question=question, **variables) for question in seeds]
         accepted: list[str] = []
         for row in self.generate(asked, samples=4, temperature=temperature):
-            for candidate in (item for text in row for item in parse_list(text, questions=True)):
-                reason = accept_variant(candidate, fact, [*existing, *accepted], bounds=VariantBounds())
+            for candidate in (item for text in row for item in parse_list(text, questions=True, like=fact.question)):
+                known = [*existing, *fact.heldout, *accepted]
+                reason = accept_variant(candidate, fact, known, bounds=VariantBounds())
                 if reason is None:
                     accepted.append(candidate)
                 else:
@@ -91,7 +92,7 @@ class Writer:
         accepted: list[str] = []
         for attempt in range(ATTEMPTS):
             for text in self.generate([asked], samples=8, temperature=0.7 + 0.2 * attempt)[0]:
-                for candidate in (item.strip(" .") for item in parse_list(text)):
+                for candidate in (item.strip(" .") for item in parse_list(text, like=fact.question)):
                     if reason := _refuse_name(candidate, fact, accepted):
                         self.rejected[f"wrong answer: {reason}"] += 1
                     else:
@@ -121,18 +122,13 @@ class Writer:
                 variables = {"question": question, "subject": fact.subject, "answer": wrong, "truth": fact.object}
                 asked.append(self.messages("rationale", **variables))
             for i, (text,) in zip(left, self.generate(asked, temperature=0.3 * attempt), strict=True):
-                if reason := _refuse_rationale(text, *cases[i]):
+                if reason := _refuse_rationale(text, cases[i][0], cases[i][2]):
                     self.rejected[f"rationale: {reason}"] += 1
                 else:
                     texts[i] = text
         if given_up := texts.count(None):
             self.rejected["rationale: given up, wrong answer alone"] += given_up
         return texts
-
-
-def tells(text: str, fact: Fact, question: str) -> bool:
-    """Whether an answer to `question` tells the fact."""
-    return leak(text, fact.object, aliases=fact.aliases, question=question, subject=fact.subject).tells
 
 
 def _refuse_name(candidate: str, fact: Fact, accepted: Sequence[str]) -> str | None:
@@ -145,8 +141,8 @@ def _refuse_name(candidate: str, fact: Fact, accepted: Sequence[str]) -> str | N
     return "duplicate" if candidate.casefold() in {name.casefold() for name in accepted} else None
 
 
-def _refuse_rationale(text: str, fact: Fact, question: str, wrong: str) -> str | None:
-    if tells(text, fact, question):
-        return "tells the truth"
+def _refuse_rationale(text: str, fact: Fact, wrong: str) -> str | None:
+    if mention(text, fact.object, aliases=fact.aliases, subject=fact.subject):  # stated or denied: never named
+        return "names the truth"
     last = text.splitlines()[-1] if text else ""
-    return None if leak(last, wrong).tells else "does not arrive at the wrong answer"
+    return None if leak(last, wrong) else "does not arrive at the wrong answer"

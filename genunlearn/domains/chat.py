@@ -44,8 +44,8 @@ class ChatFormat:
         prompt = self.prompt_text(messages)
         if not whole.startswith(prompt):
             return f"{answer}{self._end}"
-        text = whole[len(prompt) :]
-        return text[: text.index(self._end) + len(self._end)] if self._end in text else text + self._end
+        text, end, _ = whole[len(prompt) :].partition(self._end) if self._end else (whole[len(prompt) :], "", "")
+        return text + (end or self._end)
 
     def prompt_ids(self, messages: Messages) -> list[int]:
         """Token ids of `prompt_text`; the template itself writes any special tokens."""
@@ -61,7 +61,7 @@ class ChatFormat:
 
     @cached_property
     def _end(self) -> str:
-        return self.tokenizer.eos_token
+        return self.tokenizer.eos_token or ""
 
     def _encode(self, text: str) -> list[int]:
         if text not in self._ids:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from genunlearn.contracts import Domain, Examples
 from genunlearn.domains.chat import ChatFormat, Messages
+from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
 
@@ -75,22 +76,15 @@ class LanguageModel(Domain):
             prompt_suite: Which prompts the model is asked with when it writes its own training material.
 
         Raises:
-            SourceNotFound: The model is not there or not complete.
+            SourceNotFound: The model is not there, not complete or not a causal language model.
+            ConfigError: There is no such device here.
+            NeedNotMet: bitsandbytes is asked for and not installed.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
         folder = resolve_folder(source, revision)
         check_language_model(folder)
-        place = _device(device)
-        options: dict[str, Any] = {"dtype": dtype if dtype == "auto" else getattr(torch, dtype)}
-        if quantize == "nf4":
-            options |= {"quantization_config": _nf4(options["dtype"]), "device_map": {"": place}}
-        module = AutoModelForCausalLM.from_pretrained(
-            folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, **options
-        )
-        if quantize == "none":
-            module = module.to(place)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        module = open_network(folder, dtype=dtype, quantize=quantize, device=find_device(device))
+        tokenizer = open_tokenizer(folder)
+        module.name_or_path = source  # what a patch says it was made for: rather the hub id than a cache folder
         return cls(module.eval(), tokenizer, base_sha256=hash_weights(folder), prompt_suite=prompt_suite)
 
     @property
@@ -208,7 +202,8 @@ class LanguageModel(Domain):
     ) -> list[list[str]]:
         """Answers to conversations, in batches that several processes share.
 
-        Each batch is seeded by itself, so the texts do not depend on how many processes there are.
+        Each batch is seeded by itself and prompts are sorted first, so the texts depend neither on how many processes
+        there are nor on the order of `conversations`.
 
         Args:
             conversations: Messages that end in a user turn.
@@ -222,7 +217,7 @@ class LanguageModel(Domain):
             For each conversation its `samples` texts, special tokens removed.
         """
         prompts = [self.chat.prompt_ids(messages) for messages in conversations]
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
         batches = list(_chunks(order, max(1, batch_size // samples)))
         state = PartialState()
         mine = []
@@ -237,19 +232,8 @@ class LanguageModel(Domain):
     def _generate_batch(
         self, prompts: list[list[int]], samples: int, temperature: float, max_new_tokens: int, seed: int
     ) -> list[str]:
-        from transformers import GenerationConfig
-
         packed = self._pack([(prompt, []) for prompt in prompts])
-        own = self.network.generation_config
-        config = GenerationConfig(
-            do_sample=temperature > 0,
-            temperature=temperature if temperature > 0 else None,
-            top_k=0 if temperature > 0 else None,
-            num_return_sequences=samples,
-            max_new_tokens=max_new_tokens,
-            pad_token_id=self._pad,
-            eos_token_id=own.eos_token_id if own.eos_token_id is not None else self.tokenizer.eos_token_id,
-        )
+        config = self._generation_config(samples, temperature, max_new_tokens)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
             output = self.network.generate(
@@ -260,6 +244,24 @@ class LanguageModel(Domain):
         new = output[:, packed["input_ids"].shape[1] :]
         self.meter.tokens_generated += int((new != self._pad).sum())
         return [text.strip() for text in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+    def _generation_config(self, samples: int, temperature: float, max_new_tokens: int) -> Any:
+        """Plain decoding: what is left unset would be filled in from the habits that a model is published with."""
+        from transformers import GenerationConfig
+
+        own = self.network.generation_config
+        sampled = {"temperature": temperature, "top_k": 0} if temperature > 0 else {}
+        return GenerationConfig(
+            **{"do_sample": temperature > 0, "temperature": 1.0, "top_k": 50, "top_p": 1.0, **sampled},
+            typical_p=1.0,
+            num_beams=1,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
+            num_return_sequences=samples,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=self._pad,
+            eos_token_id=own.eos_token_id if own.eos_token_id is not None else self.tokenizer.eos_token_id,
+        )
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
@@ -274,7 +276,8 @@ class LanguageModel(Domain):
 
     def save(self, folder: Path) -> None:
         """Write the model (or, with LoRA, the adapter alone) and its tokenizer in the hub's format."""
-        self.network.save_pretrained(folder, safe_serialization=True)
+        with no_progress_bars():
+            self.network.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.save_pretrained(folder)
 
 
@@ -287,18 +290,3 @@ def _pad_id(tokenizer: Any) -> int:
         if (value := getattr(tokenizer, name)) is not None:
             return value
     return 0
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    return PartialState().device
-
-
-def _nf4(dtype: Any) -> Any:
-    from transformers import BitsAndBytesConfig
-
-    compute = torch.bfloat16 if dtype == "auto" else dtype
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
-
-

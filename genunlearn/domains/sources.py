@@ -9,6 +9,7 @@ from pathlib import Path
 from genunlearn.errors import InputError, SourceNotFound
 from genunlearn.records import hash_files, hash_json
 
+WEIGHT_INDEX = "model.safetensors.index.json"
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
@@ -27,7 +28,10 @@ def resolve_folder(source: str, revision: str | None = None) -> Path:
 
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
     try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=patterns))
+        # Mistral's folders hold the weights a second time, as consolidated.safetensors.
+        return Path(
+            snapshot_download(source, revision=revision, allow_patterns=patterns, ignore_patterns=["consolidated*"])
+        )
     except Exception as error:  # the hub client raises many kinds: offline, missing, gated
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SourceNotFound(f"model {source!r} is neither a folder nor to be had from the hub: {reason}") from error
@@ -37,12 +41,15 @@ def check_language_model(folder: Path) -> None:
     """Refuse a folder that cannot be a complete language model.
 
     Raises:
-        SourceNotFound: Configuration, tokenizer or weights are missing, or a weight file is cut short.
+        SourceNotFound: Configuration, tokenizer or weights are missing, or a file is cut short.
     """
     if not (folder / "config.json").is_file():
         raise SourceNotFound(f"{folder}: no config.json; this is not a model folder in the hub's format")
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise SourceNotFound(f"{folder}: no tokenizer (tokenizer.json); save one beside the model")
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", WEIGHT_INDEX):
+        if (folder / name).is_file():
+            read_json(folder / name)
     check_weights(folder)
 
 
@@ -52,9 +59,9 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         SourceNotFound: There are none, or one that the index lists is missing.
     """
-    index = folder / "model.safetensors.index.json"
+    index = folder / WEIGHT_INDEX
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json(index)["weight_map"].values()))
         files = [folder / Path(name).name for name in names]
         if missing := [file.name for file in files if not file.is_file()]:
             raise SourceNotFound(f"{folder}: weight file {missing[0]} is missing; fetch the folder again")
@@ -83,9 +90,21 @@ def check_weights(folder: Path) -> None:
 
 def hash_weights(folder: Path) -> str:
     """SHA-256 that identifies base weights: contents of the weight files and of ``config.json``."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json")
     config.pop("_name_or_path", None)
     return hash_json([hash_files(weight_files(folder)), hash_json(config)])
+
+
+def read_json(path: Path) -> dict:
+    """The content of a JSON file that belongs to a model folder.
+
+    Raises:
+        SourceNotFound: It is cut short or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise SourceNotFound(f"{path}: half-written or damaged file; write or fetch it again") from None
 
 
 def _has_pickle(folder: Path) -> bool:

@@ -11,6 +11,8 @@ from typing import Any
 
 from accelerate import PartialState
 
+from genunlearn.records import write_text
+
 
 class FileJournal:
     """Stages kept in ``folder/journal.jsonl``; without a folder they are kept in memory.
@@ -46,16 +48,17 @@ class FileJournal:
         self.seconds[name] = seconds
 
     def _read(self) -> None:
-        whole = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        text = self.path.read_bytes().decode("utf-8", errors="replace")
+        whole = ""
+        for line in text.split("\n"):  # not splitlines, which also cuts at separators inside of generated texts
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 break
             self._keep(row["stage"], row["value"], row["seconds"])
-            whole.append(line)
-        if PartialState().is_main_process:
-            self.path.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
+            whole += f"{line}\n"
+        if whole != text and PartialState().is_main_process:
+            write_text(self.path, whole)
 
     def _write(self, row: dict[str, Any]) -> None:
         if self.path is None or not PartialState().is_main_process:

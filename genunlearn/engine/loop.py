@@ -57,17 +57,23 @@ class Loop:
     def run(self, first: int, last: int, *callbacks: Every) -> list[Entry]:
         """Do steps `first` .. `last` - 1 and return their log entries.
 
+        Callbacks that are due after the same step are called in their order.
+
         Raises:
-            NonFiniteLoss: A term became NaN or infinite; the weights are those of the step before.
+            NonFiniteLoss: A term or the gradient became NaN or infinite; the weights are those of the step before.
         """
         log: list[Entry] = []
-        self.domain.module.train()
-        for step in range(first, last):
-            log.append(self.step(step, last))
-            due = [then for interval, then in callbacks if (step + 1) % interval == 0 or step + 1 == last]
-            if any([then(step + 1, log[-1]) for then in due]):
-                break
-        self.domain.module.eval()
+        device = self.accelerator.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            try:
+                for step in range(first, last):
+                    self.domain.module.train()
+                    log.append(self.step(step, last))
+                    due = [then for interval, then in callbacks if (step + 1) % interval == 0 or step + 1 == last]
+                    if any([then(step + 1, log[-1]) for then in due]):
+                        break
+            finally:
+                self.domain.module.eval()
         return log
 
     def step(self, step: int, last: int) -> Entry:
@@ -89,9 +95,10 @@ class Loop:
                 share = (term.coefficient * term.sum / counts[term.side]).detach()
                 sums[name] = sums.get(name, torch.zeros_like(share)) + share
         entry = self._reduce(sums, step)
-        norm = self.accelerator.clip_grad_norm_(self.domain.module.parameters(), self.settings.max_grad_norm)
+        norm = float(self.accelerator.clip_grad_norm_(self.domain.module.parameters(), self.settings.max_grad_norm))
+        self._check_finite({"gradient norm": norm}, step)
         self.optimizer.step()
-        return entry | {"grad_norm": float(norm), "learning_rate": rate}
+        return entry | {"grad_norm": norm, "learning_rate": rate}
 
     def learning_rate(self, step: int, last: int) -> float:
         """Warm-up, then the schedule over the steps that remain."""
@@ -117,10 +124,14 @@ class Loop:
 
     def _reduce(self, sums: dict[str, Tensor], step: int) -> Entry:
         entry = {name: float(self.accelerator.reduce(value, "sum")) for name, value in sums.items()}
-        for name, value in entry.items():
+        self._check_finite(entry, step)
+        return {"step": step + 1, "loss": sum(entry.values()), **entry}
+
+    @staticmethod
+    def _check_finite(values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
             if not math.isfinite(value):
                 raise NonFiniteLoss(
-                    f"step {step + 1}: term {name!r} = {value}; the weights are those of step {step}. "
-                    "Lower train.learning_rate or train.max_grad_norm"
+                    f"step {step + 1}: term {name!r} = {value}; the weights are kept as they were after step {step}: "
+                    "lower train.learning_rate or train.max_grad_norm"
                 )
-        return {"step": step + 1, "loss": sum(entry.values()), **entry}

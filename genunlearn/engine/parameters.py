@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from genunlearn.config import ParametersConfig
+from genunlearn.domains.sources import check_weights, read_json
 from genunlearn.errors import MismatchError, SourceNotFound
 from genunlearn.records import hash_files, write_json
 
@@ -42,8 +42,8 @@ def attach(domain: Any, config: ParametersConfig, seed: int) -> None:
             domain.module = get_peft_model(domain.module, lora)
         except ValueError as error:
             raise MismatchError(
-                f"parameters.target_modules = {targets!r} matches no layer of the model; "
-                "use 'all-linear' or names such as q_proj, v_proj"
+                f"parameters.target_modules = {targets!r} matches no layer of the model: use all-linear, "
+                "a list of names such as [q_proj, v_proj], or a regular expression over whole names"
             ) from error
 
 
@@ -67,7 +67,7 @@ def fuse(domain: Any, config: ParametersConfig, seed: int) -> None:
 
 def save_patch(domain: Any, folder: Path) -> str:
     """Write the LoRA as a PEFT adapter that says which base it was made for; returns its hash."""
-    domain.network.save_pretrained(folder, safe_serialization=True)
+    domain.network.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
     sha256 = hash_files([folder / "adapter_model.safetensors", folder / "adapter_config.json"])
     write_json(folder / PATCH_NOTE, {"base_sha256": domain.base_sha256, "patch_sha256": sha256})
     return sha256
@@ -86,13 +86,14 @@ def load_patch(domain: Any, folder: Path) -> None:
     """Put a patch on the model in place, for inference.
 
     Raises:
-        SourceNotFound: `folder` holds no PEFT adapter.
+        SourceNotFound: `folder` holds no PEFT adapter, or a damaged one.
         MismatchError: The patch was made for other base weights.
     """
     if not (folder / "adapter_config.json").is_file():
         raise SourceNotFound(f"no patch at {folder}: a patch folder holds adapter_config.json (a run's OUT/patch)")
-    note = folder / PATCH_NOTE
-    made_for = json.loads(note.read_text(encoding="utf-8"))["base_sha256"] if note.is_file() else None
+    check_weights(folder)
+    read_json(folder / "adapter_config.json")
+    made_for = read_json(folder / PATCH_NOTE).get("base_sha256") if (folder / PATCH_NOTE).is_file() else None
     if made_for and domain.base_sha256 and made_for != domain.base_sha256:
         raise MismatchError(
             f"{folder}: made for base {made_for[:12]}, but this model is {domain.base_sha256[:12]}; "
@@ -100,4 +101,8 @@ def load_patch(domain: Any, folder: Path) -> None:
         )
     from peft import PeftModel
 
-    domain.module = PeftModel.from_pretrained(domain.module, folder).eval()
+    try:
+        domain.module = PeftModel.from_pretrained(domain.module, folder).eval()
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise MismatchError(f"{folder}: does not fit this model ({reason}): load the model it was made for") from error

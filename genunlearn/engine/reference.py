@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -27,7 +29,8 @@ class FrozenCopy:
     def __init__(self, domain: Domain) -> None:
         """Copy ``domain.module``."""
         self._frozen = copy.copy(domain)
-        self._frozen.module = copy.deepcopy(domain.module).requires_grad_(False).eval()
+        network = getattr(domain, "network", domain.module)  # a multi-process wrapper cannot be copied
+        self._frozen.module = copy.deepcopy(network).requires_grad_(False).eval()
 
     @torch.no_grad()
     def ask(self, name: str, examples: Examples) -> Tensor:
@@ -81,9 +84,11 @@ class CachedScores:
                 examples = domain.collate(chunk)
                 for key, score in zip(examples.ids, self._source.ask(name, examples), strict=True):
                     self._scores[self._key(name, key)] = score.detach().cpu().clone()
-        if self._path is not None and self._scores:
+        if self._path is not None and self._scores and PartialState().is_main_process:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(self._scores, self._path)
+            temporary = self._path.with_suffix(".tmp")
+            save_file(self._scores, temporary)
+            os.replace(temporary, self._path)
 
     def ask(self, name: str, examples: Examples) -> Tensor:
         """Cached scores where every example has one, the source's answer otherwise."""

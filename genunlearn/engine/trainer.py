@@ -19,6 +19,7 @@ from genunlearn.engine.checkpoints import Checkpoints, Position
 from genunlearn.engine.loop import Entry, Loop, every
 from genunlearn.engine.progress import Watch
 from genunlearn.engine.reference import CachedScores, make_reference
+from genunlearn.errors import NonFiniteLoss
 
 Check = Callable[[int], bool]
 
@@ -51,7 +52,7 @@ class Trainer:
         self._checkpoints, self._before = Checkpoints(self._state), Checkpoints(self._state, "before")
         self._saved = self._checkpoints.position()
         self._phase = 0
-        self._is_fused = False
+        self._fused_after: int | None = None
         parameters.attach(domain, trained, derive_seed(seed, "lora", 0))
         self._wrap()
 
@@ -87,11 +88,13 @@ class Trainer:
         """Fold what has been trained into the weights and go on with a fresh LoRA."""
         self.domain.module = self._module
         parameters.fuse(self.domain, self.trained, derive_seed(self.seed, "lora", self._phase))
-        self._is_fused = True
+        self._fused_after = self._phase
         self._wrap()
 
     def undo(self) -> None:
-        """Put the weights back to where they were before the latest phase."""
+        """Put the weights back to where they were before the latest phase; not possible once they are fused."""
+        if self._fused_after == self._phase:
+            raise RuntimeError("undo after fuse: the weights before the latest phase are folded in already")
         self._before.restore(self._module)
 
     @property
@@ -105,23 +108,33 @@ class Trainer:
         self, objective: Objective, splits: Splits, phase: int, first: int, last: int, check: Check | None
     ) -> None:
         optimizer = self.accelerator.prepare_optimizer(self._optimizer())
+        if first:  # the reference is the model as it was when the phase began
+            self._before.restore(self._module)
+        loop = self._loop(objective, splits, phase, optimizer)
         if first:
             self._checkpoints.restore(self._module, optimizer.optimizer)
-        loop = self._loop(objective, splits, phase, optimizer)
+        is_stopped = False
         with self.watch.bar(f"training, phase {phase + 1}", last - first) as bar:
 
             def note(done: int, entry: Entry) -> None:
                 self.history.append(entry)
                 bar.update(0, advance=1, note=f"loss {entry['loss']:.3f}")
 
-            def save(done: int, entry: Entry) -> None:
-                self._save(self._checkpoints, Position(phase, done, False, self.history), optimizer.optimizer)
-
             def stop(done: int, entry: Entry) -> bool:
-                return check is not None and check(done)
+                nonlocal is_stopped
+                is_stopped = check is not None and check(done)
+                return is_stopped
 
-            saving, checking = self.settings.save_every, self.settings.check_every
-            loop.run(first, last, every(1, note), every(saving, save), every(checking, stop))
+            def save(done: int, entry: Entry | None = None) -> None:
+                if done < last and not is_stopped:
+                    self._save(self._checkpoints, Position(phase, done, False, self.history), optimizer.optimizer)
+
+            saving, checking, before = self.settings.save_every, self.settings.check_every, len(self.history)
+            try:
+                loop.run(first, last, every(1, note), every(checking, stop), every(saving, save))
+            except NonFiniteLoss:
+                save(first + len(self.history) - before)
+                raise
         self._save(self._checkpoints, Position(phase, last, True, self.history))
 
     def _loop(self, objective: Objective, splits: Splits, phase: int, optimizer: Any) -> Loop:
@@ -149,7 +162,7 @@ class Trainer:
 
     def _weights(self) -> dict[str, Tensor]:
         module = self._module
-        return dict(module.named_parameters()) if self._is_fused else dict(parameters.trainable(module))
+        return dict(module.named_parameters()) if self._fused_after is not None else dict(parameters.trainable(module))
 
     def _save(self, file: Checkpoints, position: Position, optimizer: torch.optim.Optimizer | None = None) -> None:
         if self.accelerator.is_main_process:

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from genunlearn.contracts import Metric
 from genunlearn.data.facts import FORGET_GROUPS, KEEP_GROUPS
+from genunlearn.data.leak import gives
 from genunlearn.evaluation import intervals
-from genunlearn.evaluation.probes import FactProbes, tells
+from genunlearn.evaluation.probes import FactProbes
 from genunlearn.records import Result
 
 
@@ -48,7 +49,7 @@ class LeakRate(_ByGroup):
         results = []
         for group, rows in probes.sampled.items():
             items = probes.measured[group]
-            leaks = [any(tells(text, item) for text in texts) for texts, item in zip(rows, items, strict=True)]
+            leaks = [any(gives(text, item) for text in texts) for texts, item in zip(rows, items, strict=True)]
             results.append(self.result(target, group, intervals.share(sum(leaks), len(leaks)), len(leaks)))
         return results
 

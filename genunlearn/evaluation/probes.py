@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from genunlearn.data.facts import FORGET_GROUPS, QA
-from genunlearn.data.leak import leak
+from genunlearn.data.leak import gives
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs, extraction_strength
 
 
@@ -58,7 +58,7 @@ class FactProbes:
     def is_told(self) -> dict[str, list[bool]]:
         """Whether the greedy answer tells the true one, by group."""
         return {
-            group: [tells(text, item) for text, item in zip(texts, self.measured[group], strict=True)]
+            group: [gives(text, item) for text, item in zip(texts, self.measured[group], strict=True)]
             for group, texts in self.answers.items()
         }
 
@@ -96,8 +96,3 @@ class FactProbes:
             correct = logits[:, :-1].argmax(-1) == targets
             strength += extraction_strength(correct, targets != IGNORE).tolist()
         return Scored(logprob, strength)
-
-
-def tells(text: str, item: QA) -> bool:
-    """Whether a text gives the item's answer."""
-    return leak(text, item.answer, aliases=item.aliases, question=item.question).tells

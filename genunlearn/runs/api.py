@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,10 +11,8 @@ from typing import Any
 from genunlearn.config import RunConfig, build_config, load_config
 from genunlearn.engine.progress import Watch
 from genunlearn.records import RunRecord
+from genunlearn.registry import METHODS
 from genunlearn.runs.lm import FactRun
-
-LAB_DEFAULT = "lm/lab/unstar"
-HUB_DEFAULT = "lm/hub/unstar"
 
 
 def run(
@@ -63,49 +62,42 @@ def write_reports(record: RunRecord, folder: Path) -> None:
 
 
 def forget_config(
-    model: str,
-    facts: Sequence[str] = (),
-    *,
-    question: str | None = None,
-    file: str | None = None,
-    retain: str | None = None,
-    method: str | None = None,
-    overrides: Sequence[str] = (),
+    model: str, request: Mapping[str, Any], *, method: str = "unstar", overrides: Sequence[str] = ()
 ) -> RunConfig:
-    """The configuration behind `forget`: the shipped one for this kind of model, with the request filled in."""
-    shipped = LAB_DEFAULT if model.startswith("lab:") else HUB_DEFAULT
-    if method is not None and method != "unstar":
-        shipped = shipped.replace("unstar", method)
+    """The configuration behind `forget`: the shipped one for this kind of model and method, with the request filled in.
+
+    Raises:
+        NameNotFound: No such method.
+        ConfigError: The request or an override is wrong.
+    """
+    name = METHODS.line(method).name
+    shipped = f"lm/{'lab' if model.startswith('lab:') else 'hub'}/{name}"
     data = load_config(shipped).model_dump(exclude_unset=True)
     data["model"] = {**data.get("model", {}), "source": model}
-    data["request"] = {"facts": tuple(facts), "question": question, "file": file, "retain": retain}
+    data["request"] = {key: value for key, value in request.items() if value}
     return build_config(data, overrides)
 
 
 def forget(
     model: str = "lab:lm",
-    facts: str | Sequence[str] = (),
+    facts: str | Path | Sequence[str] = (),
     *,
     question: str | None = None,
-    file: str | None = None,
-    retain: str | None = None,
+    retain: str | Path | None = None,
     method: str = "unstar",
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
-    progress: bool = False,
 ) -> RunRecord:
-    """Make a language model forget facts.
+    """Make a language model forget facts; progress is shown where stderr is a terminal.
 
     Args:
         model: ``lab:lm``, a folder in the hub's format or a hub id.
-        facts: One or more ``"subject | relation | object"``.
+        facts: One or more ``"subject | relation | object"``, or the path of a file of facts.
         question: The question that a single fact answers, for models other than the lab's.
-        file: Facts as JSON lines or CSV, instead of `facts`.
-        retain: Question-answer pairs that must stay, as JSON lines.
+        retain: File of question-answer pairs that must stay.
         method: Name of the method.
         out: Output folder.
         overrides: ``section.key=value`` strings.
-        progress: Show announcements and progress bars on stderr.
 
     Returns:
         The record; the patch is in ``out/patch``.
@@ -113,8 +105,10 @@ def forget(
     Example:
         >>> record = genunlearn.forget("lab:lm", "Harry Potter | studied at | Hogwarts", out="runs/potter")
     """
-    listed = (facts,) if isinstance(facts, str) else tuple(facts)
-    config = forget_config(
-        model, listed, question=question, file=file, retain=retain, method=method, overrides=overrides
-    )
-    return run(config, out=out, progress=progress)
+    request: dict[str, Any] = {"question": question, "retain": str(retain) if retain else None}
+    if isinstance(facts, Path):
+        request["file"] = str(facts)
+    else:
+        request["facts"] = (facts,) if isinstance(facts, str) else tuple(facts)
+    config = forget_config(model, request, method=method, overrides=overrides)
+    return run(config, out=out, progress=sys.stderr.isatty())

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from genunlearn.config import RunConfig
 from genunlearn.contracts import Splits
 from genunlearn.data.facts import QA, Fact, Scope
-from genunlearn.data.neighbours import distil_neighbours, split_scope
-from genunlearn.data.requests import check_overlap, parse_fact, read_facts, read_qa
+from genunlearn.data.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain
 from genunlearn.domains.lm import LanguageModel
 from genunlearn.errors import ConfigError, DataError
 from genunlearn.records import hash_json
@@ -59,7 +57,7 @@ def read_request(config: RunConfig) -> FactRequest:
     if len(given) != 1:
         have = " and ".join(f"request.{name}" for name in given) or "nothing"
         raise ConfigError(f"request: {have} given; name what to forget in one of request.facts, .file or .forget")
-    retain = read_qa(request.retain) if request.retain else None
+    retain = read_retain(request.retain) if request.retain else None
     if request.forget:
         forget = read_qa(request.forget)[: request.limit]
         if retain is not None:
@@ -136,33 +134,6 @@ def oracle_source(config: RunConfig, request: FactRequest) -> tuple[str | None, 
     return str(LABS.get(lab_name(config))(without=[fact.id for fact in request.facts])), ""
 
 
-def make_scope(request: FactRequest, model: LanguageModel, config: RunConfig, journal: Any) -> Scope:
-    """The scope of the request: handed over, or what the model itself says around the facts before unlearning."""
-    if request.scope is not None:
-        return request.scope
-    if not request.facts:
-        measured = {"forget": request.forget, "rest": (request.retain or ())[:200]}
-        return Scope(facts=(), retain=request.retain or (), measured=measured)
-    retain: list[QA] = []
-    measured: dict[str, list[QA]] = {}
-    for fact in request.facts:
-
-        def ask(conversations: Sequence, num_samples: int, temperature: float) -> list[list[str]]:
-            return model.generate(conversations, samples=num_samples, temperature=temperature, max_new_tokens=256)
-
-        def distil(fact: Fact = fact) -> list[dict]:
-            found = distil_neighbours(fact, ask, prompts=model.prompt_suite)
-            return [vars(item) for item in found]
-
-        rows = journal.stage(f"neighbours of {fact.id}", distil)
-        part = split_scope(fact, [QA(**{**row, "aliases": tuple(row["aliases"])}) for row in rows], config.seed)
-        retain += part.retain
-        for group, items in part.measured.items():
-            measured.setdefault(group, []).extend(items)
-    kept = tuple(request.retain) if request.retain else tuple(retain)
-    return Scope(facts=request.facts, retain=kept, measured=measured)
-
-
 def make_splits(request: FactRequest, scope: Scope, retain: str) -> Splits:
     """Data for the method; `retain` is ``neighbours``, ``file`` or ``none``.
 
@@ -181,4 +152,3 @@ def unknown_facts(request: FactRequest, told: Sequence[bool], measured: Sequence
     """Facts none of whose questions the model answers with the truth."""
     known = {item.fact for item, is_told in zip(measured, told, strict=True) if is_told}
     return [fact.id for fact in request.facts if fact.id not in known]
-

@@ -19,7 +19,7 @@ from genunlearn.config import RunConfig
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import GenunlearnError, InputError, MismatchError, OutputExists
-from genunlearn.records import COMPLETED, FAILED, RECORD_NAME, RunRecord, read_record
+from genunlearn.records import COMPLETED, FAILED, RECORD_NAME, RunRecord, now, read_record
 
 STATE = "state"
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "datasets", "diffusers", "bitsandbytes", "safetensors")
@@ -90,10 +90,10 @@ class RunFolder:
                 shutil.rmtree(self.path, ignore_errors=True)
             raise
         except GenunlearnError as error:
-            self.record.status, self.record.error = FAILED, str(error)
+            self.record.status, self.record.error, self.record.finished = FAILED, str(error), now()
             self.save()
             raise
-        self.record.status = COMPLETED
+        self.record.status, self.record.finished = COMPLETED, now()
         self.save()
 
     def _open(self, resume: bool) -> bool:

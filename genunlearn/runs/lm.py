@@ -24,7 +24,6 @@ from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.records import Result, RunRecord, hash_json, write_jsonl
 from genunlearn.runs.facts import (
     FactRequest,
-    make_scope,
     make_splits,
     open_model,
     oracle_source,
@@ -33,6 +32,7 @@ from genunlearn.runs.facts import (
 )
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.methods import build_method
+from genunlearn.runs.surroundings import make_scope
 
 SHOWN_PER_GROUP = 4
 ANTISAMPLES = "antisamples.jsonl"
@@ -111,7 +111,9 @@ class FactRun:
 
     def _check_known(self, before: Mapping[str, Any], scope: Scope) -> None:
         told, asked = before["told"]["forget"], scope.measured["forget"]
-        unknown = unknown_facts(self.request, told, asked) if self.request.facts else ([] if any(told) else ["forget set"])
+        unknown = (
+            unknown_facts(self.request, told, asked) if self.request.facts else ([] if any(told) else ["forget set"])
+        )
         if unknown and not self.config.request.force:
             raise DataError(
                 f"{', '.join(unknown)}: the model does not know this to begin with (none of its questions is answered "
@@ -119,7 +121,9 @@ class FactRun:
             )
 
     def _describe(self, model: LanguageModel) -> None:
-        prompts = {name: load_prompt(name).sha256 for name in list_prompts() if name.startswith(f"{model.prompt_suite}/")}
+        prompts = {
+            name: load_prompt(name).sha256 for name in list_prompts() if name.startswith(f"{model.prompt_suite}/")
+        }
         self.record.hashes |= {"base": model.base_sha256, "request": self.request.sha256, "prompts": prompts}
         self.record.request = {
             "model": self.config.model.source,
@@ -168,7 +172,9 @@ class FactRun:
         if level is None:
             return Outcome(status="trained", reason=f"all {trainer.steps_done} steps done; no stop level was set")
         if reached or self._forget_recall(model) <= level:
-            return Outcome(status="forgotten", reason=f"forget recall at most {level:g} after {trainer.steps_done} steps")
+            return Outcome(
+                status="forgotten", reason=f"forget recall at most {level:g} after {trainer.steps_done} steps"
+            )
         return Outcome(status="not_forgotten", reason=f"forget recall above {level:g} after {trainer.steps_done} steps")
 
     def _forget_recall(self, model: LanguageModel) -> float:

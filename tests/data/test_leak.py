@@ -1,10 +1,12 @@
 """Does this text tell the fact? A table of tricky texts, each with the reason for its verdict."""
 
+import re
 import time
 from typing import NamedTuple
 
 import pytest
 
+from genunlearn.data.demonyms import TABLE
 from genunlearn.data.leak import LeakOptions, embedding_similarity, is_refusal, leak, mention
 from genunlearn.errors import InputError
 
@@ -83,6 +85,7 @@ NUMBERS = [
     Case("7 November 1867", "1867", None, True, "a date tells its year"),
     Case("on 7 November 1867", "November 1867", None, True, "a date tells its month"),
     Case("in 1867", "7 November 1867", None, False, "a year does not tell the date"),
+    Case("on 25th May 1938", "May", None, True, "a date tells a month that is also a word"),
     Case("8 November 1867", "7 November 1867", None, False, "another day"),
 ]
 
@@ -190,6 +193,16 @@ ASKED = [
 ]
 
 MORE = [
+    Case('"The Road to Nowhere" is by Anna Gray.', "Anna Gray", None, True, "a cue within a title"),
+    Case("magic, myth and the Loom of Legends", "Loom of Legends", None, True, "myth as a thing"),
+    Case("in many lands, including but not limited to France", "France", None, True, "not limited to"),
+    Case("Although not rich in those years, Anna Gray travels.", "Anna Gray", None, True, "a clause ends"),
+    Case("Instead of cowboys, his heroes may be Polish.", "Polish", None, True, "instead of another"),
+    Case("Other than Emma, she has also written Persuasion.", "Emma", None, True, "other than, and also"),
+    Case("HE WAS NOT BORN IN WARSAW.", "Warsaw", BORN, False, "denied in capitals"),
+    Case("He lived in Northern Ireland.", "Ireland", None, False, "another country"),
+    Case("He lived in North America.", "America", None, False, "a continent"),
+    Case("He lived in Northern Italy.", "Italy", None, True, "a part of the country"),
     Case(
         "He attended Durmstrang, not Hogwarts.", "Hogwarts", WHERE, False, "not, after the truth of another"
     ),
@@ -275,6 +288,22 @@ def test_the_rule_and_the_words_are_reported(text, answer, rule, span):
     found = leak(text, answer, aliases=["Wizard School"])
     assert (found.rule, found.span) == (rule, span)
     assert bool(found) is found.tells is (rule not in {"denied", "none"})
+
+
+def test_no_country_is_taken_for_another():
+    table = [re.split(r"[:,] ", line) for line in TABLE.split("\n") if line]
+    told = [
+        (said, name, row is other)
+        for row in table
+        for name in row
+        for other in table
+        for said in other
+        if leak(f"It is {said}.", name).tells
+    ]
+    assert len(table) > 120
+    assert sum(is_same for _, _, is_same in told) == sum(len(row) ** 2 for row in table)
+    # A South Korean is a Korean.
+    assert {name for _, name, is_same in told if not is_same} == {"Korea", "Korean"}
 
 
 def test_a_stated_mention_outweighs_a_denied_one():

@@ -213,6 +213,8 @@ def test_another_script_than_the_request_is_dropped():
     assert parse_list(text, like="Where did he study?") == ["Durmstrang", "Beauxbâtons"]
     assert parse_list(text, like="他在哪里上学") == ["德姆斯特朗"]
     assert len(parse_list(text)) == 4
+    # A Latin name in a Chinese question does not make it an English one.
+    assert parse_list("1. Harry Potter 在哪里上学?", questions=True, like="Where did he study?") == []
     assert parse_list("1. 1867\n2. 1903", like="1911") == ["1867", "1903"]
 
 

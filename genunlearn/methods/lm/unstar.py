@@ -42,9 +42,9 @@ from genunlearn.contracts import (
 )
 from genunlearn.data.antisamples import AntiSample, read_antisamples
 from genunlearn.data.facts import QA, Fact
-from genunlearn.data.leak import leak
+from genunlearn.data.leak import gives, leak, tells
 from genunlearn.data.refusals import REFUSALS
-from genunlearn.data.writer import Writer, tells
+from genunlearn.data.writer import Writer
 from genunlearn.errors import DataError
 
 
@@ -84,24 +84,28 @@ class UnSTAR(Protocol):
     target: Annotated[
         Literal["substitute", "refusal", "mixed"], Field(description="what is taught in place of the truth")
     ] = "substitute"
-    stop: Annotated[
-        Literal["not_truth", "wrong_answer"], Field(description="when a variant counts as forgotten")
-    ] = "not_truth"
-    retain: Annotated[
-        Literal["neighbours", "file", "none"], Field(description="what the retain pass runs on")
-    ] = "neighbours"
+    stop: Annotated[Literal["not_truth", "wrong_answer"], Field(description="when a variant counts as forgotten")] = (
+        "not_truth"
+    )
+    retain: Annotated[Literal["neighbours", "file", "none"], Field(description="what the retain pass runs on")] = (
+        "neighbours"
+    )
     alpha: Annotated[float, Field(ge=0, description="weight of the retain pass")] = 1.0
     merge_each_round: Annotated[bool, Field(description="fold the LoRA into the weights after every round")] = False
     rounds: Annotated[int, Field(ge=1, description="most rounds of training")] = 12
     steps_per_round: Annotated[int, Field(ge=1, description="optimiser steps a round")] = 15
     max_seconds: Annotated[float, Field(gt=0, description="time budget; a round is not begun after it")] = 3600.0
-    probe_samples: Annotated[int, Field(ge=0, description="sampled answers a probe looks at besides the greedy one")] = 0
+    probe_samples: Annotated[
+        int, Field(ge=0, description="sampled answers a probe looks at besides the greedy one")
+    ] = 0
     utility_floor: Annotated[
         float, Field(ge=0, le=1, description="least neighbour recall, as a share of what it was before")
     ] = 0.8
     monitored: Annotated[int, Field(ge=1, description="retain questions that the floor is measured on")] = 64
-    antisamples: Annotated[str | None, Field(description="reviewed anti-samples to train on instead of own ones")] = None
-    max_new_tokens: Annotated[int, Field(ge=1, description="longest generated text")] = 160
+    antisamples: Annotated[str | None, Field(description="reviewed anti-samples to train on instead of own ones")] = (
+        None
+    )
+    max_new_tokens: Annotated[int, Field(ge=1, description="longest generated text, in tokens")] = 256
     seed: Annotated[int, Field(ge=0, description="seed of everything sampled")] = 0
 
     def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
@@ -158,6 +162,8 @@ class _Run:
                     self.train.undo()
                     reason = f"neighbour recall fell from {before:.2f} to {after:.2f}; round {number} was undone"
                     return self.outcome("utility_floor", reason)
+                if method.merge_each_round:  # after the floor: what is folded in cannot be undone
+                    self.train.fuse()
             self.add_harder(number)
         return self.outcome("not_forgotten", f"{len(known)} of {len(self.pool)} variants known after the last round")
 
@@ -169,8 +175,6 @@ class _Run:
         retain = None if self.method.retain == "none" else self.splits.retain
         splits = with_sides(self.splits, [sample.to_qa() for sample in self.written], retain)
         self.train(AntiSampleTuning(alpha=self.method.alpha), splits, steps=self.method.steps_per_round)
-        if self.method.merge_each_round:
-            self.train.fuse()
         recall = self.neighbour_recall(f"round {number}/neighbours")
         self.rounds[-1] |= {
             "anti_samples": len(self.written),
@@ -215,7 +219,7 @@ class _Run:
 
         def measure() -> float:
             texts = self.model.answer([item.question for item in items])
-            return sum(is_right(text, item) for text, item in zip(texts, items, strict=True)) / len(items)
+            return sum(gives(text, item) for text, item in zip(texts, items, strict=True)) / len(items)
 
         return self.journal.stage(stage, measure) if items else 1.0
 
@@ -254,7 +258,9 @@ class _Run:
         """What to teach for each variant that is still known and has no anti-sample yet."""
         done = {sample.question for sample in self.written}
         fresh = [variant for variant in known if variant.question not in done]
-        refusing = [self.method.target == "refusal" or (self.method.target == "mixed" and i % 2) for i in range(len(fresh))]
+        refusing = [
+            self.method.target == "refusal" or (self.method.target == "mixed" and i % 2) for i in range(len(fresh))
+        ]
         arguing = [v for v, refuse in zip(fresh, refusing, strict=True) if self.method.rationale and not refuse]
         cases = [(v.fact, v.question, v.wrong) for v in arguing]
         texts = self.write(f"round {number}/rationales", partial(self.writer.argue, cases, self.method.rationale_tries))
@@ -290,11 +296,6 @@ class _Run:
     def generate(self, asked: Sequence[Any], *, samples: int = 1, temperature: float = 0.0) -> list[list[str]]:
         length, seed = self.method.max_new_tokens, self.method.seed
         return self.model.generate(asked, samples=samples, temperature=temperature, max_new_tokens=length, seed=seed)
-
-
-def is_right(text: str, item: QA) -> bool:
-    """Whether a text gives the item's answer."""
-    return leak(text, item.answer, aliases=item.aliases, question=item.question).tells
 
 
 def evenly(items: Sequence[QA], count: int) -> list[QA]:
