@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from genunlearn.contracts import Splits, with_sides
 from genunlearn.errors import DataError
 
 TEMPLATE = "{}"
@@ -197,6 +198,87 @@ def trajectory_points(
         for step in range(steps)
         for number, prompt in trajectories
     ]
+
+
+def with_trajectories(
+    splits: Splits, count: int, *, seed: int, steps: int = 50, guidance: float = 3.0
+) -> Splits:
+    """The same request with training points in place of prompts, on both sides.
+
+    Args:
+        splits: Forget and retain prompts; points that are given stay as they are.
+        count: Trajectories of each side; every prompt has at least one.
+        seed: Seed of the first trajectory.
+        steps: Steps of each.
+        guidance: Guidance scale of each.
+
+    Raises:
+        DataError: There is nothing to forget.
+    """
+    refuse_empty(splits.forget)
+    sides = []
+    for prompts in (splits.forget, splits.retain or ()):
+        number = max(count, len(prompts))
+        is_given = any(isinstance(prompt, TrajectoryPoint) for prompt in prompts)
+        points = trajectory_points(prompts, number, seed=seed, steps=steps, guidance=guidance)
+        sides.append(prompts if is_given else points)
+    return with_sides(splits, sides[0], sides[1] or None)
+
+
+def with_images(splits: Splits, count: int, *, seed: int, steps: int = 50, guidance: float = 7.5) -> Splits:
+    """The same request with images in place of prompts; arguments as in `with_trajectories`."""
+    refuse_empty(splits.forget)
+    sides = [
+        images_of(prompts, max(count, len(prompts)), seed=seed, steps=steps, guidance=guidance)
+        for prompts in (splits.forget, splits.retain or ())
+    ]
+    return with_sides(splits, sides[0], sides[1] or None)
+
+
+def swapped(prompts: Sequence[ConceptPrompt]) -> list[ConceptPrompt]:
+    """The anchor's prompts, with the concept's as their anchors."""
+    return [
+        ConceptPrompt(
+            id=f"{prompt.anchor} for {prompt.id}",
+            prompt=prompt.anchor,
+            concept=prompt.anchor_concept,
+            anchor=prompt.prompt,
+            anchor_concept=prompt.concept,
+        )
+        for prompt in prompts
+    ]
+
+
+def relabelled(prompts: Sequence[ConceptPrompt], others: Sequence[ConceptPrompt]) -> list[ConceptPrompt]:
+    """Prompts in which every concept without an anchor has one of `others`, in turn, as its anchor."""
+    made = []
+    for number, prompt in enumerate(prompts):
+        if prompt.anchor or not others:
+            made.append(prompt)
+            continue
+        other = others[number % len(others)]
+        made.append(replace(prompt, anchor=other.prompt, anchor_concept=other.concept))
+    return made
+
+
+def concept_names(prompts: Sequence[ConceptPrompt]) -> tuple[str, ...]:
+    """The concepts that prompts name, each once, in order.
+
+    Raises:
+        DataError: There is none.
+    """
+    refuse_empty(prompts)
+    return tuple(dict.fromkeys(prompt.concept for prompt in prompts))
+
+
+def refuse_empty(forget: Sequence[Any]) -> None:
+    """Refuse a request without anything to forget.
+
+    Raises:
+        DataError: There is nothing.
+    """
+    if not forget:
+        raise DataError("nothing to forget: the list of concepts is empty")
 
 
 def _plain(prompt: ConceptPrompt) -> dict[str, Any]:

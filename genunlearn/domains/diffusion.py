@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from genunlearn.contracts import Domain, Examples
 from genunlearn.domains import diffusion_pipelines as pipelines
 from genunlearn.domains import diffusion_weights as weights
+from genunlearn.domains.diffusion_attention import concept_map
 from genunlearn.domains.diffusion_families import Inputs, family_of
 from genunlearn.domains.diffusion_layers import prompt_layers, select_layers, select_parameters
 from genunlearn.domains.diffusion_prompts import PromptCache, PromptEmbedding
@@ -266,6 +267,11 @@ class Diffusion(Domain):
             run once.
         """
         return self.trajectories.points(self, examples)
+
+    def concept_map(self, examples: Examples) -> Tensor:
+        """Where each concept is in ``noisy`` latents, by this model's cross-attention; see `concept_map`."""
+        place = (examples["noisy"], examples["timesteps"])
+        return concept_map(self, *place, self.embedding(examples), self.concept_tokens(examples))
 
     def trajectory_timesteps(self, examples: Examples) -> Tensor:
         """The timestep of each training point, ``(batch,)``."""

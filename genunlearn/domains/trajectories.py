@@ -22,6 +22,29 @@ Key = tuple[str, int, int, int, float]
 
 
 @dataclass(frozen=True)
+class Points:
+    """A batch of training points, as losses use them.
+
+    Attributes:
+        noisy: ``(batch, channels, height, width)``, the denoiser's input.
+        timesteps: ``(batch,)``.
+        conditional: The frozen model's output for the prompt, shaped like `noisy`.
+        unconditional: Its output for the empty prompt.
+    """
+
+    noisy: Tensor
+    timesteps: Tensor
+    conditional: Tensor
+    unconditional: Tensor
+
+    @classmethod
+    def of(cls, model: Any, reference: Any, examples: Examples) -> Points:
+        """Look the points of `examples` up in the reference."""
+        noisy, conditional, unconditional = reference.ask("trajectory_point", examples).unbind(1)
+        return cls(noisy, model.trajectory_timesteps(examples), conditional, unconditional)
+
+
+@dataclass(frozen=True)
 class _BothPredictions(ClassifierFree):
     """Evaluates the empty prompt even where guidance does not need it."""
 

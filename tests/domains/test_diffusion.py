@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler, PNDMScheduler
-from tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
 
 from genunlearn.data.concepts import ConceptImage, ConceptPrompt, TrajectoryPoint
 from genunlearn.domains.diffusion import Diffusion
 from genunlearn.domains.diffusion_sampling import ClassifierFree, Sampling
 from genunlearn.errors import DataError, MismatchError, NeedNotMet
+from tests.tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
 
 PROMPTS, SEEDS = ["a digit seven", "a red cat"], [5, 6]
 FEW = Sampling(steps=4, guidance=3.0)

@@ -1,11 +1,11 @@
 """Which weights a pattern stands for, family by family."""
 
 import pytest
-from tiny_pipelines import FAMILIES, tiny
 from torch import nn
 
 from genunlearn.domains.diffusion import Diffusion
 from genunlearn.errors import MismatchError, NeedNotMet
+from tests.tiny_pipelines import FAMILIES, tiny
 
 
 def model(family: str) -> Diffusion:

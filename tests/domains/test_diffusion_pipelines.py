@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
 
 from genunlearn.domains.diffusion import Diffusion
 from genunlearn.domains.diffusion_sampling import Sampling
 from genunlearn.errors import SourceNotFound
+from tests.tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
 
 FEW = Sampling(steps=2, guidance=2.0)
 

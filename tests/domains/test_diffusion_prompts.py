@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny_pipelines import FAMILIES, HIDDEN, MAX_TOKENS, WORDS, clip_tokenizer, t5_tokenizer, tiny
 
 from genunlearn.data.concepts import ConceptPrompt
 from genunlearn.domains.diffusion import Diffusion
 from genunlearn.domains.diffusion_prompts import PromptEmbedding, Section
 from genunlearn.errors import DataError
+from tests.tiny_pipelines import FAMILIES, HIDDEN, MAX_TOKENS, WORDS, clip_tokenizer, t5_tokenizer, tiny
 
 CLIP, T5 = Section(clip_tokenizer(), 0, MAX_TOKENS), Section(t5_tokenizer(), 0, MAX_TOKENS)
 

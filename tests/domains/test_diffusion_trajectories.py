@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
 
 from genunlearn.contracts import Examples
 from genunlearn.data.concepts import ConceptPrompt, trajectory_points
 from genunlearn.domains.diffusion import Diffusion
 from genunlearn.domains.diffusion_sampling import ClassifierFree, Sampling
+from tests.tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
 
 STEPS = 5
 

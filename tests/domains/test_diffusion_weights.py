@@ -10,7 +10,6 @@ from diffusers import DiffusionPipeline
 from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
 from torch import nn
 
 from genunlearn.domains.diffusion import Diffusion
@@ -18,6 +17,7 @@ from genunlearn.domains.diffusion_sampling import Sampling
 from genunlearn.domains.diffusion_weights import DELTA_FILE, LORA_FILE, Fingerprint
 from genunlearn.errors import DataError, MismatchError, NeedNotMet, OutputExists, SourceNotFound
 from genunlearn.ops.linear_edits import LowRank
+from tests.tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
 
 FEW = Sampling(steps=3, guidance=3.0)
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from pydantic import ValidationError
-from tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
 from torch import Tensor
 
 from genunlearn.contracts import Splits
@@ -24,6 +23,7 @@ from genunlearn.methods.diffusion.time_edit import TIME
 from genunlearn.methods.diffusion.uce import UCE
 from genunlearn.ops.embeddings import adversarial_inputs, gram_of
 from genunlearn.ops.linear_edits import without_shared
+from tests.tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
 
 EDITS = {"uce": UCE(), "time": TIME(), "rece": RECE(), "speed": SPEED(values_only=False), "mace": MACE()}
 SEVEN, CAT = "digit seven -> digit zero", "cat -> dog"
