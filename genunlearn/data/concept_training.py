@@ -71,5 +71,7 @@ class OnImages(Objective):
 
     def prepare(self, splits: Splits, seed: int) -> Splits:
         """Images in place of prompts."""
-        how = {"seed": seed % SEEDS, "steps": self.image_steps, "guidance": self.image_guidance}
-        return with_images(splits, self.images, **how)
+        first = seed % SEEDS
+        return with_images(
+            splits, self.images, seed=first, steps=self.image_steps, guidance=self.image_guidance
+        )

@@ -94,7 +94,7 @@ class Diffusion(Domain):
         self.rule: GuidanceRule = ClassifierFree()
         self.low_rank: dict[str, LowRank] = {}
         self.base = weights.Fingerprint.of(self.module)
-        self.prompts = PromptCache(self._encoder)
+        self.prompts = PromptCache(self._encoder, self.family.sections)
         self.trajectories = Trajectories()
         self.meter = Meter()
         self._parts = pipelines.Parts(pipeline, source)
@@ -195,7 +195,7 @@ class Diffusion(Domain):
             for name in ("prompt", "anchor", "concept")
         }
         for name in ("seed", "steps", "step", "guidance", "latents"):
-            values = [getattr(item, name, None) for item in items]
+            values: list[Any] = [getattr(item, name, None) for item in items]
             if values and all(value is not None for value in values):
                 is_tensor = isinstance(values[0], Tensor)
                 tensors[name] = torch.stack(values) if is_tensor else torch.tensor(values)

@@ -34,7 +34,7 @@ def concept_columns(model: Any, prompts: Sequence[Any], tokens: Tokens = "all") 
         tokens: Which tokens carry the concept.
 
     Returns:
-        Sources and targets, ``(n, dim)`` each, float32.
+        Sources and targets, ``(n, dim)`` each, float32 on the CPU, where edits are solved in float64.
 
     Raises:
         DataError: There is no prompt.
@@ -63,7 +63,7 @@ def preserved_columns(model: Any, prompts: Sequence[Any] | None, tokens: Tokens 
             continue
         for section, _, last in model.prompts.spans(item.prompt, item.concept):
             rows.append(embedded[section.start + last - 1 : section.start + last])
-    return torch.cat(rows) if rows else torch.zeros(0, _tokens(model, "").shape[-1], device=model.device)
+    return torch.cat(rows) if rows else torch.zeros(0, _tokens(model, "").shape[-1])
 
 
 def apply_map(model: Any, edit: InputMap, *, values_only: bool = False, **details: Any) -> EditReport:
@@ -88,7 +88,7 @@ def apply_map(model: Any, edit: InputMap, *, values_only: bool = False, **detail
 
 
 def _tokens(model: Any, prompt: str) -> Tensor:
-    return model.encode_prompts([prompt]).tokens[0].float()
+    return model.encode_prompts([prompt]).tokens[0].float().cpu()
 
 
 def _aligned(

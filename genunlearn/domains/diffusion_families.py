@@ -150,7 +150,8 @@ class StableDiffusionXL(Family):
         empty = self.encode([""])
         if not self.pipeline.config.force_zeros_for_empty_prompt:
             return empty
-        return PromptEmbedding(torch.zeros_like(empty.tokens), torch.zeros_like(empty.pooled))
+        pooled = None if empty.pooled is None else torch.zeros_like(empty.pooled)
+        return PromptEmbedding(torch.zeros_like(empty.tokens), pooled)
 
     def predict(self, module: nn.Module, inputs: Inputs) -> Tensor:
         """One UNet evaluation for an uncropped image of the latents' size."""
@@ -236,7 +237,7 @@ class Flux(JointAttention):
         """One transformer evaluation on packed latents."""
         noisy, prompt = inputs.noisy, inputs.prompt
         batch, channels, height, width = noisy.shape
-        place = {"device": noisy.device, "dtype": noisy.dtype}
+        place: dict[str, Any] = {"device": noisy.device, "dtype": noisy.dtype}
         scales = torch.full((batch,), inputs.embedded_scale, device=noisy.device)
         packed = module(
             hidden_states=self.pipeline._pack_latents(noisy, batch, channels, height, width),
@@ -292,7 +293,7 @@ def family_of(pipeline: Any, text_length: int | None = None) -> Family:
         "FluxTransformer2DModel": Flux,
     }
     kind = kinds.get(type(network).__name__)
-    if kind is StableDiffusion:
+    if network is not None and kind is StableDiffusion:
         kind = _unet_family(network.config)
     if kind is None or not hasattr(pipeline, "encode_prompt"):
         raise MismatchError(

@@ -68,7 +68,7 @@ def read(folder: Path, dtype: str, device: str) -> Any:
     from accelerate import PartialState
     from diffusers import DiffusionPipeline
 
-    left_out = {name: None for name in NOT_LOADED if name in parts_of(folder)}
+    left_out: dict[str, Any] = {name: None for name in NOT_LOADED if name in parts_of(folder)}
     if "safety_checker" in left_out:
         left_out["requires_safety_checker"] = False
     try:
@@ -93,7 +93,7 @@ class Parts:
         """`source`: the pipeline's folder, or an empty string."""
         self._pipeline = pipeline
         self._folder = Path(source) if source else None
-        self._classes: dict[str, type] = {}
+        self._classes: dict[str, Any] = {}
         self._dtypes: dict[str, torch.dtype] = {}
 
     def spare(self) -> tuple[str, ...]:

@@ -113,9 +113,6 @@ class Encoder(Protocol):
     def unconditional(self) -> PromptEmbedding:
         """One row: what guidance pairs with a prompt when there is no negative prompt."""
 
-    def sections(self) -> tuple[Section, ...]:
-        """Which tokenizer fills which positions."""
-
 
 class PromptCache:
     """Embeds each prompt once and hands out its number, so that batches carry numbers instead of embeddings.
@@ -124,9 +121,14 @@ class PromptCache:
         texts: Every prompt that has been seen, in order; a prompt's number is its place here.
     """
 
-    def __init__(self, encoder: Callable[[], Encoder]) -> None:
-        """`encoder`: gives the pipeline's encoder, loading it where it had been released."""
-        self._encoder = encoder
+    def __init__(self, encoder: Callable[[], Encoder], sections: Callable[[], Sequence[Section]]) -> None:
+        """Encode nothing yet.
+
+        Args:
+            encoder: Gives the pipeline's encoder, which is loaded where it had been released.
+            sections: Gives the parts of a prompt and their tokenizers, which are never released.
+        """
+        self._encoder, self._sections = encoder, sections
         self.texts: list[str] = []
         self._numbers: dict[str, int] = {}
         self._rows: dict[int, PromptEmbedding] = {}
@@ -165,7 +167,7 @@ class PromptCache:
         """Section by section, the positions ``[first, after last)`` of `part` in the section."""
         key = (prompt, part)
         if key not in self._spans:
-            self._spans[key] = [(s, *s.span(prompt, part)) for s in self._encoder().sections()]
+            self._spans[key] = [(s, *s.span(prompt, part)) for s in self._sections()]
         return self._spans[key]
 
     def check(self, part: str) -> None:
@@ -174,7 +176,7 @@ class PromptCache:
         Raises:
             DataError: A tokenizer makes nothing of it, or more tokens than a prompt holds.
         """
-        for section in self._encoder().sections():
+        for section in self._sections():
             count, room = len(section.ids(part)), section.length - 2
             if count == 0:
                 raise DataError(f"concept {part!r}: the tokenizer makes no token of it; name it in words")

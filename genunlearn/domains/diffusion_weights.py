@@ -71,7 +71,7 @@ class Fingerprint:
 def add_low_rank(network: nn.Module, changes: Mapping[str, LowRank]) -> None:
     """Add changes to the weights of layers, by layer name, in place."""
     for name, change in changes.items():
-        weight = network.get_submodule(name).weight
+        weight = network.get_parameter(f"{name}.weight")
         weight.copy_(weight.float() + change.delta().to(weight.device))
 
 
@@ -104,12 +104,14 @@ def lora_factors(network: nn.Module, low_rank: Mapping[str, LowRank]) -> dict[st
 
 def _lora_layers(network: nn.Module) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
     for name, layer in network.named_modules():
-        factors = getattr(layer, "lora_A", None)
-        if not isinstance(factors, nn.ModuleDict) or not factors:
+        downs: Any = getattr(layer, "lora_A", None)
+        ups: Any = getattr(layer, "lora_B", None)
+        scaling: Any = getattr(layer, "scaling", None)
+        if not isinstance(downs, nn.ModuleDict) or not downs:
             continue
-        adapter = next(iter(factors))
-        down, up = factors[adapter].weight.detach(), layer.lora_B[adapter].weight.detach()
-        yield name.removeprefix("base_model.model."), (down, layer.scaling[adapter] * up)
+        adapter = next(iter(downs))
+        down, up = downs[adapter].get_parameter("weight"), ups[adapter].get_parameter("weight")
+        yield name.removeprefix("base_model.model."), (down.detach(), scaling[adapter] * up.detach())
 
 
 def read_lora(path: Path, network: str) -> dict[str, LowRank]:

@@ -94,16 +94,19 @@ class Trajectories:
         steps, guidance = keys[0][3:]
         sampling = self._sampling(steps, guidance)
         for start in range(0, len(keys), self.batch_size):
-            chunk, seen = keys[start : start + self.batch_size], []
+            chunk = keys[start : start + self.batch_size]
+            self._kept |= zip(chunk, self._run(model, chunk, sampling), strict=True)
 
-            def observe(
-                step: int, timestep: Tensor, noisy: Tensor, outputs: Tensor, seen: list = seen
-            ) -> None:
-                seen.append(torch.stack([noisy, outputs[0], outputs[1]], 1).to("cpu", self.dtype))
+    def _run(self, model: Any, keys: list[Key], sampling: Sampling) -> Tensor:
+        """Every step of one batch of trajectories, ``(trajectories, steps, 3, channels, height, width)``."""
+        seen: list[Tensor] = []
 
-            texts = [model.prompts.texts[key[1]] for key in chunk]
-            make_latents(model, texts, [key[2] for key in chunk], sampling, observe=observe)
-            self._kept |= zip(chunk, torch.stack(seen, 1), strict=True)
+        def observe(step: int, timestep: Tensor, noisy: Tensor, outputs: Tensor) -> None:
+            seen.append(torch.stack([noisy, outputs[0], outputs[1]], 1).to("cpu", self.dtype))
+
+        texts = [model.prompts.texts[key[1]] for key in keys]
+        make_latents(model, texts, [key[2] for key in keys], sampling, observe=observe)
+        return torch.stack(seen, 1)
 
     def _sampling(self, steps: int, guidance: float) -> Sampling:
         rule = _BothPredictions()

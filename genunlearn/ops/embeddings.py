@@ -39,8 +39,9 @@ def adversarial_inputs(gram: Tensor, edited: Tensor, inputs: Tensor, ridge: floa
 
 
 def gram_of(weights: list[Tensor]) -> Tensor:
-    """``sum_l W_l^T W_l`` of matrices ``(out_l, d)``, ``(d, d)`` in float64."""
-    return sum((weight.double().T @ weight.double() for weight in weights), torch.zeros(()))
+    """``sum_l W_l^T W_l`` of matrices ``(out_l, d)``, ``(d, d)`` in float64 on the CPU."""
+    doubles = (weight.detach().cpu().double() for weight in weights)
+    return sum((weight.T @ weight for weight in doubles), torch.zeros(()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Batch, Reference, Term, Terms
+from genunlearn.contracts import STRICT, Batch, Term, Terms
 from genunlearn.data.concept_training import OnTrajectories
 from genunlearn.domains.diffusion_training import held_points
 from genunlearn.domains.trajectories import Points
@@ -40,7 +40,7 @@ class AdvUnlearn(OnTrajectories):
     attack_radius: Annotated[float, Field(gt=0, description="r, largest change of a coordinate")] = 0.1
     rule: Annotated[Literal["adam", "sign"], Field(description="how the attack steps")] = "sign"
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
         """``forget`` at the adversarial embedding; ``preserve`` where there are preserved concepts."""
         terms = dict(held_points(batch.retain, model, reference, self.preserve_weight))
         if (forget := batch.forget) is None:

@@ -20,7 +20,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.contracts import STRICT, Batch, Examples, Reference, Splits, Term, Terms, with_sides
+from genunlearn.contracts import STRICT, Batch, Examples, Splits, Term, Terms, with_sides
 from genunlearn.data.concept_training import OnImages
 from genunlearn.data.concepts import ConceptImage, refuse_empty, swapped
 from genunlearn.domains.diffusion_training import (
@@ -60,7 +60,7 @@ class ConceptAblation(OnImages):
         forget = splits.forget if given else swapped(splits.forget)
         return super().prepare(with_sides(splits, forget, splits.retain), seed)
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
         """``forget``, ``prior`` where it has a weight, ``preserve`` where there are preserved concepts."""
         terms = dict(held_images(batch.retain, model, reference, self.preserve_weight))
         if (forget := batch.forget) is None:

@@ -20,7 +20,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.contracts import STRICT, Batch, Needs, Reference, Splits, Term, Terms, with_sides
+from genunlearn.contracts import STRICT, Batch, Needs, Splits, Term, Terms, with_sides
 from genunlearn.data.concept_training import OnImages
 from genunlearn.data.concepts import relabelled
 from genunlearn.domains.diffusion_training import noised_images, own_prediction
@@ -50,7 +50,7 @@ class EraseDiff(OnImages):
         forget = relabelled(splits.forget, splits.retain or ())
         return super().prepare(with_sides(splits, forget, splits.retain), seed)
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
         """``forget`` under its weight, and ``retain``."""
         forget = retain = None
         if batch.forget is not None:

@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Batch, Reference, Term, Terms
+from genunlearn.contracts import STRICT, Batch, Term, Terms
 from genunlearn.data.concept_training import OnTrajectories
 from genunlearn.domains.diffusion_training import frozen_prediction, held_points
 from genunlearn.domains.trajectories import Points
@@ -42,7 +42,7 @@ class ESD(OnTrajectories):
     ] = 2.0
     source: Annotated[Source, Field(description="s: the prompt, the empty prompt, or the anchor")] = "prompt"
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
         """``forget``: distance from the erasing target; ``preserve`` where there are preserved concepts."""
         terms = dict(held_points(batch.retain, model, reference, self.preserve_weight))
         if (forget := batch.forget) is None:

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Batch, Reference, Term, Terms
+from genunlearn.contracts import STRICT, Batch, Term, Terms
 from genunlearn.data.concept_training import OnImages
 from genunlearn.domains.diffusion_attention import concept_attention
 from genunlearn.domains.diffusion_training import held_images, noised_images
@@ -35,7 +35,7 @@ class ForgetMeNot(OnImages):
 
     parameters: Annotated[str, Field(description="trained weights: x, u, full, strict, or a regex")] = "full"
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
         """``forget``: the norm of each example's probabilities; ``preserve`` as in `ConceptAblation`.
 
         Raises:

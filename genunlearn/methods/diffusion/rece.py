@@ -52,7 +52,7 @@ class RECE(Edit):
         preserve = preserved_columns(model, splits.retain, self.tokens)
         columns = concept_columns(model, splits.forget, self.tokens)
         sources, targets = without_shared(*columns, preserve)
-        gram = gram_of([layer.weight.detach() for layer in model.prompt_layers().values()])
+        gram = gram_of([layer.weight for layer in model.prompt_layers().values()])
         edit = self._step(sources, targets, preserve)
         found, wanted = sources, targets
         for _ in range(self.rounds):

@@ -24,7 +24,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.contracts import STRICT, Batch, Examples, Reference, Term, Terms
+from genunlearn.contracts import STRICT, Batch, Examples, Term, Terms
 from genunlearn.data.concept_training import OnTrajectories
 from genunlearn.domains.diffusion_attention import cross_attention_layers
 from genunlearn.domains.diffusion_prompts import PromptEmbedding
@@ -54,7 +54,7 @@ class Receler(OnTrajectories):
         float, Field(ge=0, le=1, description="share of the largest attention inside M")
     ] = 0.1
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
         """``forget`` and ``local`` at the adversarial prompt; ``preserve`` as in `ESD`.
 
         Raises:

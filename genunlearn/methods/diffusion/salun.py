@@ -28,7 +28,6 @@ from genunlearn.contracts import (
     Needs,
     Outcome,
     Protocol,
-    Reference,
     Splits,
     Term,
     Terms,
@@ -54,7 +53,7 @@ class RandomConcept(OnImages):
     needs: ClassVar[Needs] = Needs()
     reference_scores: ClassVar[tuple[tuple[str, str], ...]] = ()
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
         """``forget``: distance from the answer to the other concept; ``preserve``: the training loss."""
         terms: dict[str, Term] = {}
         if (forget := batch.forget) is not None:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Batch, Reference, Term, Terms
+from genunlearn.contracts import STRICT, Batch, Term, Terms
 from genunlearn.data.concept_training import OnTrajectories
 from genunlearn.domains.diffusion_training import held_points, own_prediction
 from genunlearn.domains.trajectories import Points
@@ -39,7 +39,7 @@ class SDD(OnTrajectories):
         ),
     ] = "self"
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
         """``forget``: distance from the answer to the empty prompt; ``preserve`` as in `ESD`."""
         terms = dict(held_points(batch.retain, model, reference, self.preserve_weight))
         if (forget := batch.forget) is None:

@@ -32,7 +32,6 @@ from genunlearn.contracts import (
     Objective,
     Outcome,
     Protocol,
-    Reference,
     Splits,
     Term,
     Terms,
@@ -62,7 +61,7 @@ class Anchored(Objective):
     replay_weight: float
     penalty_weight: float
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
         """``forget`` and ``penalty`` on the forget side, ``replay`` on the retain side."""
         terms: dict[str, Term] = {}
         if (forget := batch.forget) is not None:
@@ -110,8 +109,13 @@ class SelectiveAmnesia(Protocol):
 
     def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
         """Make images, take the Fisher information at the original weights, train."""
-        how = {"seed": self.seed, "steps": self.image_steps, "guidance": self.image_guidance}
-        made = with_images(with_sides(splits, swapped(splits.forget), splits.retain), self.images, **how)
+        made = with_images(
+            with_sides(splits, swapped(splits.forget), splits.retain),
+            self.images,
+            seed=self.seed,
+            steps=self.image_steps,
+            guidance=self.image_guidance,
+        )
         journal.announce(f"selective_amnesia: making {len(made.forget) + len(made.retain or ())} images")
         forget = [item if item.prompt else self._noise_image(model, item) for item in made.forget]
         made = with_sides(made, model.render(forget), model.render(made.retain or ()))

@@ -55,7 +55,7 @@ class SPEED(Edit):
         sources, targets = without_shared(*columns, preserve)
         if self.is_filtered:
             preserve = self._moved_most(model, sources, targets, preserve)
-        empty = model.encode_prompts([""]).tokens[0].float()
+        empty = model.encode_prompts([""]).tokens[0].float().cpu()
         fixed = torch.cat([empty[:1], k_means(empty[1:], self.centres)]) if self.centres else empty[:1]
         projector = null_space_projector(preserve, self.threshold)
         edit = null_space_map(sources, targets, projector, fixed, ridge=self.ridge)
@@ -67,7 +67,7 @@ class SPEED(Edit):
     def _moved_most(self, model: Any, sources: Tensor, targets: Tensor, preserve: Tensor) -> Tensor:
         """Preserved inputs whose answers an edit without null space would move more than the mean does."""
         layers = model.prompt_layers(values_only=self.values_only).values()
-        gram = gram_of([layer.weight.detach() for layer in layers]).to(preserve.device)
+        gram = gram_of([layer.weight for layer in layers])
         rows = preserve.double()
         shift = replace_map(sources, targets, ridge=self.ridge)(rows) - rows
         moved = (shift @ gram * shift).sum(1)

@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Batch, Needs, Reference, Splits, Term, Terms, with_sides
+from genunlearn.contracts import STRICT, Batch, Needs, Splits, Term, Terms, with_sides
 from genunlearn.data.concept_training import OnTrajectories
 from genunlearn.domains.diffusion_training import frozen_prediction
 from genunlearn.domains.trajectories import Points
@@ -51,7 +51,7 @@ class SPM(OnTrajectories):
         points = super().prepare(with_sides(splits, splits.forget, None), seed)
         return with_sides(points, points.forget, splits.retain)
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
         """``forget`` and ``preserve``; anchor i is read at the latents of forget example i."""
         if batch.forget is None:
             return {}

@@ -64,14 +64,13 @@ class UCE(Edit):
         preserve = preserved_columns(model, splits.retain, self.tokens)
         columns = concept_columns(model, splits.forget, self.tokens)
         sources, targets = without_shared(*columns, preserve)
-        counts = {"edited_tokens": len(sources), "preserved_tokens": len(preserve)}
         scales = torch.full((len(sources),), self.erase_scale)
         if self.value == "orthogonal":
             return self._edit_values(model, sources, targets, preserve, scales)
         edit = replace_map(
             sources, targets, preserve, ridge=self.ridge, weights=scales, preserve_weight=self.preserve_scale
         )
-        return apply_map(model, edit, **counts)
+        return apply_map(model, edit, edited_tokens=len(sources), preserved_tokens=len(preserve))
 
     def _edit_values(
         self, model: Any, sources: Tensor, targets: Tensor, preserve: Tensor, scales: Tensor

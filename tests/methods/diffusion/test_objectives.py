@@ -277,7 +277,7 @@ def test_without_an_anchor_a_preserved_concept_is_read() -> None:
 
 
 def test_inner_steps_of_erase_diff_change_no_gradient() -> None:
-    """With real inner steps ``L_r + lam (L_f(theta) - L_f(theta^K))`` has the gradient of ``L_r + lam L_f``."""
+    """With real inner steps, ``L_r + lam (L_f - L_f(theta^K))`` has the gradient of ``L_r + lam L_f``."""
     method = EraseDiff(forget_weight=0.5, **IMAGES)
     stage = Stage(method)
     weights = [p for p in stage.adapter.network.parameters() if p.requires_grad]

@@ -272,7 +272,7 @@ def test_the_penalty_holds_the_weights() -> None:
         adapter = model()
         before = weights(adapter)
         method = SelectiveAmnesia(penalty_weight=penalty, replay_weight=0.0, **IMAGES)
-        train(adapter, method, request(), learning_rate=1e-3, max_steps=10)
+        train(adapter, method, request(), learning_rate=1e-3, max_steps=5)
         return sum(float((w - before[n]).square().sum()) for n, w in weights(adapter).items())
 
     assert drift(1e6) < 0.9 * drift(0.0)
