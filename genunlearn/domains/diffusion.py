@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from genunlearn.contracts import Domain, Examples
 from genunlearn.domains import diffusion_pipelines as pipelines
 from genunlearn.domains import diffusion_weights as weights
 from genunlearn.domains.diffusion_attention import concept_map
-from genunlearn.domains.diffusion_families import Inputs, family_of
+from genunlearn.domains.diffusion_families import Inputs, Meter, family_of
 from genunlearn.domains.diffusion_layers import prompt_layers, select_layers, select_parameters
 from genunlearn.domains.diffusion_prompts import PromptCache, PromptEmbedding
 from genunlearn.domains.diffusion_sampling import (
@@ -31,21 +31,6 @@ from genunlearn.ops.denoising import Noised, NoiseSchedule, squared_error
 from genunlearn.ops.linear_edits import LowRank
 
 
-@dataclass
-class Meter:
-    """What a denoiser has been asked to do, counted in samples; the record states it.
-
-    Attributes:
-        trained: Evaluations that kept what a backward pass needs.
-        frozen: Evaluations without gradient: of the reference, of trajectories, of images.
-        decoded: Latents that became images.
-    """
-
-    trained: int = 0
-    frozen: int = 0
-    decoded: int = 0
-
-
 class Diffusion(Domain):
     """A diffusers text-to-image pipeline.
 
@@ -59,6 +44,7 @@ class Diffusion(Domain):
         schedule: Noise levels, and what the denoiser predicts.
         rule: How predictions are combined when images are made; methods at inference time replace it.
         low_rank: Changes by edits in closed form, by layer, kept for an exact LoRA.
+        merged: Parameters that LoRAs were folded into.
         base: Sample of the weights as they were loaded, which patches are checked against.
         meter: Work done so far.
     """
@@ -93,6 +79,7 @@ class Diffusion(Domain):
         self.source = source
         self.rule: GuidanceRule = ClassifierFree()
         self.low_rank: dict[str, LowRank] = {}
+        self.merged: set[str] = set()
         self.base = weights.Fingerprint.of(self.module)
         self.prompts = PromptCache(self._encoder, self.family.sections)
         self.trajectories = Trajectories()
@@ -141,6 +128,11 @@ class Diffusion(Domain):
         return next(self.module.parameters()).dtype
 
     @property
+    def base_sha256(self) -> str:
+        """Hash over a sample of the weights as they were loaded, for records."""
+        return self.base.sha256
+
+    @property
     def network(self) -> nn.Module:
         """The module without the wrapper of a multi-process run."""
         return (
@@ -171,16 +163,6 @@ class Diffusion(Domain):
         """
         for name in names:
             self.prompts.check(name)
-
-    def concept_tokens(self, examples: Examples) -> Tensor:
-        """Where the tokens of each example's concept are in its prompt, ``(batch, tokens)`` bool."""
-        texts = self.prompts.texts
-        marks = torch.zeros(self.embedding(examples).tokens.shape[:2], dtype=torch.bool)
-        numbers = zip(examples["prompt"].tolist(), examples["concept"].tolist(), strict=True)
-        for row, (prompt, concept) in enumerate(numbers):
-            for section, first, last in self.prompts.spans(texts[prompt], texts[concept]):
-                marks[row, section.start + first : section.start + last] = True
-        return marks.to(self.device)
 
     # ---- training --------------------------------------------------------------------------------------
 
@@ -269,9 +251,8 @@ class Diffusion(Domain):
         return self.trajectories.points(self, examples)
 
     def concept_map(self, examples: Examples) -> Tensor:
-        """Where each concept is in ``noisy`` latents, by this model's cross-attention; see `concept_map`."""
-        place = (examples["noisy"], examples["timesteps"])
-        return concept_map(self, *place, self.embedding(examples), self.concept_tokens(examples))
+        """Where each concept is in ``noisy`` latents; see `diffusion_attention.concept_map`."""
+        return concept_map(self, examples)
 
     def trajectory_timesteps(self, examples: Examples) -> Tensor:
         """The timestep of each training point, ``(batch,)``."""
@@ -360,7 +341,11 @@ class Diffusion(Domain):
             self.low_rank[name] = self.low_rank[name].plus(change) if name in self.low_rank else change
         return tuple(f"{name}.weight" for name in changes)
 
-    def export(self, folder: Path, kind: str = "lora") -> Path:
+    def merge(self) -> None:
+        """Fold the attached LoRA into the weights."""
+        weights.merge_lora(self)
+
+    def export(self, folder: Path, kind: str = "lora", rank: int = 16) -> Path:
         """Write what has changed, or everything.
 
         Args:
@@ -368,13 +353,16 @@ class Diffusion(Domain):
             kind: ``lora`` for a file that plain ``pipe.load_lora_weights`` opens, ``delta`` for the changed
                 tensors alone, ``pipeline`` for the whole pipeline in the hub's format.
 
+            rank: Rank of a LoRA that approximates weights which were trained themselves; any other is exact.
+
         Raises:
             NeedNotMet: The change has no such form.
             OutputExists: There is something already.
         """
-        writers = {"lora": weights.export_lora, "delta": weights.export_delta}
-        if kind in writers:
-            return writers[kind](self, Path(folder))
+        if kind == "lora":
+            return weights.export_lora(self, Path(folder), rank)
+        if kind == "delta":
+            return weights.export_delta(self, Path(folder))
         if kind != "pipeline":
             raise DataError(f"export = {kind!r}: use lora, delta or pipeline")
         self._parts.restore(self.device)

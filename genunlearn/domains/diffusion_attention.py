@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from genunlearn.domains.diffusion_prompts import PromptEmbedding
+from genunlearn.contracts import Examples
 from genunlearn.errors import NeedNotMet
 from genunlearn.ops.attention import mean_map, tapped
 
@@ -25,25 +26,43 @@ def cross_attention_layers(model: Any) -> list[nn.Module]:
     return [part for name, part in model.network.named_modules() if name.endswith(".attn2")]
 
 
-def concept_attention(
-    model: Any, noisy: Tensor, timesteps: Tensor, prompt: PromptEmbedding, marks: Tensor
-) -> list[Tensor]:
-    """Probabilities at the marked tokens, one ``(batch, heads, pixels, most marks)`` for each layer.
+def concept_tokens(model: Any, examples: Examples, *, and_later: bool = False) -> Tensor:
+    """Where the tokens of each example's concept are in its prompt, ``(batch, tokens)`` bool.
 
     Args:
         model: The adapter.
+        examples: With ``prompt`` and ``concept``.
+        and_later: Mark the tokens after the concept too, into which the text encoder has written it.
+    """
+    texts = model.prompts.texts
+    marks = torch.zeros(model.embedding(examples).tokens.shape[:2], dtype=torch.bool)
+    numbers = zip(examples["prompt"].tolist(), examples["concept"].tolist(), strict=True)
+    for row, (prompt, concept) in enumerate(numbers):
+        for section, first, last in model.prompts.spans(texts[prompt], texts[concept]):
+            end = section.length if and_later else last
+            marks[row, section.start + first : section.start + end] = True
+    return marks.to(model.device)
+
+
+def concept_attention(
+    model: Any, examples: Examples, noisy: Tensor, timesteps: Tensor, *, and_later: bool = False
+) -> list[Tensor]:
+    """Probabilities at the concept's tokens, one ``(batch, heads, pixels, tokens)`` for each layer.
+
+    Args:
+        model: The adapter.
+        examples: With ``prompt`` and ``concept``.
         noisy: ``(batch, channels, height, width)``.
         timesteps: ``(batch,)``.
-        prompt: One row for each example.
-        marks: ``(batch, tokens)`` bool, see `Diffusion.concept_tokens`.
+        and_later: See `concept_tokens`.
     """
+    marks = concept_tokens(model, examples, and_later=and_later)
     with tapped(cross_attention_layers(model), marks) as found:
-        model.predict(noisy, timesteps, prompt)
+        model.predict(noisy, timesteps, model.embedding(examples))
     return found
 
 
-def concept_map(
-    model: Any, noisy: Tensor, timesteps: Tensor, prompt: PromptEmbedding, marks: Tensor
-) -> Tensor:
-    """Where the concept is in the image, ``(batch, height, width)``, largest value 1; arguments as above."""
-    return mean_map(concept_attention(model, noisy, timesteps, prompt, marks), model.latent_shape[-1])
+def concept_map(model: Any, examples: Examples) -> Tensor:
+    """Where the concept is in ``noisy`` latents, ``(batch, height, width)``, the largest value being 1."""
+    layers = concept_attention(model, examples, examples["noisy"], examples["timesteps"])
+    return mean_map(layers, model.latent_shape[-1])

@@ -37,6 +37,21 @@ class Inputs:
     embedded_scale: float = 1.0
 
 
+@dataclass
+class Meter:
+    """What a denoiser has been asked to do, counted in samples; the record states it.
+
+    Attributes:
+        trained: Evaluations that kept what a backward pass needs.
+        frozen: Evaluations without gradient: of the reference, of trajectories, of images.
+        decoded: Latents that became images.
+    """
+
+    trained: int = 0
+    frozen: int = 0
+    decoded: int = 0
+
+
 class Family(abc.ABC):
     """How to talk to the pipelines of one family.
 

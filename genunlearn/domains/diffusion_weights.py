@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from genunlearn.domains.sources import weight_files
 from genunlearn.errors import DataError, MismatchError, NeedNotMet, OutputExists, SourceNotFound
 from genunlearn.ops.linear_edits import LowRank
 
@@ -75,31 +76,82 @@ def add_low_rank(network: nn.Module, changes: Mapping[str, LowRank]) -> None:
         weight.copy_(weight.float() + change.delta().to(weight.device))
 
 
-def changed_parameters(network: nn.Module, low_rank: Mapping[str, LowRank]) -> dict[str, Tensor]:
-    """Tensors that training or edits may have changed, by parameter name."""
-    if list(_lora_layers(network)):
-        raise NeedNotMet("this model trains a LoRA: export it as 'lora', or merge it first for 'delta'")
-    edited = {f"{name}.weight" for name in low_rank}
-    named = network.named_parameters()
-    return {name: p.detach() for name, p in named if p.requires_grad or name in edited}
+def changed_names(model: Any) -> tuple[str, ...]:
+    """Parameters that training, edits or merged LoRAs may have changed."""
+    changed = {*model.merged, *(f"{name}.weight" for name in model.low_rank)}
+    named = model.network.named_parameters()
+    return tuple(name for name, p in named if p.requires_grad or name in changed)
 
 
-def lora_factors(network: nn.Module, low_rank: Mapping[str, LowRank]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Factors ``(down, up)`` with their scale folded in, by layer: of an attached LoRA, else of edits.
+def merge_lora(model: Any) -> None:
+    """Fold the attached LoRA of `model` into its weights."""
+    factors = dict(_lora_layers(model.network))
+    if not factors:
+        raise NeedNotMet("this model trains no LoRA: there is nothing to merge")
+    model.module = model.network.merge_and_unload()
+    model.merged |= {f"{name}.weight" for name in factors}
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """What a LoRA file is to hold.
+
+    Attributes:
+        factors: ``(down, up)`` by layer, with every scale folded in.
+        residual: Share of the change that the factors miss (Frobenius norms); 0 where they are exact.
+    """
+
+    factors: dict[str, tuple[Tensor, Tensor]]
+    residual: float = 0.0
+
+
+def lora_of(model: Any, rank: int) -> LoraFile:
+    """The change of `model` as a LoRA.
+
+    Exact for an attached LoRA and for edits in closed form. Weights that were trained themselves give the
+    best change of `rank` for each layer; biases, which a LoRA has none of, count as missed.
 
     Raises:
-        NeedNotMet: The weights themselves were trained, which is no change of low rank.
+        NeedNotMet: Nothing has changed, or the base weights that trained ones are compared with are not at
+            hand.
     """
-    attached = dict(_lora_layers(network))
-    if attached:
-        return attached
-    trained = [name for name, p in network.named_parameters() if p.requires_grad]
-    if trained or not low_rank:
+    if attached := dict(_lora_layers(model.network)):
+        return LoraFile(attached)
+    own = dict(model.network.named_parameters())
+    trained = [name for name in changed_names(model) if own[name].requires_grad or name in model.merged]
+    if not trained and not model.low_rank:
+        raise NeedNotMet("nothing was trained or edited: there is no change to export")
+    factors = {name: (change.down, change.up) for name, change in model.low_rank.items()}
+    if not trained:
+        return LoraFile(factors)
+    if not model.source:
         raise NeedNotMet(
-            "a LoRA file needs a change of low rank: train a LoRA (parameters.kind = 'lora'), or export "
-            "these weights as 'delta' or 'pipeline'"
+            "these weights were trained themselves, and a LoRA of them needs the base to compare with: load "
+            "the model from a folder, train a LoRA (parameters.kind = 'lora'), or export a 'delta'"
         )
-    return {name: (change.down, change.up) for name, change in low_rank.items()}
+    found = _extracted(model, trained, rank)
+    return LoraFile({**factors, **found.factors}, found.residual)
+
+
+def _extracted(model: Any, names: Sequence[str], rank: int) -> LoraFile:
+    """The best changes of low rank from the base in the model's folder to its present weights."""
+    own, folder = dict(model.network.named_parameters()), Path(model.source) / model.family.network
+    base: dict[str, Tensor] = {}
+    for file in weight_files(folder):
+        with safe_open(file, "pt") as tensors:
+            base |= {name: tensors.get_tensor(name) for name in set(names) & set(tensors.keys())}
+    factors: dict[str, tuple[Tensor, Tensor]] = {}
+    missed = total = 0.0
+    for name in names:
+        delta = own[name].detach().float().cpu() - base[name].float()
+        total += float(delta.square().sum())
+        if delta.dim() == 2 and delta.any():
+            u, sizes, v = torch.linalg.svd(delta, full_matrices=False)
+            up, down = u[:, :rank] * sizes[:rank], v[:rank]
+            factors[name.removesuffix(".weight")] = (down, up)
+            delta = delta - up @ down
+        missed += float(delta.square().sum())
+    return LoraFile(factors, (missed / total) ** 0.5 if total else 0.0)
 
 
 def _lora_layers(network: nn.Module) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
@@ -138,40 +190,57 @@ def read_lora(path: Path, network: str) -> dict[str, LowRank]:
     }
 
 
-def write_patch(
-    path: Path, kind: str, tensors: Mapping[str, Tensor], base: Fingerprint, pipeline: str
-) -> Path:
-    """Write a patch file; an existing one is refused.
+def write_patch(model: Any, path: Path, kind: str, tensors: Mapping[str, Tensor], **notes: Any) -> Path:
+    """Write a patch file with its header, in which `notes` are kept as well.
 
     Raises:
         OutputExists: There is a file already.
     """
     if path.exists():
         raise OutputExists(f"{path} exists: give another place, or remove it")
-    header = {"kind": kind, "pipeline": pipeline, "base": base.brief()}
+    header = {"kind": kind, "pipeline": type(model.pipeline).__name__, "base": model.base.brief(), **notes}
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     save_file(plain, path, metadata={"format": "pt", HEADER: json.dumps(header)})
     return path
 
 
-def export_lora(model: Any, folder: Path) -> Path:
+def read_header(path: Path) -> dict[str, Any] | None:
+    """The header of a patch: ``kind``, ``pipeline``, ``base`` and notes; None for a file from elsewhere.
+
+    Raises:
+        DataError: The file is no safetensors file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {}).get(HEADER, "null"))
+    except Exception as error:  # safetensors raises its own kind for a damaged header
+        raise DataError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
+
+
+def export_lora(model: Any, folder: Path, rank: int) -> Path:
     """Write the LoRA of `model` so that plain ``pipe.load_lora_weights(folder)`` opens it."""
-    prefix = model.family.network
+    lora, prefix = lora_of(model, rank), model.family.network
     tensors: dict[str, Tensor] = {}
-    for name, (down, up) in lora_factors(model.network, model.low_rank).items():
+    for name, (down, up) in lora.factors.items():
         tensors[f"{prefix}.{name}.lora_A.weight"] = down.to(model.dtype)
         tensors[f"{prefix}.{name}.lora_B.weight"] = up.to(model.dtype)
-    return write_patch(folder / LORA_FILE, "lora", tensors, model.base, type(model.pipeline).__name__)
+    return write_patch(model, folder / LORA_FILE, "lora", tensors, residual=lora.residual)
 
 
 def export_delta(model: Any, folder: Path) -> Path:
-    """Write the changed tensors of `model`, and no others."""
-    changed = changed_parameters(model.network, model.low_rank)
-    if not changed:
+    """Write the changed tensors of `model`, and no others.
+
+    Raises:
+        NeedNotMet: Nothing has changed, or a LoRA is attached.
+    """
+    if list(_lora_layers(model.network)):
+        raise NeedNotMet("this model trains a LoRA: export it as 'lora', or merge it first (Diffusion.merge)")
+    own = dict(model.network.named_parameters())
+    tensors = {f"{model.family.network}.{name}": own[name].detach() for name in changed_names(model)}
+    if not tensors:
         raise NeedNotMet("nothing was trained or edited: there is no change to export")
-    tensors = {f"{model.family.network}.{name}": tensor for name, tensor in changed.items()}
-    return write_patch(folder / DELTA_FILE, "delta", tensors, model.base, type(model.pipeline).__name__)
+    return write_patch(model, folder / DELTA_FILE, "delta", tensors)
 
 
 def patch_file(source: Path) -> Path:
@@ -196,17 +265,12 @@ def apply_patch(model: Any, source: Path) -> str:
         MismatchError: It was made for other weights or another kind of pipeline.
     """
     path = patch_file(source)
-    try:
-        with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {}).get(HEADER, "null"))
-            names = list(file.keys())
-    except Exception as error:  # safetensors raises its own kind for a damaged header
-        raise DataError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
+    header = read_header(path)
     if header is None:
         header = {"kind": "lora", "pipeline": "", "base": None}
     _check_base(model, path, header)
     if header["kind"] == "delta":
-        _load_delta(model, path, names)
+        _load_delta(model, path)
     else:
         model.pipeline.load_lora_weights(path.parent, weight_name=path.name)
         model.pipeline.fuse_lora()
@@ -225,10 +289,10 @@ def _check_base(model: Any, path: Path, header: Mapping[str, Any]) -> None:
 
 
 @torch.no_grad()
-def _load_delta(model: Any, path: Path, names: list[str]) -> None:
+def _load_delta(model: Any, path: Path) -> None:
     own = dict(model.network.named_parameters())
     with safe_open(path, "pt") as file:
-        for name in names:
+        for name in file.keys():  # noqa: SIM118 - the file is no dictionary
             tensor, short = file.get_tensor(name), name.removeprefix(f"{model.family.network}.")
             if short not in own or own[short].shape != tensor.shape:
                 raise MismatchError(f"{path}: tensor {name!r} does not fit this model")
@@ -247,7 +311,7 @@ def export_pipeline(model: Any, folder: Path, source: Path | None) -> Path:
     if folder.exists() and any(folder.iterdir()):
         raise OutputExists(f"{folder} is not empty: give another place, or remove it")
     if list(_lora_layers(model.network)):
-        raise NeedNotMet("this model trains a LoRA: merge it before a whole pipeline is written")
+        raise NeedNotMet("this model trains a LoRA: merge it before a pipeline is written (Diffusion.merge)")
     model.pipeline.save_pretrained(folder, safe_serialization=True)
     if source is None:
         return folder

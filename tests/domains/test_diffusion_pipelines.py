@@ -9,6 +9,7 @@ import torch
 from genunlearn.contracts import Splits
 from genunlearn.data.concepts import ConceptImage
 from genunlearn.domains.diffusion import Diffusion
+from genunlearn.domains.diffusion_attention import concept_tokens
 from genunlearn.domains.diffusion_sampling import Sampling
 from genunlearn.domains.diffusion_training import free_memory
 from genunlearn.errors import SourceNotFound
@@ -101,7 +102,7 @@ def test_training_needs_neither_text_encoders_nor_vae(folder: Path) -> None:
     assert model.pipeline.text_encoder is None
     model.network.requires_grad_(True)
     examples = model.collate(model.render(items))
-    assert model.concept_tokens(examples).sum() == 1
+    assert concept_tokens(model, examples).sum() == 1
     model.embedding(examples, "anchor")
     model.example_loss(examples).sum().backward()
     assert model.pipeline.text_encoder is None

@@ -5,6 +5,7 @@ import torch
 
 from genunlearn.data.concepts import ConceptPrompt
 from genunlearn.domains.diffusion import Diffusion
+from genunlearn.domains.diffusion_attention import concept_tokens
 from genunlearn.domains.diffusion_prompts import PromptEmbedding, Section
 from genunlearn.errors import DataError
 from tests.tiny_pipelines import FAMILIES, HIDDEN, MAX_TOKENS, WORDS, clip_tokenizer, t5_tokenizer, tiny
@@ -107,15 +108,22 @@ def test_concept_tokens_of_a_batch() -> None:
         ConceptPrompt(id="1", prompt="a digit seven", concept="digit seven"),
         ConceptPrompt(id="2", prompt="a red cat", concept="cat"),
     ]
-    marks = adapter.concept_tokens(adapter.collate(items))
+    marks = concept_tokens(adapter, adapter.collate(items))
     assert marks.shape == (2, MAX_TOKENS)
     assert [row.nonzero().flatten().tolist() for row in marks] == [[2, 3], [3]]
+
+
+def test_the_concept_is_written_into_later_tokens_too() -> None:
+    adapter = model("sd3")
+    item = ConceptPrompt(id="1", prompt="a red cat", concept="cat")
+    (row,) = concept_tokens(adapter, adapter.collate([item]), and_later=True)
+    assert row.nonzero().flatten().tolist() == [*range(3, MAX_TOKENS), *range(MAX_TOKENS + 2, 2 * MAX_TOKENS)]
 
 
 def test_concept_tokens_lie_in_every_section() -> None:
     adapter = model("sd3")
     item = ConceptPrompt(id="1", prompt="a red cat", concept="cat")
-    (row,) = adapter.concept_tokens(adapter.collate([item]))
+    (row,) = concept_tokens(adapter, adapter.collate([item]))
     assert row.nonzero().flatten().tolist() == [3, MAX_TOKENS + 2]  # after <start> a red; after a red
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from genunlearn.domains.diffusion import Diffusion
 from genunlearn.domains.diffusion_sampling import Sampling
-from genunlearn.domains.diffusion_weights import DELTA_FILE, LORA_FILE, Fingerprint
+from genunlearn.domains.diffusion_weights import DELTA_FILE, LORA_FILE, Fingerprint, read_header
 from genunlearn.errors import DataError, MismatchError, NeedNotMet, OutputExists, SourceNotFound
 from genunlearn.ops.linear_edits import LowRank
 from tests.tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
@@ -95,6 +95,60 @@ def test_a_delta_holds_the_changed_tensors_and_no_others(tmp_path: Path) -> None
     assert set(load_file(tmp_path / DELTA_FILE)) == {f"unet.{name}" for name in names}
 
 
+def moved(folder: Path, pattern: str) -> Diffusion:
+    """A model from a folder whose weights of `pattern` were trained themselves."""
+    tiny("sd1").save_pretrained(folder)
+    adapter = Diffusion.load(str(folder), device="cpu")
+    names, generator = adapter.parameter_names(pattern), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in adapter.network.named_parameters():
+            if parameter.requires_grad_(name in names).requires_grad:
+                parameter += 0.3 * parameter.std() * torch.randn(parameter.shape, generator=generator)
+    return adapter
+
+
+def test_trained_weights_are_a_lora_of_full_rank(tmp_path: Path) -> None:
+    adapter = moved(tmp_path / "base", "strict")
+    after = look(adapter)
+    path = adapter.export(tmp_path / "out", rank=64)
+    assert read_header(path)["residual"] < 1e-5
+    plain = tiny("sd1")
+    plain.load_lora_weights(path.parent)
+    torch.testing.assert_close(look(Diffusion(plain)), after, atol=1e-3, rtol=0)
+
+
+def test_a_lora_of_smaller_rank_says_what_it_misses(tmp_path: Path) -> None:
+    adapter = moved(tmp_path / "base", "x")
+    path = adapter.export(tmp_path / "out", rank=2)
+    own, base = adapter.network.state_dict(), tiny("sd1").unet.state_dict()
+    factors, missed, total = load_file(path), 0.0, 0.0
+    for name in adapter.parameter_names("x"):
+        delta = own[name] - base[name]
+        total += float(delta.square().sum())
+        layer = f"unet.{name.removesuffix('.weight')}"
+        if f"{layer}.lora_A.weight" in factors:
+            delta = delta - factors[f"{layer}.lora_B.weight"] @ factors[f"{layer}.lora_A.weight"]
+        missed += float(delta.square().sum())
+    assert read_header(path)["residual"] == pytest.approx((missed / total) ** 0.5, rel=1e-4)
+    assert 0.1 < (missed / total) ** 0.5 < 1
+
+
+@pytest.mark.parametrize("kind", ["delta", "pipeline"])
+def test_a_merged_lora_is_exported_like_any_change(kind: str, tmp_path: Path) -> None:
+    adapter = model()
+    train_lora(adapter)
+    after = look(adapter)
+    adapter.merge()
+    torch.testing.assert_close(look(adapter), after, atol=1e-4, rtol=0)
+    adapter.export(tmp_path / "out", kind)
+    if kind == "delta":
+        again = model()
+        again.load_patch(tmp_path / "out")
+    else:
+        again = Diffusion.load(str(tmp_path / "out"), device="cpu")
+    torch.testing.assert_close(look(again), after, atol=1e-4, rtol=0)
+
+
 def test_two_edits_are_one_lora(tmp_path: Path) -> None:
     adapter = model()
     edit(adapter)
@@ -146,10 +200,10 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         adapter.export(tmp_path, "pipeline")
 
 
-def test_trained_weights_are_no_lora(tmp_path: Path) -> None:
+def test_a_lora_of_trained_weights_needs_the_base(tmp_path: Path) -> None:
     adapter = model()
     adapter.network.requires_grad_(True)
-    with pytest.raises(NeedNotMet, match="needs a change of low rank"):
+    with pytest.raises(NeedNotMet, match="needs the base to compare with: load the model from a folder"):
         adapter.export(tmp_path, "lora")
 
 
@@ -160,6 +214,8 @@ def test_a_lora_is_neither_a_delta_nor_a_pipeline_before_it_is_merged(tmp_path: 
         adapter.export(tmp_path, "delta")
     with pytest.raises(NeedNotMet, match="merge it before"):
         adapter.export(tmp_path, "pipeline")
+    with pytest.raises(NeedNotMet, match="trains no LoRA"):
+        model().merge()
 
 
 def test_no_change_no_export(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ on noised images of the concept.
 
 Source: Zhang et al., "Forget-Me-Not: Learning to Forget in Text-to-Image Diffusion Models" (CVPR workshops
 2024), eq. 3, and its code.
-Deviations: only the columns of the concept's tokens are computed, see `genunlearn.ops.attention`; no textual
+Deviations: only the columns of the concept's tokens are computed, see `genunlearn.ops.attention`; ``tokens =
+all`` adds the tokens after the concept, which carry it too (a small text encoder spreads it); no textual
 inversion of the concept beforehand; preserved concepts are held where a request names them.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -34,6 +35,10 @@ class ForgetMeNot(OnImages):
     equation: ClassVar[str] = "|attention probabilities at the concept's tokens|"
 
     parameters: Annotated[str, Field(description="trained weights: x, u, full, strict, or a regex")] = "full"
+    tokens: Annotated[
+        Literal["own", "all"],
+        Field(description="the concept's own tokens, or the later ones that carry it too"),
+    ] = "own"
 
     def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
         """``forget``: the norm of each example's probabilities; ``preserve`` as in `ConceptAblation`.
@@ -45,7 +50,7 @@ class ForgetMeNot(OnImages):
         if (forget := batch.forget) is None:
             return terms
         noised = noised_images(forget, model, reference)
-        marks = model.concept_tokens(forget)
-        layers = concept_attention(model, noised.latents, noised.timesteps, model.embedding(forget), marks)
+        place = (noised.latents, noised.timesteps)
+        layers = concept_attention(model, forget, *place, and_later=self.tokens == "all")
         norms = torch.cat([layer.float().flatten(1) for layer in layers], 1).norm(dim=1)
         return {"forget": Term.of(norms, forget, "forget"), **terms}

@@ -35,7 +35,7 @@ class RECE(Edit):
     paper: ClassVar[str] = "Gong et al., ECCV 2024"
     equation: ClassVar[str] = "c' = (sum W'^T W' + r I)^-1 sum W'^T W c;  W' = UCE(W; c, c' -> c*)"
 
-    rounds: Annotated[int, Field(ge=0, description="adversaries found and edited; 0 is UCE")] = 3
+    rounds: Annotated[int, Field(ge=0, description="adversaries found and edited; 0 is UCE")] = 1
     adversary_ridge: Annotated[float, Field(gt=0, description="r, the preference for short adversaries")] = (
         0.1
     )

@@ -210,8 +210,9 @@ def test_preserved_images_keep_the_original_s_answers() -> None:
 # ---- Forget-Me-Not -------------------------------------------------------------------------------------
 
 
-def test_forget_me_not_is_the_norm_of_all_attention_to_the_concept() -> None:
-    method = ForgetMeNot(**IMAGES)
+@pytest.mark.parametrize(("tokens", "columns"), [("own", slice(2, 4)), ("all", slice(2, None))])
+def test_forget_me_not_is_the_norm_of_all_attention_to_the_concept(tokens: str, columns: slice) -> None:
+    method = ForgetMeNot(tokens=tokens, **IMAGES)
     stage = Stage(method, splits=request(("red cat",), preserve=()))
     noised = stage.images(stage.batch.forget)
     whole: list[Tensor] = []
@@ -221,7 +222,7 @@ def test_forget_me_not_is_the_norm_of_all_attention_to_the_concept() -> None:
         query = layer.head_to_batch_dim(layer.to_q(given[0]))
         key = layer.head_to_batch_dim(layer.to_k(options["encoder_hidden_states"]))
         scores = layer.get_attention_scores(query, key).unflatten(0, (2, -1))
-        whole.append(scores[..., 2:4])  # <start> a [red cat] <end>
+        whole.append(scores[..., columns])  # <start> a [red cat] <end>
 
     handles = [layer.register_forward_pre_hook(watch, with_kwargs=True) for layer in layers]
     stage.student(noised.latents, noised.timesteps, ["a red cat"] * 2)
