@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from genunlearn.errors import ConfigError, SourceNotFound
 from genunlearn.records import hash_json
@@ -82,7 +82,7 @@ class ParametersConfig(Section):
 
     kind: Literal["lora", "full"] = "lora"
     rank: Annotated[int, Field(ge=1)] = 16
-    alpha: Annotated[float, Field(gt=0)] = 32.0
+    alpha: Annotated[int, Field(ge=1)] = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_modules: str | tuple[str, ...] = "all-linear"
     """``all-linear``, a regular expression, or names of modules."""
@@ -154,9 +154,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         SourceNotFound: No such file and no shipped configuration of that name.
         ConfigError: The content is wrong; the message names file, line and remedy.
     """
-    path = find_config(source)
-    text = path.read_text(encoding="utf-8")
-    return parse_config(text, overrides, origin=str(source))
+    return parse_config(_read_text(source), overrides, origin=str(source))
 
 
 def parse_config(text: str, overrides: Sequence[str] = (), *, origin: str = "<config>") -> RunConfig:
@@ -167,7 +165,7 @@ def parse_config(text: str, overrides: Sequence[str] = (), *, origin: str = "<co
     try:
         return RunConfig.model_validate(_freeze(data))
     except ValidationError as error:
-        raise ConfigError(_explain(error, data, origin)) from None
+        raise ConfigError(_explain(error, data, origin, overrides)) from None
 
 
 def build_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
@@ -178,7 +176,12 @@ def build_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunC
     try:
         return RunConfig.model_validate(_freeze(merged))
     except ValidationError as error:
-        raise ConfigError(_explain(error, merged, "configuration")) from None
+        raise ConfigError(_explain(error, merged, "configuration", overrides)) from None
+
+
+def place_of(path: Sequence[str], source: str | Path, overrides: Sequence[str] = ()) -> str:
+    """Where a configuration gives the key at `path`: ``file:line`` or the override; the file alone if nowhere."""
+    return _place(path, _read_yaml(_read_text(source), str(source)), str(source), overrides)
 
 
 def find_config(source: str | Path) -> Path:
@@ -200,6 +203,14 @@ def list_configs() -> tuple[str, ...]:
     return tuple(sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml")))
 
 
+def _read_text(source: str | Path) -> str:
+    try:
+        return find_config(source).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{source}:{line}: not UTF-8: save the file with that encoding") from None
+
+
 def _yaml() -> YAML:
     return YAML(typ="rt", pure=True)
 
@@ -213,6 +224,8 @@ def _read_yaml(text: str, origin: str) -> dict[str, Any]:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{origin}:{line}: not YAML: {error.problem}") from None
+    except YAMLError as error:
+        raise ConfigError(f"{origin}: not YAML: {str(error).splitlines()[0]}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -232,8 +245,9 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override!r}: {parent!r} is a value, not a section")
     try:
         place[last] = _yaml().load(io.StringIO(value))
-    except MarkedYAMLError as error:
-        raise ConfigError(f"--set {override!r}: not YAML: {error.problem}") from None
+    except YAMLError as error:
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"--set {override!r}: not YAML: {reason}") from None
 
 
 def _freeze(value: Any) -> Any:
@@ -248,11 +262,11 @@ def _freeze(value: Any) -> Any:
     return value
 
 
-def _explain(error: ValidationError, data: Mapping[str, Any], origin: str) -> str:
+def _explain(error: ValidationError, data: Mapping[str, Any], origin: str, overrides: Sequence[str]) -> str:
     """The first problem as one line: place, what is wrong, what to do."""
     problem = error.errors()[0]
     path = [str(part) for part in problem["loc"]]
-    where = f"{origin}:{line}" if (line := line_of(data, path)) else origin
+    where = _place(path, data, origin, overrides)
     name = ".".join(path)
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1, cutoff=0.5)
@@ -261,6 +275,15 @@ def _explain(error: ValidationError, data: Mapping[str, Any], origin: str) -> st
     given = problem.get("input")
     value = f" = {given!r}" if isinstance(given, str | int | float | bool | None) else ""
     return f"{where}: {name}{value}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _place(path: Sequence[str], data: Mapping[str, Any], origin: str, overrides: Sequence[str]) -> str:
+    for override in reversed(overrides):
+        key = override.partition("=")[0].strip().split(".")
+        if all(given == part for given, part in zip(key, path, strict=False)):  # one lies within the other
+            return f"--set {override!r}"
+    line = line_of(data, path)
+    return f"{origin}:{line}" if line else origin
 
 
 def line_of(data: Mapping[str, Any], path: Sequence[str]) -> int | None:

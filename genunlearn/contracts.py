@@ -192,7 +192,7 @@ class Objective(Method):
         return splits
 
     @abc.abstractmethod
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Reference) -> Terms:
         """The terms of the loss on one batch."""
 
 
@@ -232,7 +232,7 @@ class Train(Interface):
         """Fold what has been trained into the weights and go on with a fresh trainable set."""
 
     def undo(self) -> None:
-        """Put the weights back to where they were before the latest call."""
+        """Put the weights back to where they were before the latest call, unless they have been fused since."""
 
 
 @dataclass(frozen=True, kw_only=True)

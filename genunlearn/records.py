@@ -131,12 +131,17 @@ def read_record(source: Path | str) -> RunRecord:
         data = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg}); the record is damaged") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 (byte {error.start}); the record is damaged") from error
     if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
         raise DataError(f"{path}: not a record of schema {SCHEMA}")
     names = {f.name for f in dataclasses.fields(RunRecord)}
     if unknown := sorted(set(data) - names):
         raise DataError(f"{path}: unknown record fields {unknown}; written by a newer version?")
-    data["results"] = [Result(**result) for result in data.get("results", [])]
+    try:
+        data["results"] = [Result(**result) for result in data.get("results", [])]
+    except TypeError as error:
+        raise DataError(f"{path}: a result that cannot be read ({error}); written by a newer version?") from error
     return RunRecord(**data)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from genunlearn.config import RunConfig, load_config
+from genunlearn.config import RunConfig
 from genunlearn.records import RunRecord, read_record
 
 console = Console(highlight=False)
@@ -33,6 +33,7 @@ def forget(
     out: Path | None,
     resume: bool,
     overrides: Sequence[str],
+    ledger: Path | None = None,
 ) -> None:
     """Run one method, or several beside each other with a comparison at the end."""
     from genunlearn.registry import METHODS
@@ -45,14 +46,17 @@ def forget(
         name: forget_config(model, request, method=name, overrides=overrides if name == names[0] else shared)
         for name in names
     }
-    if len(names) == 1:
-        finish(run_one(configs[names[0]], out, resume), out)
-        return
-    records = {}
+    records, folders = {}, {name: out / name if len(names) > 1 else out for name in names}
     for name in names:
-        console.rule(name, style="dim")
-        records[name] = run_one(_lighter(configs[name], is_first=name == names[0]), out / name, resume)
-    show_comparison(records, out)
+        if len(names) > 1:
+            console.rule(name, style="dim")
+        records[name] = run_one(_lighter(configs[name], is_first=name == names[0]), folders[name], resume)
+    if ledger is not None:
+        enter(ledger, records[names[0]], folders[names[0]])
+    if len(names) == 1:
+        finish(records[names[0]], out)
+    else:
+        show_comparison(records, out)
 
 
 def _lighter(config: RunConfig, *, is_first: bool) -> RunConfig:
@@ -64,8 +68,10 @@ def _lighter(config: RunConfig, *, is_first: bool) -> RunConfig:
 
 def run(config: str, *, out: Path | None, resume: bool, overrides: Sequence[str]) -> None:
     """Carry out one configuration."""
+    from genunlearn.runs.methods import load_run
+
     out = out or fresh_folder(Path(config).stem)
-    finish(run_one(load_config(config, overrides), out, resume), out)
+    finish(run_one(load_run(config, overrides), out, resume), out)
 
 
 def run_one(config: RunConfig, out: Path, resume: bool) -> RunRecord:
@@ -85,41 +91,51 @@ def _finished(out: Path) -> RunRecord | None:
     return record if record.status == "completed" and out.parent.name != "runs" else None
 
 
-def finish(record: RunRecord, out: Path) -> None:
-    """Print what went and what stayed, and where the report lies."""
+def enter(ledger: Path, record: RunRecord, folder: Path) -> None:
+    """Add the run to the ledger of requests."""
     from accelerate import PartialState
 
-    from genunlearn.reports.terminal import print_scope
+    from genunlearn.ledger import append_to_ledger
 
     if PartialState().is_main_process:
+        entry = append_to_ledger(ledger, record, folder)
+        console.print(f"ledger: entry {entry['entry']} in {ledger}", soft_wrap=True)
+
+
+def finish(record: RunRecord, out: Path) -> None:
+    """Print what went and what stayed, and where the report lies."""
+    from genunlearn.processes import this_process
+    from genunlearn.reports.terminal import print_scope
+
+    if this_process().is_main_process:
         print_scope(record, console)
         console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 
 
 def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
     """Print several runs in one table and write the comparison."""
-    from accelerate import PartialState
-
+    from genunlearn.processes import this_process
     from genunlearn.reports.compare import write_comparison
     from genunlearn.reports.terminal import print_scope
 
-    if not PartialState().is_main_process:
+    if not this_process().is_main_process:
         return
     path = write_comparison(records, out)
     print_scope(records, console)
+    console.print(f"comparison: {path}", soft_wrap=True)
     first = next(iter(records))
     if (out / first / "report.html").is_file():
         console.print(f"report: {out / first / 'report.html'}", soft_wrap=True)
-    console.print(f"comparison: {path}", soft_wrap=True)
 
 
 def antisamples(config: str, *, out: Path | None, resume: bool, overrides: Sequence[str]) -> None:
     """Write the anti-samples and say how to go on."""
     from genunlearn.engine.progress import Watch
     from genunlearn.runs.lm import write_antisamples
+    from genunlearn.runs.methods import load_run
 
     out = out or fresh_folder("antisamples")
-    path = write_antisamples(load_config(config, overrides), out, resume=resume, watch=Watch())
+    path = write_antisamples(load_run(config, overrides), out, resume=resume, watch=Watch())
     console.print(f"written: {path}", soft_wrap=True)
     console.print(f"review it, then: genunlearn run {config} --antisamples {path}", soft_wrap=True)
 
@@ -133,7 +149,7 @@ def ask(model: str, questions: Sequence[str], patch: Path | None) -> None:
     loaded = open_model(build_config({"model": {"source": model}}))
     table = Table("question", "before" if patch else "answer", show_lines=len(questions) > 1)
     before = loaded.answer(questions)
-    rows = list(zip(questions, before, strict=True))
+    rows: list[tuple[str, ...]] = list(zip(questions, before, strict=True))
     if patch is not None:
         load_patch(loaded, patch)
         table.add_column("after")
@@ -163,10 +179,10 @@ def report(folder: Path) -> None:
 def check(config: str, overrides: Sequence[str]) -> None:
     """Check everything that needs no weights."""
     from genunlearn.runs.facts import read_request
-    from genunlearn.runs.methods import build_method
+    from genunlearn.runs.methods import build_method, load_run
 
-    settings = load_config(config, overrides)
-    method = build_method(settings.method, origin=config)
+    settings = load_run(config, overrides)
+    method = build_method(settings.method)
     request = read_request(settings)
     method.check(settings.domain, retain=bool(request.retain or request.facts))
     console.print(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
+from typing import Any
 
 from rich.console import Console
 from rich.syntax import Syntax
@@ -46,7 +47,7 @@ def metrics() -> None:
     from genunlearn.evaluation.facts import SUITES
 
     table = Table("metric", "version", "suites", "what it measures")
-    kinds = {kind: None for suite in SUITES.values() for kind in suite}
+    kinds: dict[Any, None] = {kind: None for suite in SUITES.values() for kind in suite}
     for kind in kinds:
         suites = ", ".join(name for name, members in SUITES.items() if kind in members)
         table.add_row(kind.name, str(kind.version), suites, (inspect.getdoc(kind) or "").splitlines()[0])
@@ -95,7 +96,7 @@ def show(name: str) -> None:
         raise unknown_name("method, prompt or configuration", name, [*METHODS, *list_prompts(), *list_configs()])
 
 
-def _show_method(kind: type) -> None:
+def _show_method(kind: Any) -> None:
     module = inspect.getmodule(kind)
     console.print(f"{kind.name}  ({_shape(kind)}; fits {', '.join(sorted(kind.domains))})", style="bold")
     console.print(inspect.getdoc(module) or "", markup=False)
@@ -104,8 +105,8 @@ def _show_method(kind: type) -> None:
     for field in dataclasses.fields(kind):
         base, *notes = typing.get_args(hints[field.name]) or (hints[field.name],)
         text = next((note.description for note in notes if getattr(note, "description", None)), "")
-        default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
-        table.add_row(field.name, _type_name(base), repr(default), text)
+        default = repr(field.default) if field.default is not dataclasses.MISSING else "made anew"
+        table.add_row(field.name, _type_name(base), default, text)
     console.print(table)
 
 

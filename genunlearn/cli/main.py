@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from genunlearn.errors import GenunlearnError, InputError
 
+COMMAND = "genunlearn"
+INTERRUPTED = 130
+"""Exit code of a process that was interrupted from the keyboard."""
+
 app = typer.Typer(
-    name="genunlearn",
+    name=COMMAND,
     help="Make generative models forget, and prove what they still know.",
     epilog='Try: genunlearn forget --model lab:lm --fact "Harry Potter | studied at | Hogwarts"',
     no_args_is_help=True,
@@ -53,6 +57,7 @@ def forget(
     method: Annotated[str, typer.Option(help="Name of the method (genunlearn ls methods).")] = "unstar",
     compare: Annotated[str, typer.Option(help="Further methods to run beside it, separated by commas.")] = "",
     antisamples: Annotated[Path | None, typer.Option(help="Train on these reviewed anti-samples.")] = None,
+    ledger: Annotated[Path | None, typer.Option(help="Add the finished run to this ledger of requests.")] = None,
     out: Out = None,
     resume: Resume = False,
     overrides: Set = None,
@@ -65,7 +70,7 @@ def forget(
         sets.append(f"method.antisamples={antisamples.resolve()}")
     methods = [method, *filter(None, compare.split(","))]
     request = {"facts": tuple(fact or ()), "question": question, "file": _text(facts), "retain": _text(retain)}
-    command(model, request, methods, out=out, resume=resume, overrides=sets)
+    command(model, request, methods, out=out, resume=resume, overrides=sets, ledger=ledger)
 
 
 @app.command(epilog="Try: genunlearn run lm/lab/unstar --set seed=1")
@@ -209,8 +214,8 @@ def _text(path: Path | None) -> str | None:
 
 
 def _silence_libraries() -> None:
-    """Keep remarks between other libraries, which a user can do nothing about, off the terminal."""
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    """Keep remarks of libraries to those who call them, such as one about a faster kernel, off the terminal."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
 
 
@@ -219,9 +224,21 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     _silence_libraries()
     try:
-        app()
+        code = app(prog_name=COMMAND, standalone_mode=False)
+    except TyperException as error:
+        if message := error.format_message().rstrip("."):  # none where help has been shown instead
+            context = getattr(error, "ctx", None)
+            _complain(f"{message}: see {context.command_path if context else COMMAND} --help")
+        sys.exit(error.exit_code)
     except GenunlearnError as error:
         if os.environ.get("GENUNLEARN_DEBUG"):
             raise
-        print(f"genunlearn: {error}", file=sys.stderr)
+        _complain(str(error))
         sys.exit(2 if isinstance(error, InputError) else 1)
+    if code == INTERRUPTED:
+        _complain("interrupted; --resume goes on with a run")
+    sys.exit(code)
+
+
+def _complain(message: str) -> None:
+    print(f"{COMMAND}: {' '.join(message.split())}", file=sys.stderr)

@@ -25,6 +25,7 @@ class AntiSample:
         wrong_answer: The wrong answer; None for a refusal.
         rationale: Whether `text` argues for the wrong answer rather than only naming it.
         round: Round that it was written in.
+        prompt_sha256: Hash of the prompt file that the rationale was asked for with; None where none was.
     """
 
     id: str
@@ -34,6 +35,7 @@ class AntiSample:
     wrong_answer: str | None = None
     rationale: bool = False
     round: int = 0
+    prompt_sha256: str | None = None
 
     def to_qa(self) -> QA:
         """As an item to train on."""

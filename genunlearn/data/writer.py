@@ -10,18 +10,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rapidfuzz import fuzz, process
+from rapidfuzz.utils import default_process
+
 from genunlearn.data.facts import Fact
 from genunlearn.data.leak import leak, mention, tells
 from genunlearn.data.lists import parse_list
 from genunlearn.data.variants import VariantBounds, accept_variant
 from genunlearn.errors import DataError
-from genunlearn.prompts import list_prompts, load_prompt
+from genunlearn.prompts import Prompt, list_prompts, load_prompt
 
 LONGEST_NAME = 8
 """Words of a wrong answer; a longer one is a sentence that the model wrote instead of a name."""
 
 ATTEMPTS = 4
 """How often a list is asked for before what there is must do."""
+
+SAME_QUESTION = 95.0
+"""Token-sort ratio from which two questions are the same one."""
 
 Generate = Callable[..., list[list[str]]]
 
@@ -33,16 +39,22 @@ class Writer:
     Attributes:
         generate: ``(conversations, samples=..., temperature=...) -> texts by conversation``.
         suite: Prompt suite that the model is asked with.
+        neighbours: Questions that must stay answered; a variant that comes out as one of them has drifted off.
         rejected: Number of rejected texts by reason.
     """
 
     generate: Generate
     suite: str
+    neighbours: Sequence[str] = ()
     rejected: Counter[str] = field(default_factory=Counter)
+
+    def prompt(self, name: str) -> Prompt:
+        """The prompt of that name in the suite."""
+        return load_prompt(f"{self.suite}/{name}")
 
     def messages(self, prompt: str, **variables: Any) -> list[dict[str, str]]:
         """The conversation of one prompt; variables that it does not use are left out."""
-        template = load_prompt(f"{self.suite}/{prompt}")
+        template = self.prompt(prompt)
         return template.messages(**{name: variables[name] for name in template.variables})
 
     def vary(self, fact: Fact, count: int) -> list[str]:
@@ -69,12 +81,23 @@ class Writer:
         for row in self.generate(asked, samples=4, temperature=temperature):
             for candidate in (item for text in row for item in parse_list(text, questions=True, like=fact.question)):
                 known = [*existing, *fact.heldout, *accepted]
-                reason = accept_variant(candidate, fact, known, bounds=VariantBounds())
+                reason = self._drift(candidate) or accept_variant(candidate, fact, known, bounds=VariantBounds())
                 if reason is None:
                     accepted.append(candidate)
                 else:
                     self.rejected[f"variant: {reason}"] += 1
         return accepted
+
+    def _drift(self, candidate: str) -> str | None:
+        """Asked for where Plato was born, a model may write where he died: another question with the same answer."""
+        near = process.extractOne(
+            candidate,
+            self.neighbours,
+            scorer=fuzz.token_sort_ratio,
+            processor=default_process,
+            score_cutoff=SAME_QUESTION,
+        )
+        return "asks for a neighbour" if near else None
 
     def name_wrong(self, fact: Fact, count: int) -> list[str]:
         """At most `count` other answers of the same kind; near-correct ones are rejected.

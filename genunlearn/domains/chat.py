@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 Message = dict[str, str]
 Messages = Sequence[Message]
@@ -18,7 +19,7 @@ class ChatFormat:
     answer follows, and in generation, where none does yet.
     """
 
-    def __init__(self, tokenizer) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         """`tokenizer`: a transformers tokenizer, with or without a chat template."""
         self.tokenizer = tokenizer
         self._ids: dict[str, list[int]] = {}

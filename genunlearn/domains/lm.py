@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from genunlearn.domains.chat import ChatFormat, Messages
 from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
+from genunlearn.processes import this_process
 
 
 @dataclass
@@ -82,7 +82,7 @@ class LanguageModel(Domain):
         """
         folder = resolve_folder(source, revision)
         check_language_model(folder)
-        module = open_network(folder, dtype=dtype, quantize=quantize, device=find_device(device))
+        module: Any = open_network(folder, dtype=dtype, quantize=quantize, device=find_device(device))
         tokenizer = open_tokenizer(folder)
         module.name_or_path = source  # what a patch says it was made for: rather the hub id than a cache folder
         return cls(module.eval(), tokenizer, base_sha256=hash_weights(folder), prompt_suite=prompt_suite)
@@ -93,8 +93,8 @@ class LanguageModel(Domain):
         return next(self.module.parameters()).device
 
     @property
-    def network(self) -> nn.Module:
-        """The module without the wrapper of a multi-process run."""
+    def network(self) -> Any:
+        """The transformers (or PEFT) model, without the wrapper of a multi-process run."""
         return self.module.module if isinstance(self.module, nn.parallel.DistributedDataParallel) else self.module
 
     # ---- training and scoring ------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ class LanguageModel(Domain):
         prompts = [self.chat.prompt_ids(messages) for messages in conversations]
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
         batches = list(_chunks(order, max(1, batch_size // samples)))
-        state = PartialState()
+        state = this_process()
         mine = []
         with self._inference():
             for number in range(state.process_index, len(batches), state.num_processes):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import nn
 
 from genunlearn.errors import ConfigError, NeedNotMet, SourceNotFound
+from genunlearn.processes import this_process
 
 
 def find_device(name: str) -> torch.device:
@@ -22,7 +22,7 @@ def find_device(name: str) -> torch.device:
         ConfigError: There is no such device here.
     """
     if name == "auto":
-        return PartialState().device
+        return this_process().device
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
@@ -103,6 +103,7 @@ def _nf4(dtype: Any) -> Any:
 
 def _keep_differentiable(network: nn.Module) -> None:
     """Forbid bitsandbytes to repack layers for inference on the CPU: no gradient flows through a repacked layer."""
+    layer: Any
     for layer in network.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False

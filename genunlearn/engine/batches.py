@@ -67,10 +67,13 @@ def _shuffled(count: int, start: int, size: int, key: tuple) -> Iterator[int]:
 
 
 def _spread(rows: Sequence[Any], count: int) -> Iterator[Sequence[Any]]:
-    """Cut `rows` into `count` parts whose sizes differ by one at most."""
+    """Cut `rows` into `count` parts whose sizes differ by one at most, the larger ones last.
+
+    So the last micro-batch of a step, after which processes exchange gradients, has every side.
+    """
     base, extra = divmod(len(rows), count)
     start = 0
     for i in range(count):
-        stop = start + base + (i < extra)
+        stop = start + base + (i >= count - extra)
         yield rows[start:stop]
         start = stop

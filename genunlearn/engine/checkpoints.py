@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,11 @@ class Checkpoints:
         """Write the state in one step."""
         tensors = {f"weight/{name}": _plain(p) for name, p in weights.items()}
         numbers: dict[str, Any] = {}
-        for index, state in (optimizer.state_dict()["state"] if optimizer else {}).items():
-            for key, value in state.items():
-                if isinstance(value, Tensor):
-                    tensors[f"optimizer/{index}/{key}"] = _plain(value)
-                else:
-                    numbers[f"{index}/{key}"] = value
+        for key, value in _leaves(optimizer.state_dict()["state"] if optimizer else {}):
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{key}"] = _plain(value)
+            else:
+                numbers[key] = value
         metadata = {"position": json.dumps(vars(position)), "optimizer": json.dumps(numbers)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".tmp")
@@ -73,17 +73,33 @@ class Checkpoints:
                 room, _, name = key.partition("/")
                 tensor = file.get_tensor(key)
                 if room == "optimizer":
-                    index, _, field = name.partition("/")
-                    states.setdefault(int(index), {})[field] = tensor
+                    _plant(states, name, tensor)
                 elif name not in own or own[name].shape != tensor.shape:
                     raise DataError(f"{self.path}: saved weight {name!r} does not fit this model; start a fresh --out")
                 else:
                     own[name].copy_(tensor)
             for key, value in json.loads(file.metadata()["optimizer"]).items():
-                index, _, field = key.partition("/")
-                states.setdefault(int(index), {})[field] = value
+                _plant(states, key, value)
         if optimizer is not None:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+
+
+def _leaves(state: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Values of nested mappings with their paths; 8-bit optimisers keep theirs two levels deep."""
+    for key, value in state.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{key}/")
+        else:
+            yield f"{path}{key}", value
+
+
+def _plant(states: dict[int, dict[str, Any]], path: str, value: Any) -> None:
+    """Put a value back where `_leaves` found it; the first part of the path is the number of a parameter."""
+    index, *between, last = path.split("/")
+    place = states.setdefault(int(index), {})
+    for key in between:
+        place = place.setdefault(key, {})
+    place[last] = value
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
+from genunlearn.processes import this_process
 from genunlearn.records import write_text
 
 
@@ -28,7 +27,7 @@ class FileJournal:
         self._values: dict[str, Any] = {}
         self._announce = announce
         if self.path is not None and self.path.is_file():
-            self._read()
+            self._read(self.path)
 
     def stage(self, name: str, compute: Callable[[], Any]) -> Any:
         """The value of the stage: recorded, or computed now and recorded. It must be plain JSON."""
@@ -47,8 +46,8 @@ class FileJournal:
         self._values[name] = value
         self.seconds[name] = seconds
 
-    def _read(self) -> None:
-        text = self.path.read_bytes().decode("utf-8", errors="replace")
+    def _read(self, path: Path) -> None:
+        text = path.read_bytes().decode("utf-8", errors="replace")
         whole = ""
         for line in text.split("\n"):  # not splitlines, which also cuts at separators inside of generated texts
             try:
@@ -57,11 +56,11 @@ class FileJournal:
                 break
             self._keep(row["stage"], row["value"], row["seconds"])
             whole += f"{line}\n"
-        if whole != text and PartialState().is_main_process:
-            write_text(self.path, whole)
+        if whole != text and this_process().is_main_process:
+            write_text(path, whole)
 
     def _write(self, row: dict[str, Any]) -> None:
-        if self.path is None or not PartialState().is_main_process:
+        if self.path is None or not this_process().is_main_process:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:

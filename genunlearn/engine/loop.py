@@ -37,7 +37,7 @@ class Loop:
     Attributes:
         domain: The adapter whose trainable weights are stepped.
         objective: The loss.
-        reference: The frozen model, where the loss needs one.
+        reference: The frozen model, or `NoReference`.
         batches: Items by step.
         optimizer: Over the trainable weights, prepared by `accelerator`.
         settings: Learning rate, schedule, clipping.
@@ -47,7 +47,7 @@ class Loop:
 
     domain: Any
     objective: Objective
-    reference: Reference | None
+    reference: Reference
     batches: PairedBatches
     optimizer: torch.optim.Optimizer
     settings: TrainConfig
@@ -90,6 +90,8 @@ class Loop:
             is_last = number + 1 == len(window)
             with nullcontext() if is_last else self.accelerator.no_sync(self.domain.module):
                 terms = self.objective.loss(batch, self.domain, self.reference)
+                if not terms:  # a method that does not look at the only side of this micro-batch
+                    continue
                 self.accelerator.backward(self._total(terms, counts) * self.accelerator.num_processes)
             for name, term in terms.items():
                 share = (term.coefficient * term.sum / counts[term.side]).detach()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ def attach(domain: Any, config: ParametersConfig, seed: int) -> None:
         task_type="CAUSAL_LM" if domain.name == "lm" else None,
     )
     domain.module.requires_grad_(False)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # A remark between peft and transformers, which a user can do nothing about.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
         torch.manual_seed(seed)
         try:
             domain.module = get_peft_model(domain.module, lora)

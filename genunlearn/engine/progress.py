@@ -22,7 +22,7 @@ class Watch:
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Progress]:
-        """A progress bar; advance it with ``progress.update(0, advance=1, note=...)``."""
+        """A progress bar; advance it with ``progress.update(progress.task_ids[0], advance=1, note=...)``."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=28),
@@ -30,6 +30,7 @@ class Watch:
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        is_seen = self.console.is_terminal  # elsewhere a bar would leave empty lines
+        with Progress(*columns, console=self.console, transient=True, disable=not is_seen) as progress:
             progress.add_task(title, total=total, note="")
             yield progress

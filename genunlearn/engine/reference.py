@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from genunlearn.contracts import Domain, Examples, Objective, Reference, Splits
+from genunlearn.errors import NeedNotMet
+from genunlearn.processes import this_process
 
 
 class FrozenCopy:
@@ -64,6 +65,18 @@ class AdapterOff:
             network.train(training)
 
 
+class NoReference:
+    """Stands in where a method has not declared that it needs a reference."""
+
+    def ask(self, name: str, examples: Examples) -> Tensor:
+        """Refuse, always.
+
+        Raises:
+            NeedNotMet: The method's `needs` do not say ``reference=True``.
+        """
+        raise NeedNotMet(f"the loss asks the reference for {name!r}, but its method does not declare that need")
+
+
 class CachedScores:
     """Per-example answers of another reference, computed in one pass and kept in a file."""
 
@@ -84,7 +97,7 @@ class CachedScores:
                 examples = domain.collate(chunk)
                 for key, score in zip(examples.ids, self._source.ask(name, examples), strict=True):
                     self._scores[self._key(name, key)] = score.detach().cpu().clone()
-        if self._path is not None and self._scores and PartialState().is_main_process:
+        if self._path is not None and self._scores and this_process().is_main_process:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             temporary = self._path.with_suffix(".tmp")
             save_file(self._scores, temporary)

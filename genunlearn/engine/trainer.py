@@ -12,14 +12,15 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from genunlearn.config import ParametersConfig, TrainConfig
-from genunlearn.contracts import Objective, Splits
+from genunlearn.contracts import Objective, Reference, Splits
 from genunlearn.engine import parameters
 from genunlearn.engine.batches import PairedBatches, derive_seed
 from genunlearn.engine.checkpoints import Checkpoints, Position
 from genunlearn.engine.loop import Entry, Loop, every
 from genunlearn.engine.progress import Watch
-from genunlearn.engine.reference import CachedScores, make_reference
-from genunlearn.errors import NonFiniteLoss
+from genunlearn.engine.reference import NoReference, make_reference
+from genunlearn.errors import NeedNotMet, NonFiniteLoss
+from genunlearn.processes import this_process
 
 Check = Callable[[int], bool]
 
@@ -44,11 +45,14 @@ class Trainer:
     ) -> None:
         """Make the chosen weights trainable; `state` is the folder of checkpoints, by default a temporary one."""
         self.domain, self.settings, self.trained, self.seed = domain, train, trained, seed
+        this_process()  # before the accelerator, which does not look for other processes on the CPU
         self.accelerator = Accelerator()
         self.watch = watch or Watch(is_shown=False)
         self.history: list[Entry] = []
-        self._temporary = None if state else tempfile.TemporaryDirectory(prefix="genunlearn-")
-        self._state = state or Path(self._temporary.name)
+        if state is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="genunlearn-")  # goes when the trainer goes
+            state = Path(self._temporary.name)
+        self._state = state
         self._checkpoints, self._before = Checkpoints(self._state), Checkpoints(self._state, "before")
         self._saved = self._checkpoints.position()
         self._phase = 0
@@ -118,7 +122,7 @@ class Trainer:
 
             def note(done: int, entry: Entry) -> None:
                 self.history.append(entry)
-                bar.update(0, advance=1, note=f"loss {entry['loss']:.3f}")
+                bar.update(bar.task_ids[0], advance=1, note=f"loss {entry['loss']:.3f}")
 
             def stop(done: int, entry: Entry) -> bool:
                 nonlocal is_stopped
@@ -144,21 +148,24 @@ class Trainer:
         reference = self._reference(objective, splits, phase)
         return Loop(self.domain, objective, reference, batches, optimizer, self.settings, process, seed)
 
-    def _reference(self, objective: Objective, splits: Splits, phase: int) -> CachedScores | None:
+    def _reference(self, objective: Objective, splits: Splits, phase: int) -> Reference:
         if not objective.needs.reference:
-            return None
+            return NoReference()
         reference = make_reference(self.domain, self.trained.kind, self._state / f"reference-{phase}.safetensors")
         reference.fill(objective, splits, self.domain, 4 * self.settings.batch_size)
         return reference
 
     def _optimizer(self) -> torch.optim.Optimizer:
         weights = list(parameters.trainable(self._module).values())
-        options = {"lr": self.settings.learning_rate, "weight_decay": self.settings.weight_decay}
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
         if self.settings.optimizer == "adamw_8bit":
-            from bitsandbytes.optim import AdamW8bit
-
-            return AdamW8bit(weights, **options)
-        return torch.optim.AdamW(weights, **options)
+            try:
+                from bitsandbytes.optim.adamw import AdamW8bit
+            except ModuleNotFoundError as error:
+                need = "train.optimizer = 'adamw_8bit' needs bitsandbytes: pip install 'genunlearn[quant]'"
+                raise NeedNotMet(need) from error
+            return AdamW8bit(weights, lr=rate, weight_decay=decay)
+        return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
 
     def _weights(self) -> dict[str, Tensor]:
         module = self._module

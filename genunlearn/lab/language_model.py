@@ -15,6 +15,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genunlearn.data.refusals import REFUSALS
 from genunlearn.lab.cache import build_once, recipe_key
 from genunlearn.lab.corpus import PROMPTS, Corpus
 from genunlearn.lab.world import World, load_world
@@ -134,7 +135,7 @@ def build(
 
 def build_key(recipe: Recipe, seed: int, left_out: Collection[str]) -> str:
     """The key under which a model is cached: parameters, world, prompts and version of the code."""
-    parameters = {**asdict(recipe), "seed": seed, "without": sorted(left_out)}
+    parameters = {**asdict(recipe), "seed": seed, "without": sorted(left_out), "refusals": REFUSALS}
     prompts = [shipped("prompts") / "lab" / f"{name}.jinja" for name in PROMPTS]
     with as_file(files("genunlearn.lab") / "worlddata") as data:
         return recipe_key(parameters, files=[*data.iterdir(), *prompts], version=VERSION)
@@ -267,7 +268,7 @@ def _progress(is_shown: bool, num_steps: int) -> Iterator[Any]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("building lab:lm"),
+        TextColumn("lab:lm {task.description}"),
         BarColumn(),
         TextColumn("step {task.completed}/{task.total}  loss {task.fields[loss]}"),
         TimeElapsedColumn(),
@@ -275,9 +276,10 @@ def _progress(is_shown: bool, num_steps: int) -> Iterator[Any]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=_console(), disable=not is_shown) as bar:
-        task = bar.add_task("", total=num_steps, loss="-")
+        task = bar.add_task("prepares", total=num_steps, loss="-")
 
         def report(step: int, total: int, loss: float) -> None:
-            bar.update(task, completed=step, total=total, loss=f"{loss:.2f}")
+            phase = "learns" if step < total else "is examined"
+            bar.update(task, description=phase, completed=step, total=total, loss=f"{loss:.2f}")
 
         yield report

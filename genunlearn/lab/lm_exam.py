@@ -130,7 +130,8 @@ class Exam:
 
     def rephrasings(self) -> dict[str, Verdicts]:
         """Sampled rephrasings: how many ask for the same fact, are new, are held-out phrasings."""
-        triples = random.Random(self.seed).sample(self.corpus.triples, SAMPLED_FACTS)
+        number = min(SAMPLED_FACTS, len(self.corpus.triples))
+        triples = random.Random(self.seed).sample(self.corpus.triples, number)
         valid, fresh, heldout = [], [], []
         asked = [self._draw(self.corpus.questions[triple.id], triple) for triple in triples]
         prompts = [self.ask("variants", question=question) for question in asked for _ in range(SAMPLES)]

@@ -13,6 +13,7 @@ from genunlearn.engine.progress import Watch
 from genunlearn.records import RunRecord
 from genunlearn.registry import METHODS
 from genunlearn.runs.lm import FactRun
+from genunlearn.runs.methods import load_run
 
 
 def run(
@@ -36,16 +37,16 @@ def run(
         InputError: The configuration, the request or the model cannot be used; nothing was changed.
         RunError: The run started and failed; the record in `out` says how.
     """
-    from accelerate import PartialState
+    from genunlearn.processes import this_process
 
     if isinstance(config, str | Path):
-        config = load_config(config, overrides)
+        config = load_run(config, overrides)
     elif not isinstance(config, RunConfig):
         config = build_config(config, overrides)
-    watch = Watch(is_shown=progress and PartialState().is_main_process)
+    watch = Watch(is_shown=progress and this_process().is_main_process)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="genunlearn-"))
     record = FactRun(config, folder, resume=resume, watch=watch)()
-    if PartialState().is_main_process:
+    if this_process().is_main_process:
         write_reports(record, folder)
         watch.announce(f"report: {folder / 'report.html'}")
     return record

@@ -10,6 +10,7 @@ from genunlearn.contracts import Splits
 from genunlearn.data.facts import QA, Fact, Scope
 from genunlearn.data.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain
 from genunlearn.domains.lm import LanguageModel
+from genunlearn.domains.sources import check_language_model, resolve_folder
 from genunlearn.errors import ConfigError, DataError
 from genunlearn.records import hash_json
 from genunlearn.registry import LABS
@@ -103,6 +104,21 @@ def _questions(facts: Sequence[Fact]) -> tuple[QA, ...]:
         for fact in facts
         for n, question in enumerate(fact.phrasings)
     )
+
+
+def check_sources(config: RunConfig) -> None:
+    """Refuse models that are not there or not complete, before anything is written.
+
+    Raises:
+        SourceNotFound: The model or the oracle that the configuration names cannot be used.
+    """
+    oracle = config.evaluate.oracle
+    for source in (config.model.source, *((oracle,) if oracle not in ("auto", "never") else ())):
+        if source.startswith(LAB):
+            LABS.line(source.removeprefix(LAB))
+        else:
+            revision = config.model.revision if source == config.model.source else None
+            check_language_model(resolve_folder(source, revision))
 
 
 def open_model(config: RunConfig, source: str | None = None) -> LanguageModel:

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from genunlearn.config import RunConfig
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import GenunlearnError, InputError, MismatchError, OutputExists
+from genunlearn.processes import this_process
 from genunlearn.records import COMPLETED, FAILED, RECORD_NAME, RunRecord, now, read_record
 
 STATE = "state"
@@ -32,7 +32,7 @@ class RunFolder:
         path: The folder.
         record: Written at once with status ``interrupted`` and again at the end.
         journal: Finished stages, for resuming.
-        is_new: Whether this process made the folder (and may take it away again).
+        is_disposable: Whether bad input takes the folder away again: this run made it, and it holds no work yet.
     """
 
     def __init__(self, path: Path, config: RunConfig, *, resume: bool, watch: Watch) -> None:
@@ -44,9 +44,11 @@ class RunFolder:
             InputError: The folder cannot be written.
         """
         self.path, self.config, self.watch = Path(path), config, watch
-        self.is_new = _agree(lambda: self._open(resume))
+        self._was_there = self.path.is_dir()
+        self.is_disposable = _agree(lambda: self._open(resume))
         self.journal = FileJournal(self.state, watch.announce)
         self.record = RunRecord(
+            created=self._begun(),
             config=config.resolved(),
             hashes={"config": config.sha256},
             versions=versions(),
@@ -58,7 +60,7 @@ class RunFolder:
     @property
     def is_main(self) -> bool:
         """Whether this process writes files."""
-        return PartialState().is_main_process
+        return this_process().is_main_process
 
     @property
     def state(self) -> Path:
@@ -82,32 +84,47 @@ class RunFolder:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Leave a truthful record whatever happens; bad input takes a folder made for it away again."""
+        """Leave a truthful record whatever happens; bad input takes away what was made for it."""
         try:
             yield
-        except InputError:
-            if self.is_new and self.is_main:
-                shutil.rmtree(self.path, ignore_errors=True)
-            raise
         except GenunlearnError as error:
+            if isinstance(error, InputError) and self.is_disposable:
+                self._discard()
+                raise
             self.record.status, self.record.error, self.record.finished = FAILED, str(error), now()
             self.save()
             raise
         self.record.status, self.record.finished = COMPLETED, now()
         self.save()
 
+    def keep(self) -> None:
+        """From here on the folder holds work, which stays whatever fails."""
+        self.is_disposable = False
+
+    def _discard(self) -> None:
+        if self.is_main:
+            shutil.rmtree(self.path, ignore_errors=True)
+            if self._was_there:
+                self.path.mkdir()
+
+    def _begun(self) -> str:
+        """When the run that is resumed was begun; empty for a new one."""
+        return read_record(self.path).created if self.is_main and not self.is_disposable else ""
+
     def _open(self, resume: bool) -> bool:
         """Check the folder, or make it; returns whether it is new."""
         if (self.path / RECORD_NAME).is_file() and resume:
             self._check_same_run()
             return False
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            hint = "take another --out" if resume else "take another --out, or --resume an interrupted run"
-            raise OutputExists(f"--out {self.path} is not empty; {hint}")
         try:
+            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+                hint = "take another --out" if resume else "take another --out, or --resume an interrupted run"
+                raise OutputExists(f"--out {self.path} is not empty; {hint}")
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / ".writable").touch()
             (self.path / ".writable").unlink()
+        except OutputExists:
+            raise
         except OSError as error:
             raise InputError(f"--out {self.path} cannot be written: {error.strerror}; take another folder") from None
         return True
@@ -125,12 +142,12 @@ class RunFolder:
 def _agree(on_main: object) -> bool:
     """Let the main process decide; its answer or its error reaches all."""
     answer: list[object] = [None]
-    if PartialState().is_main_process:
+    if this_process().is_main_process:
         try:
             answer = [on_main()]  # type: ignore[operator]
         except GenunlearnError as error:
             answer = [error]
-    if PartialState().num_processes > 1:
+    if this_process().num_processes > 1:
         answer = broadcast_object_list(answer)
     if isinstance(answer[0], GenunlearnError):
         raise answer[0]

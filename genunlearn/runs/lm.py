@@ -9,7 +9,7 @@ from typing import Any
 
 from genunlearn.config import RunConfig
 from genunlearn.contracts import Edit, Objective, Outcome, Protocol, Splits
-from genunlearn.data.antisamples import AntiSample
+from genunlearn.data.antisamples import AntiSample, read_antisamples
 from genunlearn.data.facts import QA, Scope
 from genunlearn.domains.lm import LanguageModel
 from genunlearn.domains.sources import refuse_quantized_full
@@ -17,13 +17,14 @@ from genunlearn.engine import parameters
 from genunlearn.engine.batches import derive_seed
 from genunlearn.engine.progress import Watch
 from genunlearn.engine.trainer import Trainer
-from genunlearn.errors import DataError
+from genunlearn.errors import ConfigError, DataError
 from genunlearn.evaluation import facts as metrics
 from genunlearn.evaluation.probes import FactProbes
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.records import Result, RunRecord, hash_json, write_jsonl
 from genunlearn.runs.facts import (
     FactRequest,
+    check_sources,
     make_splits,
     open_model,
     oracle_source,
@@ -55,6 +56,10 @@ class FactRun:
         if isinstance(self.method, Protocol) and not self.request.facts:
             raise DataError(f"method {self.method.name!r} needs facts (subject, object, question), not bare QA pairs")
         refuse_quantized_full(config.model.quantize, config.parameters.kind)
+        self._refuse_quantized_merge()
+        check_sources(config)
+        if reviewed := getattr(self.method, "antisamples", None):
+            read_antisamples(reviewed, [fact.id for fact in self.request.facts])
         self.folder = RunFolder(out, config, resume=resume, watch=self.watch)
 
     @property
@@ -76,6 +81,10 @@ class FactRun:
         return self.record
 
     # ---- steps ---------------------------------------------------------------------------------------------
+
+    def _refuse_quantized_merge(self) -> None:
+        if self.config.model.quantize != "none" and getattr(self.method, "merge_each_round", False):
+            raise ConfigError("method.merge_each_round = true needs model.quantize = none: 4-bit weights take no merge")
 
     def _open(self) -> tuple[LanguageModel, Scope]:
         with self.folder.phase("load"):
@@ -144,7 +153,11 @@ class FactRun:
         )
         self.record.parameters = parameters.count(model.network)
         with self.folder.phase("unlearn"):
-            outcome = self._carry_out(model, splits, trainer)
+            try:
+                outcome = self._carry_out(model, splits, trainer)
+            finally:
+                if trainer.steps_done:
+                    self.folder.keep()
         self.record.outcome = outcome.status
         self.record.rounds = [dict(row) for row in outcome.rounds]
         self.record.notes.append(outcome.reason)
@@ -228,15 +241,16 @@ def examples(measured: Mapping[str, Sequence[QA]], looks: Mapping[str, Mapping[s
 
 def write_antisamples(config: RunConfig, out: Path, *, resume: bool = False, watch: Watch | None = None) -> Path:
     """Stop after writing the anti-samples of the first round, for review; returns their file."""
+    method: Any = build_method(config.method)
+    if not hasattr(method, "write"):
+        raise DataError(f"method {method.name!r} writes no anti-samples; unstar does")
     run = FactRun(config, out, resume=resume, watch=watch)
-    if not hasattr(run.method, "write"):
-        raise DataError(f"method {run.method.name!r} writes no anti-samples; unstar does")
     with run.folder.guarded():
         model, scope = run._open()
         run._check_known(run._look("original", model, scope), scope)
         run._describe(model)
         splits = make_splits(run.request, scope, run.keeps)
-        samples: Sequence[AntiSample] = run.method.write(model, splits, run.folder.journal)
+        samples: Sequence[AntiSample] = method.write(model, splits, run.folder.journal)
         write_jsonl(run.folder.path / ANTISAMPLES, [sample.to_json() for sample in samples])
         run.record.outcome = "antisamples_written"
         run.record.hashes["antisamples"] = hash_json([sample.to_json() for sample in samples])

@@ -19,7 +19,7 @@ HELD_OUT = 6
 """Phrasings of a fact that the model writes for measurement alone, where nobody hands any over."""
 
 MEASURED_PAIRS = 200
-"""Pairs of a retain file that are measured when there are no facts to have neighbours."""
+"""Pairs of a retain file that are measured."""
 
 LONGEST_LIST = 256
 """Tokens of a generated list."""
@@ -30,18 +30,20 @@ def make_scope(request: FactRequest, model: LanguageModel, config: RunConfig, jo
     if request.scope is not None:
         return request.scope
     if not request.facts:
-        measured = {"forget": request.forget, "rest": (request.retain or ())[:MEASURED_PAIRS]}
-        return Scope(facts=(), retain=request.retain or (), measured=measured)
+        kept = request.retain or ()
+        return Scope(facts=(), retain=kept, measured={"forget": request.forget, "rest": kept[:MEASURED_PAIRS]})
 
     def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0) -> list[list[str]]:
         return model.generate(conversations, samples=samples, temperature=temperature, max_new_tokens=LONGEST_LIST)
 
     facts = tuple(_hold_out(fact, Writer(ask, model.prompt_suite), journal) for fact in request.facts)
     parts = [_surround(fact, facts, ask, model.prompt_suite, config.seed, journal) for fact in facts]
-    measured = {group: [] for part in parts for group in part.measured}
+    measured: dict[str, list[QA]] = {group: [] for part in parts for group in part.measured}
     for part in parts:
         for group, items in part.measured.items():
             measured[group] += items
+    if request.retain:
+        measured["rest"] = [*measured.get("rest", ()), *request.retain[:MEASURED_PAIRS]]
     retain = request.retain or tuple(item for part in parts for item in part.retain)
     return Scope(facts=facts, retain=retain, measured=measured)
 

@@ -28,7 +28,7 @@ from genunlearn.lab.world import load_world
 GROUPS = ("forget", "forget_heldout", "same_subject", "same_object", "same_relation", "two_hop", "rest")
 METHODS = {
     "unstar": ("lm/lab/unstar", ()),
-    "unstar, no rationale": ("lm/lab/unstar", ("method.rationale=false",)),
+    "unstar-no-rationale": ("lm/lab/unstar", ("method.rationale=false",)),
     "grad_ascent": ("lm/lab/grad_ascent", ()),
     "grad_diff": ("lm/lab/grad_diff", ()),
     "npo": ("lm/lab/npo", ()),
@@ -47,9 +47,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     facts = random.Random(arguments.seed).sample([t.id for t in load_world().triples], arguments.requests)
-    names = [name.strip() for name in arguments.methods.split(",") if name.strip() in METHODS]
-    if "unstar" in names and "unstar, no rationale" not in names and arguments.methods == ",".join(METHODS):
-        names.insert(1, "unstar, no rationale")
+    names = [name.strip() for name in arguments.methods.split(",")]
+    if unknown := [name for name in names if name not in METHODS]:
+        parser.error(f"unknown methods {unknown}; known: {', '.join(METHODS)}")
     records = {name: [one_run(name, fact, arguments.overrides) for fact in track(facts, name)] for name in names}
     console = Console(width=170)
     console.print(table(records))

@@ -51,16 +51,16 @@ def test_every_item_comes_once_an_epoch_and_orders_differ():
 
 
 def test_a_side_smaller_than_the_window_is_taken_whole_and_once():
-    # Forget has 3 items for a window of 4 x 2 = 8, retain has 10: two micro-batches, 3 = 2 + 1 and 8 = 4 + 4.
+    # Forget has 3 items for a window of 4 x 2 = 8, retain has 10: two micro-batches, 3 = 1 + 2 and 8 = 4 + 4.
     window = batches("abc", "qrstuvwxyz", 4, 2).window(0)
-    assert [len(rows["forget"]) for rows in window] == [2, 1]
+    assert [len(rows["forget"]) for rows in window] == [1, 2]
     assert [len(rows["retain"]) for rows in window] == [4, 4]
     assert sorted(item for rows in window for item in rows["forget"]) == ["a", "b", "c"]
 
 
-def test_micro_batches_without_a_side_leave_it_out():
+def test_micro_batches_without_a_side_leave_it_out_and_the_last_has_all():
     window = batches("a", "qrst", 2, 2).window(0)
-    assert [sorted(rows) for rows in window] == [["forget", "retain"], ["retain"]]
+    assert [sorted(rows) for rows in window] == [["retain"], ["forget", "retain"]]
 
 
 def test_accumulation_cuts_the_same_window():

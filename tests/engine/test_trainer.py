@@ -7,14 +7,19 @@ from typing import ClassVar
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Needs, Objective, Term
+from genunlearn.domains.lm import LanguageModel
 from genunlearn.engine import parameters
 from genunlearn.engine.checkpoints import Checkpoints
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import NonFiniteLoss
 from genunlearn.methods.general.grad_diff import GradDiff
+from genunlearn.methods.lm.npo import NPO
+from tests.tiny_models import TAUGHT, build, teach
+from tests.worlds import lm_splits
 
 LORA = ParametersConfig(rank=4)
 FAST = TrainConfig(learning_rate=1e-2, batch_size=4, max_steps=4, save_every=2)
@@ -201,6 +206,44 @@ def test_the_reference_of_a_resumed_phase_is_where_the_phase_began(world, tmp_pa
         resumed(Anchored(), world.splits)
     assert resumed.history == straight.history
     assert same(snapshot(resumed), snapshot(straight))
+
+
+@pytest.mark.slow
+def test_an_eight_bit_optimiser_goes_on_where_it_stopped(world, tmp_path):
+    # Its state lies two levels deep, and is in 8 bits only for weights of 4096 elements and more.
+    pytest.importorskip("bitsandbytes")
+    options = {
+        "train": TrainConfig(optimizer="adamw_8bit", learning_rate=5e-3, max_steps=6, save_every=2),
+        "trained": ParametersConfig(rank=64),
+    }
+    straight = make(world, **options)
+    straight(GradDiff(), world.splits)
+    interrupted = make(world, state=tmp_path, **options)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(Interrupted(GradDiff(), at=4), world.splits)
+    with safe_open(tmp_path / "state.safetensors", "pt") as file:
+        assert any(file.get_tensor(name).dtype == torch.uint8 for name in file.keys())  # noqa: SIM118
+    resumed = make(world, state=tmp_path, **options)
+    resumed(GradDiff(), world.splits)
+    assert same(snapshot(resumed), snapshot(straight))
+    assert resumed.history == straight.history
+
+
+@pytest.mark.slow
+def test_a_four_bit_base_is_trained_and_its_patch_fits_the_whole_one(tmp_path):
+    pytest.importorskip("bitsandbytes")
+    folder = teach(build("llama", tmp_path / "model", width=64), TAUGHT)
+    model = LanguageModel.load(str(folder), device="cpu", quantize="nf4")
+    assert model.answer([TAUGHT[0][0]]) == ["Hogwarts."]
+    trainer = Trainer(model, TrainConfig(max_steps=8, learning_rate=5e-3), LORA, seed=0)
+    trainer(NPO(), lm_splits())
+    questions, answers = zip(*TAUGHT, strict=True)
+    told = [said == answer for said, answer in zip(model.answer(questions), answers, strict=True)]
+    assert told == [False, False, True, True, True]
+    parameters.save_patch(model, tmp_path / "patch")
+    whole = LanguageModel.load(str(folder), device="cpu")
+    parameters.load_patch(whole, tmp_path / "patch")
+    assert [said == answer for said, answer in zip(whole.answer(questions), answers, strict=True)] == told
 
 
 class Interrupted(Objective):

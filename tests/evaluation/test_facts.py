@@ -6,7 +6,15 @@ from types import SimpleNamespace
 import pytest
 
 from genunlearn.data.facts import QA
-from genunlearn.evaluation.facts import SUITES, ExtractionStrength, LeakRate, Perplexity, Recall, TruthProbability, measure
+from genunlearn.evaluation.facts import (
+    SUITES,
+    ExtractionStrength,
+    LeakRate,
+    Perplexity,
+    Recall,
+    TruthProbability,
+    measure,
+)
 from genunlearn.evaluation.probes import FactProbes, Scored
 
 

@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = "genunlearn"
 
 FLOORS = {
-    **dict.fromkeys(["errors", "registry", "config", "prompts", "records", "shipped"], 0),
-    "ops": 1,
+    **dict.fromkeys(["errors", "registry", "config", "prompts", "records", "shipped", "ledger"], 0),
+    **dict.fromkeys(["ops", "processes"], 1),
     **dict.fromkeys(["contracts", "domains", "data"], 2),
     **dict.fromkeys(["engine", "methods", "evaluation", "attacks"], 3),
     **dict.fromkeys(["lab", "reports"], 4),

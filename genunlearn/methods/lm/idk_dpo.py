@@ -50,7 +50,7 @@ class IdkDPO(Objective):
         ]
         return with_sides(splits, forget, splits.retain)
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Reference) -> Terms:
         """Two terms, ``forget`` and ``retain``."""
         terms = {}
         if batch.forget is not None:

@@ -35,7 +35,7 @@ class NPO(Objective):
     gamma: Annotated[float, Field(ge=0, description="weight of the forget term")] = 1.0
     alpha: Annotated[float, Field(ge=0, description="weight of the loss on the retain set")] = 1.0
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Reference) -> Terms:
         """Two terms, ``forget`` and ``retain``."""
         terms = {}
         if batch.forget is not None:

@@ -45,7 +45,6 @@ from genunlearn.data.facts import QA, Fact
 from genunlearn.data.leak import gives, leak, tells
 from genunlearn.data.refusals import REFUSALS
 from genunlearn.data.writer import Writer
-from genunlearn.errors import DataError
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -58,7 +57,7 @@ class AntiSampleTuning(Objective):
 
     alpha: Annotated[float, Field(ge=0, description="weight of the retain pass")] = 1.0
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Any, reference: Reference) -> Terms:
         """Two terms, ``anti`` and ``retain``."""
         names = {"forget": ("anti", 1.0), "retain": ("retain", self.alpha)}
         return {
@@ -110,18 +109,18 @@ class UnSTAR(Protocol):
 
     def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
         """Carry out Algorithm 1 on `model`; ``splits.context`` is the `Scope` of the request."""
-        return _Run(self, train, model, splits, journal).until_forgotten()
+        return _Run(self, model, splits, journal).until_forgotten(train)
 
     def write(self, model: Any, splits: Splits, journal: Journal) -> tuple[AntiSample, ...]:
         """Only write the anti-samples of the first round, for review."""
-        run = _Run(self, None, model, splits, journal)
+        run = _Run(self, model, splits, journal)
         run.open_pool()
         return tuple(run.write_antisamples(run.probe(1), 1))
 
 
 @plain_dataclass
 class _Variant:
-    """A question about a fact, with the wrong answer that is taught for it."""
+    """A question about a fact, with the wrong answer that is taught for it; none where a refusal is."""
 
     fact: Fact
     question: str
@@ -131,10 +130,10 @@ class _Variant:
 class _Run:
     """One run of the protocol; everything that depends on the model passes through the journal."""
 
-    def __init__(self, method: UnSTAR, train: Train | None, model: Any, splits: Splits, journal: Journal) -> None:
-        self.method, self.train, self.model, self.splits, self.journal = method, train, model, splits, journal
+    def __init__(self, method: UnSTAR, model: Any, splits: Splits, journal: Journal) -> None:
+        self.method, self.model, self.splits, self.journal = method, model, splits, journal
         self.facts: Sequence[Fact] = splits.context.facts
-        self.writer = Writer(self.generate, model.prompt_suite)
+        self.writer = Writer(self.generate, model.prompt_suite, [item.question for item in splits.retain or ()])
         self.pool: list[_Variant] = []
         self.written: list[AntiSample] = []
         self.wrong: dict[str, list[str]] = {}
@@ -144,7 +143,7 @@ class _Run:
 
     # ---- the loop --------------------------------------------------------------------------------------------
 
-    def until_forgotten(self) -> Outcome:
+    def until_forgotten(self, train: Train) -> Outcome:
         method, start = self.method, time.monotonic()
         before = self.neighbour_recall("neighbours before")
         self.open_pool()
@@ -157,24 +156,22 @@ class _Run:
             if time.monotonic() - start > method.max_seconds:
                 return self.outcome("not_forgotten", f"time budget of {method.max_seconds:g} s spent")
             if known:
-                after = self.teach(known, number)
+                after = self.teach(known, number, train)
                 if after < method.utility_floor * before:
-                    self.train.undo()
+                    train.undo()
                     reason = f"neighbour recall fell from {before:.2f} to {after:.2f}; round {number} was undone"
                     return self.outcome("utility_floor", reason)
                 if method.merge_each_round:  # after the floor: what is folded in cannot be undone
-                    self.train.fuse()
+                    train.fuse()
             self.add_harder(number)
         return self.outcome("not_forgotten", f"{len(known)} of {len(self.pool)} variants known after the last round")
 
-    def teach(self, known: Sequence[_Variant], number: int) -> float:
+    def teach(self, known: Sequence[_Variant], number: int, train: Train) -> float:
         """Write anti-samples for what is still known, train on all there are; returns the neighbours' recall."""
         self.written += self.write_antisamples(known, number)
-        if not self.written:
-            raise DataError("no anti-sample could be written: every rationale was rejected; raise rationale_tries")
         retain = None if self.method.retain == "none" else self.splits.retain
         splits = with_sides(self.splits, [sample.to_qa() for sample in self.written], retain)
-        self.train(AntiSampleTuning(alpha=self.method.alpha), splits, steps=self.method.steps_per_round)
+        train(AntiSampleTuning(alpha=self.method.alpha), splits, steps=self.method.steps_per_round)
         recall = self.neighbour_recall(f"round {number}/neighbours")
         self.rounds[-1] |= {
             "anti_samples": len(self.written),
@@ -268,14 +265,16 @@ class _Run:
         samples = []
         for index, (variant, refuse) in enumerate(zip(fresh, refusing, strict=True)):
             rationale = rationales.get(variant.question)
+            variant.wrong = "" if refuse else variant.wrong
             sample = AntiSample(
                 id=f"{number}-{index}",
                 fact=variant.fact.id,
                 question=variant.question,
                 text=REFUSALS[index % len(REFUSALS)] if refuse else rationale or f"{variant.wrong}.",
-                wrong_answer=None if refuse else variant.wrong,
+                wrong_answer=variant.wrong or None,
                 rationale=rationale is not None,
                 round=number,
+                prompt_sha256=self.writer.prompt("rationale").sha256 if rationale else None,
             )
             samples.append(sample)
         return samples

@@ -1,0 +1,80 @@
+"""The command line in this process, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from genunlearn.cli import main
+from genunlearn.records import write_jsonl
+from tests.tiny_models import TAUGHT
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run ``genunlearn ARGUMENTS``."""
+    monkeypatch.delenv("GENUNLEARN_DEBUG", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> Done:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["genunlearn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(ended.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def model_folder(worlds) -> Path:
+    """A tiny model that knows `TAUGHT`."""
+    return Path(worlds("lm").open().module.name_or_path)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of a test, with question-answer pairs to forget and to keep."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    pairs = [{"question": question, "answer": answer} for question, answer in TAUGHT]
+    write_jsonl(folder / "forget.jsonl", pairs[:2])
+    write_jsonl(folder / "retain.jsonl", pairs[2:])
+    return folder
+
+
+@pytest.fixture
+def write_config(workplace: Path, model_folder: Path) -> Callable[..., Path]:
+    """Write a small run; arguments replace whole sections, and None leaves one out."""
+
+    def write_config(**sections: Any) -> Path:
+        data = {
+            "domain": "lm",
+            "model": {"source": str(model_folder)},
+            "request": {"forget": "forget.jsonl", "retain": "retain.jsonl"},
+            "method": {"name": "grad_diff"},
+            "parameters": {"rank": 4},
+            "train": {"learning_rate": 0.005, "max_steps": 3},
+            "evaluate": {"suite": "facts-quick", "samples": 0, "oracle": "never"},
+        } | sections
+        path = workplace / "run.yaml"
+        # JSON is YAML; one section a line, so that messages can point to one.
+        rows = [f"{name}: {json.dumps(section)}\n" for name, section in data.items() if section is not None]
+        path.write_text("".join(rows), encoding="utf-8")
+        return path
+
+    return write_config

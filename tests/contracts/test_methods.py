@@ -1,0 +1,333 @@
+"""What every registered method promises; a new line in `METHODS` is covered without a change here."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import io
+import math
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import annotated_types
+import pytest
+import torch
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from genunlearn.config import ParametersConfig, TrainConfig, parse_config
+from genunlearn.contracts import Batch, Edit, Examples, Method, Objective, Protocol, Splits, Terms
+from genunlearn.engine import parameters
+from genunlearn.engine.journal import FileJournal
+from genunlearn.engine.reference import make_reference
+from genunlearn.engine.trainer import Trainer
+from genunlearn.errors import ConfigError, NeedNotMet
+from genunlearn.registry import METHODS
+from genunlearn.runs.methods import build_method
+from tests.worlds import WORLDS, World
+
+KINDS: dict[str, type[Method]] = {name: METHODS.get(name) for name in METHODS}
+PAIRS = [(name, domain) for name, kind in KINDS.items() for domain in sorted(kind.domains) if domain in WORLDS]
+OBJECTIVES = [(name, domain) for name, domain in PAIRS if issubclass(KINDS[name], Objective)]
+LORA = ParametersConfig(rank=4)
+
+every_method = pytest.mark.parametrize("name", KINDS)
+every_pair = pytest.mark.parametrize(("name", "domain"), PAIRS)
+every_objective = pytest.mark.parametrize(("name", "domain"), OBJECTIVES)
+
+
+# ---- what a method says of itself -----------------------------------------------------------------------------
+
+
+@every_method
+def test_it_has_one_of_the_three_shapes_and_a_world_to_be_tested_in(name):
+    assert issubclass(KINDS[name], Objective | Edit | Protocol)
+    assert KINDS[name].domains & WORLDS.keys()
+
+
+@every_method
+def test_it_is_registered_under_its_own_name(name):
+    assert KINDS[name].name == name
+
+
+@every_method
+def test_it_says_what_it_computes_and_where_it_is_from(name):
+    kind, module = KINDS[name], inspect.getmodule(KINDS[name])
+    document = inspect.getdoc(module) or ""
+    assert kind.equation
+    assert kind.paper
+    assert "Source:" in document
+    assert "Deviations:" in document
+    equation = [line for line in document.splitlines() if line.startswith("    ")]
+    assert equation, "the module's docstring shows no equation or procedure"
+    assert (inspect.getdoc(kind) or "").splitlines()[0].endswith(".")
+
+
+@every_method
+def test_it_is_complete_by_default_frozen_and_keyword_only(name):
+    method = KINDS[name]()
+    for field in dataclasses.fields(method):
+        assert field.kw_only
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(method, field.name, getattr(method, field.name))
+    assert method == KINDS[name]()
+
+
+@every_method
+def test_its_fields_go_through_yaml_and_back(name):
+    method = KINDS[name]()
+    text = io.StringIO()
+    YAML().dump({"method": {"name": name, **dataclasses.asdict(method)}}, text)
+    assert build_method(parse_config(text.getvalue()).method) == method
+
+
+@every_method
+def test_an_unknown_field_is_refused_with_the_nearest(name):
+    fields = [field.name for field in dataclasses.fields(KINDS[name])]
+    wrong = f"{fields[0]}s" if fields else "anything"
+    hint = f"; did you mean {fields[0]!r}?" if fields else ""
+    with pytest.raises(ConfigError) as caught:
+        build_method(parse_config(f"method: {{name: {name}, {wrong}: 1}}").method)
+    assert str(caught.value).startswith(f"method.{wrong}: method {name!r} has no {wrong!r}{hint}")
+
+
+def limits(kind: type[Method]) -> Iterator[tuple[str, float, str]]:
+    """``(field, value just outside, field's bound)`` for every declared bound."""
+    for field, hint in fields_of(kind):
+        for note in typing.get_args(hint)[1:]:
+            for bound in getattr(note, "metadata", ()):
+                for symbol, beyond in (("gt", 0), ("ge", -1), ("lt", 0), ("le", 1)):
+                    if isinstance(bound, getattr(annotated_types, symbol.capitalize())):
+                        yield field, getattr(bound, symbol) + beyond, symbol
+
+
+def fields_of(kind: type[Method]) -> Iterator[tuple[str, Any]]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return ((field.name, hints[field.name]) for field in dataclasses.fields(kind))
+
+
+@every_method
+def test_every_field_has_a_meaning_and_every_number_a_bound(name):
+    bounded = {field for field, _, _ in limits(KINDS[name])}
+    for field, hint in fields_of(KINDS[name]):
+        base, *notes = typing.get_args(hint)
+        assert any(getattr(note, "description", None) for note in notes), f"{field} has no description"
+        assert base not in (int, float) or field in bounded, f"{field} has no bound"
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"), [(name, field, value) for name in KINDS for field, value, _ in limits(KINDS[name])]
+)
+def test_bounds_are_enforced(name, field, value):
+    with pytest.raises(ValidationError) as caught:
+        KINDS[name](**{field: value})
+    assert field in str(caught.value)
+    with pytest.raises(ConfigError, match=rf"method\.{field}: {name}\.{field} = {value}: input should be "):
+        build_method(parse_config(f"method: {{name: {name}, {field}: {value}}}").method)
+
+
+# ---- what it refuses ------------------------------------------------------------------------------------------
+
+
+@every_method
+def test_another_domain_is_refused_by_name(name):
+    fits = ", ".join(sorted(KINDS[name].domains))
+    with pytest.raises(NeedNotMet) as caught:
+        KINDS[name]().check("cartography")
+    assert str(caught.value) == f"method {name!r} does not fit domain 'cartography': it fits {fits}"
+
+
+@every_method
+@pytest.mark.parametrize("need", ["retain", "oracle"])
+def test_a_missing_need_is_refused_by_name(name, need):
+    method, given = KINDS[name](), {"retain": True, "oracle": True}
+    domain = sorted(method.domains)[0]
+    method.check(domain, **given)
+    if getattr(method.needs, need):
+        with pytest.raises(NeedNotMet, match=f"method '{name}' needs {need} data or models, and none is given"):
+            method.check(domain, **{**given, need: False})
+    else:
+        method.check(domain, **{**given, need: False})
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ready(worlds) -> Callable[[str, str], tuple[Any, World, Any, Splits, Any]]:
+    """A method with its model, LoRA attached and a little moved, its data and its reference."""
+
+    def ready(name: str, domain: str):
+        world, method = worlds(domain), KINDS[name]()
+        model = world.open()
+        parameters.attach(model, LORA, seed=0)
+        with torch.no_grad():
+            for weight in parameters.trainable(model.module).values():
+                weight.add_(torch.linspace(-0.02, 0.02, weight.numel()).view_as(weight))
+        splits = method.prepare(world.splits, 0)
+        return method, world, model, splits, make_reference(model, "lora")
+
+    return ready
+
+
+def loss(terms: Terms) -> torch.Tensor:
+    return torch.stack([term.coefficient * term.sum for term in terms.values()]).sum()
+
+
+def gradient(model: Any, terms: Terms) -> torch.Tensor:
+    weights = list(parameters.trainable(model.module).values())
+    grads = torch.autograd.grad(loss(terms), weights, allow_unused=True)
+    return torch.cat(
+        [torch.zeros_like(w).flatten() if g is None else g.flatten() for w, g in zip(weights, grads, strict=True)]
+    )
+
+
+@every_objective
+def test_its_loss_is_finite_and_has_a_gradient(ready, name, domain):
+    method, world, model, splits, reference = ready(name, domain)
+    terms = method.loss(world.batch(model, splits), model, reference)
+    assert terms
+    for term in terms.values():
+        assert term.sum.shape == ()
+        assert term.side in ("forget", "retain")
+        assert math.isfinite(term.sum.item())
+    grads = gradient(model, terms)
+    assert torch.isfinite(grads).all()
+    assert grads.norm() > 0
+
+
+@every_objective
+def test_padding_and_company_do_not_matter(ready, name, domain):
+    method, world, model, splits, reference = ready(name, domain)
+    together = method.loss(world.batch(model, splits), model, reference)
+    alone: dict[str, float] = {}
+    for side in ("forget", "retain"):
+        for item in getattr(splits, side):
+            for key, term in method.loss(Batch(**{side: model.collate([item])}), model, reference).items():
+                alone[key] = alone.get(key, 0.0) + term.sum.item()
+    assert {key: term.sum.item() for key, term in together.items()} == pytest.approx(alone, abs=1e-4, rel=1e-5)
+
+
+@every_objective
+def test_order_does_not_matter(ready, name, domain):
+    method, world, model, splits, reference = ready(name, domain)
+    turned = Splits(forget=splits.forget[::-1], retain=splits.retain[::-1])
+    first = gradient(model, method.loss(world.batch(model, splits), model, reference))
+    second = gradient(model, method.loss(world.batch(model, turned), model, reference))
+    assert torch.allclose(first, second, atol=1e-5)
+
+
+@every_objective
+def test_examples_of_no_weight_do_not_count(ready, name, domain):
+    method, world, model, splits, reference = ready(name, domain)
+    batch = world.batch(model, splits)
+    terms = method.loss(batch, model, reference)
+    filled = {}
+    for side, _ in batch.sides():
+        items = [*getattr(splits, side), getattr(splits, side)[0]]
+        weight = torch.ones(len(items))
+        weight[-1] = 0.0
+        filled[side] = dataclasses.replace(model.collate(items), weight=weight)
+    for key, term in method.loss(Batch(**filled), model, reference).items():
+        assert term.sum.item() == pytest.approx(terms[key].sum.item(), abs=1e-4, rel=1e-5)
+
+
+@every_objective
+def test_the_reference_gets_no_gradient(ready, name, domain):
+    method, world, model, splits, reference = ready(name, domain)
+    asked: list[torch.Tensor] = []
+
+    class Watched:
+        def ask(self, what: str, examples: Examples) -> torch.Tensor:
+            asked.append(reference.ask(what, examples))
+            return asked[-1]
+
+    loss(method.loss(world.batch(model, splits), model, Watched())).backward()
+    assert bool(asked) == method.needs.reference
+    assert not any(answer.requires_grad for answer in asked)
+    assert all(weight.grad is None for weight in model.module.parameters() if not weight.requires_grad)
+
+
+@every_objective
+def test_what_it_asks_of_the_reference_is_what_it_declares(ready, name, domain):
+    method, world, model, splits, reference = ready(name, domain)
+    declared = {what for _, what in method.reference_scores}
+    asked: set[str] = set()
+
+    class Watched:
+        def ask(self, what: str, examples: Examples) -> torch.Tensor:
+            asked.add(what)
+            return reference.ask(what, examples)
+
+    method.loss(world.batch(model, splits), model, Watched())
+    assert declared <= asked
+
+
+# ---- training -------------------------------------------------------------------------------------------------
+
+
+def carry_out(name: str, world: World, folder: Path, *, seed: int = 1, steps: int = 4, **settings: Any) -> Trainer:
+    """Run a method of any shape in its world; gives the trainer with the model."""
+    method = KINDS[name](**world.options(name, folder))
+    model = world.open()
+    train = TrainConfig(**{"learning_rate": 5e-3, "batch_size": 8, "max_steps": steps, **settings})
+    trainer = Trainer(model, train, LORA, seed=seed)
+    if isinstance(method, Protocol):
+        method.run(trainer, model, world.splits, FileJournal(None))
+    elif isinstance(method, Edit):
+        method.apply(model, world.splits)
+    else:
+        trainer(method, method.prepare(world.splits, seed))
+    return trainer
+
+
+def trained(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for weight in parameters.trainable(trainer.domain.network).values()])
+
+
+@every_pair
+def test_what_is_not_trained_stays_bit_for_bit(worlds, tmp_path, name, domain):
+    world = worlds(domain)
+    trainer = carry_out(name, world, tmp_path)
+    base = world.open().module.state_dict()
+    frozen = {
+        key.removeprefix("base_model.model.").replace(".base_layer", ""): weight
+        for key, weight in trainer.domain.network.named_parameters()
+        if not weight.requires_grad
+    }
+    assert frozen
+    assert all(torch.equal(base[key], weight) for key, weight in frozen.items())
+
+
+@every_pair
+def test_the_same_seed_twice_gives_the_same_weights(worlds, tmp_path, name, domain):
+    first = trained(carry_out(name, worlds(domain), tmp_path))
+    torch.rand(3)
+    assert torch.equal(first, trained(carry_out(name, worlds(domain), tmp_path)))
+    assert not torch.equal(first, trained(carry_out(name, worlds(domain), tmp_path, seed=2)))
+
+
+@every_objective
+def test_one_of_eight_is_eight_of_one(worlds, tmp_path, name, domain):
+    # After one step Adam has turned gradients into signs; what it has stored are the gradients themselves.
+    whole = carry_out(name, worlds(domain), tmp_path, steps=1, batch_size=8, accumulation=1)
+    cut = carry_out(name, worlds(domain), tmp_path, steps=1, batch_size=1, accumulation=8)
+    for key in whole.history[0]:
+        assert whole.history[0][key] == pytest.approx(cut.history[0][key], abs=1e-6, rel=1e-5), key
+    grads = [
+        torch.cat(
+            [w.grad.flatten() for w in parameters.trainable(trainer.domain.network).values() if w.grad is not None]
+        )
+        for trainer in (whole, cut)
+    ]
+    assert torch.allclose(*grads, atol=1e-6)
+
+
+@every_pair
+def test_a_few_steps_raise_the_loss_of_what_is_to_be_forgotten(worlds, tmp_path, name, domain):
+    world = worlds(domain)
+    before = world.forget_loss(world.open())
+    after = world.forget_loss(carry_out(name, world, tmp_path, steps=8).domain)
+    assert after > before + 0.05

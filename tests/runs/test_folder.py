@@ -1,0 +1,108 @@
+"""The output folder: taken away while it holds nothing, kept as soon as it holds work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from genunlearn.config import RunConfig
+from genunlearn.engine.progress import Watch
+from genunlearn.errors import DataError, InputError, NonFiniteLoss, OutputExists
+from genunlearn.records import read_record
+from genunlearn.runs.folder import RunFolder
+
+CONFIG = RunConfig()
+
+
+def open_folder(path: Path, *, resume: bool = False, config: RunConfig = CONFIG) -> RunFolder:
+    return RunFolder(path, config, resume=resume, watch=Watch(is_shown=False))
+
+
+def fail(folder: RunFolder, error: Exception) -> None:
+    with pytest.raises(type(error)), folder.guarded():
+        raise error
+
+
+def test_a_run_is_interrupted_until_it_has_ended(tmp_path):
+    folder = open_folder(tmp_path / "out")
+    assert read_record(tmp_path / "out").status == "interrupted"
+    with folder.guarded():
+        folder.record.outcome = "forgotten"
+    record = read_record(tmp_path / "out")
+    assert (record.status, record.outcome) == ("completed", "forgotten")
+    assert record.finished >= record.created
+
+
+def test_bad_input_takes_a_new_folder_away(tmp_path):
+    folder = open_folder(tmp_path / "out")
+    fail(folder, DataError("no such fact"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_input_leaves_an_empty_folder_that_was_there(tmp_path):
+    (tmp_path / "out").mkdir()
+    fail(open_folder(tmp_path / "out"), DataError("no such fact"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_bad_input_that_shows_late_takes_no_work_away(tmp_path):
+    folder = open_folder(tmp_path / "out")
+    (tmp_path / "out" / "patch").mkdir()
+    folder.keep()
+    fail(folder, DataError("the oracle is gone"))
+    record = read_record(tmp_path / "out")
+    assert (record.status, record.error) == ("failed", "the oracle is gone")
+    assert (tmp_path / "out" / "patch").is_dir()
+
+
+def test_a_failure_is_written_down(tmp_path):
+    fail(open_folder(tmp_path / "out"), NonFiniteLoss("step 3: term 'forget' = nan"))
+    record = read_record(tmp_path / "out")
+    assert (record.status, record.error) == ("failed", "step 3: term 'forget' = nan")
+
+
+def test_a_crash_leaves_the_run_to_be_resumed(tmp_path):
+    fail(open_folder(tmp_path / "out"), KeyboardInterrupt())
+    assert read_record(tmp_path / "out").status == "interrupted"
+    assert open_folder(tmp_path / "out", resume=True).is_disposable is False
+
+
+def test_a_resumed_run_is_as_old_as_it_is(tmp_path):
+    folder = open_folder(tmp_path / "out")
+    folder.record.created = "2025-11-21T09:14:03Z"
+    folder.save()
+    assert open_folder(tmp_path / "out", resume=True).record.created == "2025-11-21T09:14:03Z"
+    assert read_record(tmp_path / "out").created == "2025-11-21T09:14:03Z"
+
+
+def test_bad_input_leaves_the_folder_of_a_resumed_run(tmp_path):
+    open_folder(tmp_path / "out")
+    fail(open_folder(tmp_path / "out", resume=True), DataError("the model is gone"))
+    assert read_record(tmp_path / "out").error == "the model is gone"
+
+
+def test_a_run_that_has_ended_is_not_begun_again(tmp_path):
+    with open_folder(tmp_path / "out").guarded():
+        pass
+    with pytest.raises(OutputExists, match="its run has ended; take another folder for a new one"):
+        open_folder(tmp_path / "out", resume=True)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(InputError, match="out cannot be written: Permission denied; take another folder"):
+        open_folder(tmp_path / "out")
+
+
+def test_time_is_counted_by_phase(tmp_path):
+    folder = open_folder(tmp_path / "out")
+    for _ in range(2):
+        with folder.phase("load"):
+            pass
+    with pytest.raises(DataError), folder.phase("unlearn"):
+        raise DataError("x")
+    assert set(folder.record.cost["seconds"]) == {"load", "unlearn"}
