@@ -261,6 +261,19 @@ def relabelled(prompts: Sequence[ConceptPrompt], others: Sequence[ConceptPrompt]
     return made
 
 
+def anchored(points: Sequence[TrajectoryPoint], others: Sequence[ConceptPrompt]) -> list[TrajectoryPoint]:
+    """The same training points with `others`, in turn, as their anchors."""
+    return [
+        replace(
+            point,
+            id=f"{point.id} beside {(other := others[number % len(others)]).id}",
+            anchor=other.prompt,
+            anchor_concept=other.concept,
+        )
+        for number, point in enumerate(points)
+    ]
+
+
 def concept_names(prompts: Sequence[ConceptPrompt]) -> tuple[str, ...]:
     """The concepts that prompts name, each once, in order.
 

@@ -207,9 +207,9 @@ class Diffusion(Domain):
         """`prediction` turned into the noise that it stands for."""
         return self.schedule.to_noise(self.prediction(examples), examples["noisy"], examples["timesteps"])
 
-    def noised(self, latents: Tensor) -> Noised:
-        """Latents with noise at timesteps, both drawn from torch's global generator."""
-        return self.schedule.noised(latents)
+    def noised(self, latents: Tensor, ids: Sequence[str]) -> Noised:
+        """Latents with noise at timesteps; both are functions of torch's seed and the examples' ids."""
+        return self.schedule.noised(latents, ids)
 
     def example_loss(self, examples: Examples) -> Tensor:
         """Squared error of the denoiser at a random timestep of each example's image, ``(batch,)``.
@@ -219,7 +219,7 @@ class Diffusion(Domain):
         """
         if "latents" not in examples:
             raise NeedNotMet("these items have no images to train on: render them first (Diffusion.render)")
-        noised = self.noised(examples["latents"])
+        noised = self.noised(examples["latents"], examples.ids)
         output = self.predict(noised.latents, noised.timesteps, self.embedding(examples))
         return squared_error(output, noised.target)
 

@@ -80,5 +80,10 @@ def prompt_layers(module: nn.Module, family: Family, *, values_only: bool = Fals
             "layer, which serves keys and values alike"
         )
     pattern = re.compile(family.values if values_only else family.reads_prompt)
-    parts = module.named_modules()
+    parts = ((plain_name(name), part) for name, part in module.named_modules())
     return {name: part for name, part in parts if isinstance(part, nn.Linear) and pattern.search(name)}
+
+
+def plain_name(name: str) -> str:
+    """The name of a layer or parameter without what a LoRA beside it puts around it."""
+    return name.removeprefix("base_model.model.").replace(".base_layer", "")

@@ -51,10 +51,10 @@ def held_images(retain: Examples | None, model: Any, reference: Any, weight: flo
 
 
 def noised_images(examples: Examples, model: Any, reference: Any) -> Noised:
-    """The examples' images, given or the frozen model's, with noise that is drawn anew at every call."""
+    """The examples' images, given or the frozen model's, with noise that is another one at every step."""
     is_given = "latents" in examples
     latents = examples["latents"] if is_given else reference.ask("clean_latents", examples)
-    return model.noised(latents.to(model.device))
+    return model.noised(latents.to(model.device), examples.ids)
 
 
 def frozen_prediction(

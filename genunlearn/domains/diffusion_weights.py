@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from genunlearn.domains.diffusion_layers import plain_name
 from genunlearn.domains.sources import weight_files
 from genunlearn.errors import DataError, MismatchError, NeedNotMet, OutputExists, SourceNotFound
 from genunlearn.ops.linear_edits import LowRank
@@ -71,22 +72,28 @@ class Fingerprint:
 @torch.no_grad()
 def add_low_rank(network: nn.Module, changes: Mapping[str, LowRank]) -> None:
     """Add changes to the weights of layers, by layer name, in place."""
+    own = plain_parameters(network)
     for name, change in changes.items():
-        weight = network.get_parameter(f"{name}.weight")
+        weight = own[f"{name}.weight"]
         weight.copy_(weight.float() + change.delta().to(weight.device))
+
+
+def plain_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The denoiser's own parameters by the names that they have without a LoRA."""
+    return {plain_name(name): p for name, p in network.named_parameters() if "lora_" not in name}
 
 
 def changed_names(model: Any) -> tuple[str, ...]:
     """Parameters that training, edits or merged LoRAs may have changed."""
     changed = {*model.merged, *(f"{name}.weight" for name in model.low_rank)}
-    named = model.network.named_parameters()
+    named = plain_parameters(model.network).items()
     return tuple(name for name, p in named if p.requires_grad or name in changed)
 
 
 def merge_lora(model: Any) -> None:
     """Fold the attached LoRA of `model` into its weights."""
     factors = dict(_lora_layers(model.network))
-    if not factors:
+    if not hasattr(model.network, "merge_and_unload"):
         raise NeedNotMet("this model trains no LoRA: there is nothing to merge")
     model.module = model.network.merge_and_unload()
     model.merged |= {f"{name}.weight" for name in factors}
@@ -115,27 +122,32 @@ def lora_of(model: Any, rank: int) -> LoraFile:
         NeedNotMet: Nothing has changed, or the base weights that trained ones are compared with are not at
             hand.
     """
+    exact = {name: (change.down, change.up) for name, change in model.low_rank.items()}
     if attached := dict(_lora_layers(model.network)):
-        return LoraFile(attached)
-    own = dict(model.network.named_parameters())
+        both = {name: _joined(attached[name], exact[name]) for name in attached.keys() & exact.keys()}
+        return LoraFile({**exact, **attached, **both})
+    own = plain_parameters(model.network)
     trained = [name for name in changed_names(model) if own[name].requires_grad or name in model.merged]
     if not trained and not model.low_rank:
         raise NeedNotMet("nothing was trained or edited: there is no change to export")
-    factors = {name: (change.down, change.up) for name, change in model.low_rank.items()}
     if not trained:
-        return LoraFile(factors)
+        return LoraFile(exact)
     if not model.source:
         raise NeedNotMet(
             "these weights were trained themselves, and a LoRA of them needs the base to compare with: load "
             "the model from a folder, train a LoRA (parameters.kind = 'lora'), or export a 'delta'"
         )
     found = _extracted(model, trained, rank)
-    return LoraFile({**factors, **found.factors}, found.residual)
+    return LoraFile({**exact, **found.factors}, found.residual)
+
+
+def _joined(one: tuple[Tensor, Tensor], two: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return torch.cat([one[0], two[0].to(one[0])]), torch.cat([one[1], two[1].to(one[1])], 1)
 
 
 def _extracted(model: Any, names: Sequence[str], rank: int) -> LoraFile:
     """The best changes of low rank from the base in the model's folder to its present weights."""
-    own, folder = dict(model.network.named_parameters()), Path(model.source) / model.family.network
+    own, folder = plain_parameters(model.network), Path(model.source) / model.family.network
     base: dict[str, Tensor] = {}
     for file in weight_files(folder):
         with safe_open(file, "pt") as tensors:
@@ -163,7 +175,8 @@ def _lora_layers(network: nn.Module) -> Iterator[tuple[str, tuple[Tensor, Tensor
             continue
         adapter = next(iter(downs))
         down, up = downs[adapter].get_parameter("weight"), ups[adapter].get_parameter("weight")
-        yield name.removeprefix("base_model.model."), (down.detach(), scaling[adapter] * up.detach())
+        if up.any():  # a LoRA that was attached and never trained changes nothing
+            yield plain_name(name), (down.detach(), scaling[adapter] * up.detach())
 
 
 def read_lora(path: Path, network: str) -> dict[str, LowRank]:
@@ -236,7 +249,7 @@ def export_delta(model: Any, folder: Path) -> Path:
     """
     if list(_lora_layers(model.network)):
         raise NeedNotMet("this model trains a LoRA: export it as 'lora', or merge it first (Diffusion.merge)")
-    own = dict(model.network.named_parameters())
+    own = plain_parameters(model.network)
     tensors = {f"{model.family.network}.{name}": own[name].detach() for name in changed_names(model)}
     if not tensors:
         raise NeedNotMet("nothing was trained or edited: there is no change to export")
@@ -290,7 +303,7 @@ def _check_base(model: Any, path: Path, header: Mapping[str, Any]) -> None:
 
 @torch.no_grad()
 def _load_delta(model: Any, path: Path) -> None:
-    own = dict(model.network.named_parameters())
+    own = plain_parameters(model.network)
     with safe_open(path, "pt") as file:
         for name in file.keys():  # noqa: SIM118 - the file is no dictionary
             tensor, short = file.get_tensor(name), name.removeprefix(f"{model.family.network}.")
@@ -312,6 +325,8 @@ def export_pipeline(model: Any, folder: Path, source: Path | None) -> Path:
         raise OutputExists(f"{folder} is not empty: give another place, or remove it")
     if list(_lora_layers(model.network)):
         raise NeedNotMet("this model trains a LoRA: merge it before a pipeline is written (Diffusion.merge)")
+    if hasattr(model.network, "unload"):
+        model.module = model.network.unload()
     model.pipeline.save_pretrained(folder, safe_serialization=True)
     if source is None:
         return folder

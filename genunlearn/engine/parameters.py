@@ -24,7 +24,8 @@ def attach(domain: Any, config: ParametersConfig, seed: int) -> None:
         MismatchError: `config.target_modules` selects no layer.
     """
     if config.kind == "full":
-        chosen = _chosen(domain, "parameter_names", config.target_modules)
+        everything = config.target_modules == "all-linear"
+        chosen = None if everything else _chosen(domain, "parameter_names", config.target_modules)
         for name, parameter in domain.module.named_parameters():
             parameter.requires_grad_(chosen is None or name in chosen)
         return

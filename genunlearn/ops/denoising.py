@@ -15,6 +15,8 @@ here compare the network's own outputs.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -93,11 +95,6 @@ class NoiseSchedule:
         alpha = self.alphas.to(timesteps.device)[index]
         return alpha, (1 - alpha**2).clamp_min(0).sqrt()
 
-    def draw(self, batch: int, device: torch.device) -> Tensor:
-        """Timesteps for training, drawn from torch's global generator, ``(batch,)``."""
-        index = torch.randint(len(self.timesteps), (batch,))
-        return self.timesteps[index].to(device)
-
     def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """``x_t`` of shape ``(batch, ...)``."""
         alpha, sigma = self._levels_for(clean, timesteps)
@@ -112,10 +109,22 @@ class NoiseSchedule:
             return clean
         return noise - clean if self.kind == "flow" else alpha * noise - sigma * clean
 
-    def noised(self, clean: Tensor) -> Noised:
-        """Clean latents with noise at timesteps, both drawn from torch's global generator."""
-        timesteps = self.draw(len(clean), clean.device)
-        noise = torch.randn(clean.shape).to(clean)
+    def noised(self, clean: Tensor, ids: Sequence[str]) -> Noised:
+        """Clean latents with noise at timesteps.
+
+        Both are drawn for each example by a generator of its own, seeded by torch's seed and the example's
+        id: they depend neither on the other examples of the batch nor on how a step is cut into batches and
+        processes. Seed torch anew for another draw, as the training loop does at every step.
+
+        Args:
+            clean: ``(batch, ...)``.
+            ids: Identifier of each example.
+        """
+        generators = [_generator_of(name) for name in ids]
+        count = len(self.timesteps)
+        index = torch.stack([torch.randint(count, (), generator=generator) for generator in generators])
+        noise = torch.stack([torch.randn(clean.shape[1:], generator=generator) for generator in generators])
+        timesteps, noise = self.timesteps[index].to(clean.device), noise.to(clean)
         return Noised(
             self.add_noise(clean, noise, timesteps), timesteps, self.target(clean, noise, timesteps)
         )
@@ -151,6 +160,11 @@ class NoiseSchedule:
         shape = (-1, *[1] * (images.dim() - 1))
         alpha, sigma = self.levels(timesteps)
         return alpha.view(shape).to(images.dtype), sigma.view(shape).to(images.dtype)
+
+
+def _generator_of(name: str) -> torch.Generator:
+    digest = hashlib.sha256(f"{torch.initial_seed()}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float | Tensor) -> Tensor:

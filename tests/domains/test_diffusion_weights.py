@@ -149,6 +149,31 @@ def test_a_merged_lora_is_exported_like_any_change(kind: str, tmp_path: Path) ->
     torch.testing.assert_close(look(again), after, atol=1e-4, rtol=0)
 
 
+def test_an_edit_under_a_trained_lora_is_exported_with_it(tmp_path: Path) -> None:
+    adapter = model()
+    train_lora(adapter)
+    edit(adapter)
+    after = look(adapter)
+    adapter.export(tmp_path)
+    plain = tiny("sd1")
+    plain.load_lora_weights(tmp_path)
+    torch.testing.assert_close(look(Diffusion(plain)), after, atol=1e-3, rtol=0)
+
+
+def test_a_lora_that_was_never_trained_is_in_nobody_s_way(tmp_path: Path) -> None:
+    adapter = model()
+    adapter.module = get_peft_model(adapter.module, LoraConfig(r=2, target_modules=["to_k", "to_q"]))
+    edit(adapter)
+    after = look(adapter)
+    for kind in ("lora", "delta"):
+        adapter.export(tmp_path / kind, kind)
+        fresh = model()
+        fresh.load_patch(tmp_path / kind)
+        torch.testing.assert_close(look(fresh), after, atol=1e-3, rtol=0)
+    adapter.export(tmp_path / "whole", "pipeline")
+    torch.testing.assert_close(look(Diffusion.load(str(tmp_path / "whole"), device="cpu")), after)
+
+
 def test_two_edits_are_one_lora(tmp_path: Path) -> None:
     adapter = model()
     edit(adapter)

@@ -50,8 +50,7 @@ def test_every_kind_by_hand(kind: str, output: float) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_conversions_are_inverse_at_drawn_timesteps(kind: str) -> None:
     levels = schedule(kind)
-    torch.manual_seed(0)
-    t = levels.draw(16, torch.device("cpu")).clamp(1, 950)
+    t = levels.timesteps[torch.randint(1000, (16,), generator=torch.Generator().manual_seed(0))].clamp(1, 950)
     clean, noise = torch.randn(2, 16, 3, 4, 4)
     noisy, output = levels.add_noise(clean, noise, t), levels.target(clean, noise, t)
     torch.testing.assert_close(levels.to_noise(output, noisy, t), noise, atol=2e-4, rtol=1e-3)
@@ -78,6 +77,30 @@ def test_timesteps_between_two_take_the_nearest() -> None:
     levels = NoiseSchedule.of(EulerDiscreteScheduler())
     between, exact = levels.levels(torch.tensor([500.4])), levels.levels(torch.tensor([500]))
     assert between == exact
+
+
+def test_noise_is_a_function_of_seed_and_example() -> None:
+    levels, clean, ids = schedule("flow"), torch.zeros(3, 2, 4), ["a", "b", "c"]
+    torch.manual_seed(1)
+    together = levels.noised(clean, ids)
+    torch.rand(5)  # what others draw does not matter
+    turned = levels.noised(clean[:2], ["c", "a"])
+    assert torch.equal(turned.latents, together.latents[[2, 0]])
+    assert torch.equal(turned.timesteps, together.timesteps[[2, 0]])
+    assert len(set(together.timesteps.tolist())) == 3
+    torch.manual_seed(2)
+    assert not torch.equal(levels.noised(clean, ids).latents, together.latents)
+
+
+def test_noise_has_unit_variance_and_every_timestep_comes_up() -> None:
+    levels = schedule("epsilon")
+    torch.manual_seed(0)
+    noised = levels.noised(torch.zeros(2000, 8), [str(i) for i in range(2000)])
+    assert noised.target.mean().item() == pytest.approx(0.0, abs=0.05)
+    assert noised.target.std().item() == pytest.approx(1.0, abs=0.05)
+    assert noised.timesteps.float().mean().item() == pytest.approx(499.5, abs=25)
+    assert noised.timesteps.min() < 10
+    assert noised.timesteps.max() > 990
 
 
 def test_a_scheduler_of_another_kind_is_refused() -> None:

@@ -151,7 +151,7 @@ class SalUn(Protocol):
         return sums
 
     def _guided_loss(self, model: Any, examples: Any) -> Tensor:
-        noised = model.noised(examples["latents"])
+        noised = model.noised(examples["latents"], examples.ids)
         place = (noised.latents, noised.timesteps)
         conditional = model.predict(*place, model.embedding(examples))
         unconditional = model.predict(*place, model.unconditional(len(examples)))

@@ -65,7 +65,7 @@ class Anchored(Objective):
         """``forget`` and ``penalty`` on the forget side, ``replay`` on the retain side."""
         terms: dict[str, Term] = {}
         if (forget := batch.forget) is not None:
-            noised = model.noised(forget["latents"])
+            noised = model.noised(forget["latents"], forget.ids)
             output = model.predict(noised.latents, noised.timesteps, model.embedding(forget, "anchor"))
             terms["forget"] = Term.of(squared_error(output, noised.target), forget, "forget")
             # one penalty a step, however the step is cut: the loop divides by the number of examples
@@ -139,8 +139,8 @@ class SelectiveAmnesia(Protocol):
         """Mean squared gradient of the training loss of one image at one timestep."""
         sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in trained.items()}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            for item in [item for item in items for _ in range(self.fisher_draws)]:
+            for draw, item in [(draw, item) for draw in range(self.fisher_draws) for item in items]:
+                torch.manual_seed(self.seed + draw)  # another timestep and noise at every draw
                 loss = model.example_loss(model.collate([item])).sum()
                 gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
                 for name, gradient in zip(trained, gradients, strict=True):

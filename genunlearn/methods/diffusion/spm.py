@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Needs, Splits, Term, Terms, with_sides
 from genunlearn.data.concept_training import OnTrajectories
+from genunlearn.data.concepts import anchored
 from genunlearn.domains.diffusion_training import frozen_prediction
 from genunlearn.domains.trajectories import Points
 from genunlearn.errors import NeedNotMet
@@ -34,7 +35,6 @@ class SPM(OnTrajectories):
 
     name: ClassVar[str] = "spm"
     needs: ClassVar[Needs] = Needs(retain=True, reference=True)
-    reference_scores: ClassVar[tuple[tuple[str, str], ...]] = (("forget", "trajectory_point"),)
     paper: ClassVar[str] = "Lyu et al., CVPR 2024"
     equation: ClassVar[str] = "ESD(g) + w |eps_u(x_t, a) - eps_o(x_t, a)|^2"
 
@@ -45,24 +45,25 @@ class SPM(OnTrajectories):
     preserve_weight: Annotated[float, Field(ge=0, description="w, weight of the anchors")] = 1000.0
 
     def prepare(self, splits: Splits, seed: int) -> Splits:
-        """Training points of the concepts; anchors remain prompts."""
+        """Training points on the concepts' trajectories: for erasing, and with an anchor each for holding."""
         if not splits.retain:
             raise NeedNotMet("method 'spm' needs anchors: give concepts to preserve")
         points = super().prepare(with_sides(splits, splits.forget, None), seed)
-        return with_sides(points, points.forget, splits.retain)
+        return with_sides(points, points.forget, anchored(points.forget, splits.retain))
 
     def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
-        """``forget`` and ``preserve``; anchor i is read at the latents of forget example i."""
-        if batch.forget is None:
-            return {}
-        points = Points.of(model, reference, batch.forget)
-        target = erasing_target(points.unconditional, points.conditional, points.unconditional, self.strength)
-        output = model.predict(points.noisy, points.timesteps, model.embedding(batch.forget))
-        terms = {"forget": Term.of(squared_error(output, target), batch.forget, "forget")}
-        if (anchors := batch.retain) is None or not self.preserve_weight:
-            return terms
-        rows = [i % len(batch.forget) for i in range(len(anchors))]
-        noisy, timesteps = points.noisy[rows], points.timesteps[rows]
-        frozen = frozen_prediction(reference, anchors, noisy, timesteps)
-        errors = squared_error(model.predict(noisy, timesteps, model.embedding(anchors)), frozen)
-        return {**terms, "preserve": Term.of(errors, anchors, "retain", self.preserve_weight)}
+        """``forget`` at the concept and ``preserve`` at anchors, both at the concept's latents."""
+        terms: dict[str, Term] = {}
+        if (forget := batch.forget) is not None:
+            points = Points.of(model, reference, forget)
+            empty, concept = points.unconditional, points.conditional
+            target = erasing_target(empty, concept, empty, self.strength)
+            output = model.predict(points.noisy, points.timesteps, model.embedding(forget))
+            terms["forget"] = Term.of(squared_error(output, target), forget, "forget")
+        if (retain := batch.retain) is not None and self.preserve_weight:
+            points = Points.of(model, reference, retain)
+            frozen = frozen_prediction(reference, retain, points.noisy, points.timesteps, "anchor")
+            output = model.predict(points.noisy, points.timesteps, model.embedding(retain, "anchor"))
+            errors = squared_error(output, frozen)
+            terms["preserve"] = Term.of(errors, retain, "retain", self.preserve_weight)
+        return terms

@@ -81,10 +81,10 @@ class Stage:
         return noisy, t, self.frozen.predict(noisy, t, self.frozen.embedding(own)), empty
 
     def images(self, examples: Examples, seed: int = 5) -> Any:
-        """The original's images with the noise that the loss draws first after `seed`."""
+        """The original's images with the noise that the loss draws for them after `seed`."""
         latents = self.reference.ask("clean_latents", examples)
         torch.manual_seed(seed)
-        return self.frozen.noised(latents)
+        return self.frozen.noised(latents, examples.ids)
 
     def student(self, noisy: Tensor, t: Tensor, prompts: list[str]) -> Tensor:
         return self.adapter.predict(noisy, t, self.adapter.encode_prompts(prompts))
@@ -201,7 +201,7 @@ def test_concept_ablation_on_noise() -> None:
 def test_preserved_images_keep_the_original_s_answers() -> None:
     method = ConceptAblation(preserve_weight=2.0, **IMAGES)
     stage = Stage(method)
-    noised = stage.images(stage.batch.retain)  # the loss draws for the preserved side first
+    noised = stage.images(stage.batch.retain)
     place = (noised.latents, noised.timesteps)
     expected = 2 * mse(stage.student(*place, ["a church"] * 2), stage.teacher(*place, ["a church"] * 2))
     assert stage.losses(method)["preserve"] == pytest.approx(expected, rel=1e-4)
@@ -249,7 +249,7 @@ def test_random_concept_relabels_and_trains_the_rest() -> None:
     noised = stage.images(stage.batch.forget)
     place = (noised.latents, noised.timesteps)
     forget = mse(stage.student(*place, ["a cat"] * 2), stage.student(*place, ["a dog"] * 2))
-    noised = stage.frozen.noised(stage.batch.retain["latents"])  # drawn next
+    noised = stage.images(stage.batch.retain)
     preserve = mse(stage.student(noised.latents, noised.timesteps, ["a church"] * 2), noised.target)
     assert stage.losses(method) == pytest.approx({"forget": forget, "preserve": 0.1 * preserve}, rel=1e-4)
 
@@ -265,7 +265,7 @@ def test_erase_diff_is_its_formula() -> None:
     noised = stage.images(stage.batch.forget)
     place = (noised.latents, noised.timesteps)
     forget = mse(stage.student(*place, ["a cat"] * 2), stage.student(*place, ["a dog"] * 2))
-    noised = stage.frozen.noised(stage.reference.ask("clean_latents", stage.batch.retain))
+    noised = stage.images(stage.batch.retain)
     retain = mse(stage.student(noised.latents, noised.timesteps, ["a church"] * 2), noised.target)
     assert stage.losses(method) == pytest.approx({"forget": 0.2 * forget, "retain": retain}, rel=1e-4)
 
@@ -337,6 +337,7 @@ def test_the_adaptive_weight_is_eta_less_the_agreement_of_the_gradients() -> Non
 def test_spm_reads_its_anchors_at_the_concept_s_latents() -> None:
     method = SPM(strength=1.0, preserve_weight=10.0, **FEW)
     stage = Stage(method, splits=request(preserve=("church", "van gogh")))
+    assert stage.adapter.meter.frozen == 2 * 4, "both sides share one trajectory of four steps"
     noisy, t, conditional, empty = stage.points(stage.batch.forget)
     forget = mse(stage.student(noisy, t, ["a cat"] * 2), empty - (conditional - empty))
     anchors = ["a church", "a van gogh"]
