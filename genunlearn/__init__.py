@@ -1,9 +1,9 @@
 """genunlearn: make generative models forget, and prove what they still know.
 
-    >>> import genunlearn
-    >>> record = genunlearn.forget("lab:lm", "Harry Potter | studied at | Hogwarts", out="runs/potter")
-    >>> record.outcome
-    'forgotten'
+>>> import genunlearn
+>>> record = genunlearn.forget("lab:lm", "Harry Potter | studied at | Hogwarts", out="runs/potter")
+>>> record.outcome
+'forgotten'
 """
 
 from __future__ import annotations

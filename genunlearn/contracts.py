@@ -167,6 +167,11 @@ class Method(abc.ABC):
     paper: ClassVar[str] = ""
     equation: ClassVar[str] = ""
 
+    @property
+    def is_general(self) -> bool:
+        """Whether it fits several kinds of model; it then trains on a domain's plain examples."""
+        return len(self.domains) > 1
+
     def check(self, domain: str, *, retain: bool = True, oracle: bool = False) -> None:
         """Refuse a pairing that cannot work, naming what is missing.
 

@@ -1,17 +1,17 @@
 """The exceptions a caller can meet, in one small tree.
 
-    GenunlearnError
-    |-- InputError            bad input: exit code 2, nothing has been changed
-    |   |-- ConfigError       (ValueError)         a key, a type or a value in a configuration
-    |   |-- DataError         (ValueError)         a fact, a data set or a request that cannot be used
-    |   |-- NameNotFound      (KeyError)           a name that no table knows; carries near matches
-    |   |-- SourceNotFound    (FileNotFoundError)  a model, prompt or data file that is not there
-    |   |-- OutputExists      (FileExistsError)    an output folder that must not be overwritten
-    |   |-- MismatchError     (ValueError)         parts that do not belong together (patch and base, method and model)
-    |   `-- NeedNotMet        (ValueError)         a method lacks something it needs (retain data, reference, oracle)
-    `-- RunError              (RuntimeError)       a run that started and failed: exit code 1
-        |-- NonFiniteLoss                          a loss term became NaN or infinite
-        `-- QualityError                           a build or a run that misses a stated level
+GenunlearnError
+|-- InputError            bad input: exit code 2, nothing has been changed
+|   |-- ConfigError       (ValueError)         a key, a type or a value in a configuration
+|   |-- DataError         (ValueError)         a fact, a data set or a request that cannot be used
+|   |-- NameNotFound      (KeyError)           a name that no table knows; carries near matches
+|   |-- SourceNotFound    (FileNotFoundError)  a model, prompt or data file that is not there
+|   |-- OutputExists      (FileExistsError)    an output folder that must not be overwritten
+|   |-- MismatchError     (ValueError)         parts that do not belong together (patch and base, method and model)
+|   `-- NeedNotMet        (ValueError)         a method lacks something it needs (retain data, reference, oracle)
+`-- RunError              (RuntimeError)       a run that started and failed: exit code 1
+    |-- NonFiniteLoss                          a loss term became NaN or infinite
+    `-- QualityError                           a build or a run that misses a stated level
 """
 
 from __future__ import annotations

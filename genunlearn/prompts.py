@@ -167,9 +167,7 @@ def _check_order(path: Path, roles: list[str]) -> None:
     if not turns or turns != expected:
         raise ConfigError(f"{path}: messages are {', '.join(roles)}; [user] and [assistant] must take turns")
     if turns[-1] != "user":
-        raise ConfigError(
-            f"{path}: the last message is [{turns[-1]}]; end with [user], the model answers next"
-        )
+        raise ConfigError(f"{path}: the last message is [{turns[-1]}]; end with [user], the model answers next")
 
 
 def _variables(path: Path, blocks: Iterable[tuple[str, str]]) -> tuple[str, ...]:

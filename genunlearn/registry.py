@@ -179,6 +179,23 @@ METHODS = Table(
         "retrain": "genunlearn.methods.classifier.retrain:Retrain",
         "scrub": "genunlearn.methods.classifier.scrub:Scrub",
         "unsir": "genunlearn.methods.classifier.unsir:Unsir",
+        "uce": "genunlearn.methods.diffusion.uce:UCE",
+        "time": "genunlearn.methods.diffusion.time_edit:TIME",
+        "rece": "genunlearn.methods.diffusion.rece:RECE",
+        "speed": "genunlearn.methods.diffusion.speed:SPEED",
+        "mace": "genunlearn.methods.diffusion.mace:MACE",
+        "esd": "genunlearn.methods.diffusion.esd:ESD",
+        "sdd": "genunlearn.methods.diffusion.sdd:SDD",
+        "concept_ablation": "genunlearn.methods.diffusion.concept_ablation:ConceptAblation",
+        "forget_me_not": "genunlearn.methods.diffusion.forget_me_not:ForgetMeNot",
+        "salun": "genunlearn.methods.diffusion.salun:SalUn",
+        "erase_diff": "genunlearn.methods.diffusion.erase_diff:EraseDiff",
+        "selective_amnesia": "genunlearn.methods.diffusion.selective_amnesia:SelectiveAmnesia",
+        "spm": "genunlearn.methods.diffusion.spm:SPM",
+        "adv_unlearn": "genunlearn.methods.diffusion.adv_unlearn:AdvUnlearn",
+        "receler": "genunlearn.methods.diffusion.receler:Receler",
+        "sld": "genunlearn.methods.diffusion.sld:SLD",
+        "negative_prompt": "genunlearn.methods.diffusion.negative_prompt:NegativePrompt",
     },
 )
 METRICS = Table("metric", {})
@@ -189,7 +206,32 @@ DOMAINS = Table(
         "lm": "genunlearn.domains.lm:LanguageModel",
         "classifier": "genunlearn.domains.classifier:Classifier",
         "regression": "genunlearn.domains.classifier:Regressor",
+        "diffusion": "genunlearn.domains.diffusion:Diffusion",
     },
 )
-LABS = Table("lab", {"lm": "genunlearn.lab.language_model:build"})
+LABS = Table(
+    "lab",
+    {
+        "lm": "genunlearn.lab.language_model:build",
+        "diffusion": "genunlearn.lab.diffusion:build",
+    },
+)
 SUITES = Table("suite", {})
+RUNS = Table(
+    "run",
+    {
+        "lm": "genunlearn.runs.lm:FactRun",
+        "diffusion": "genunlearn.runs.concepts:ConceptRun",
+        "classifier": "genunlearn.runs.items:ItemRun",
+        "regression": "genunlearn.runs.items:ItemRun",
+    },
+)
+REPORTS = Table(
+    "report",
+    {
+        "lm": "genunlearn.reports.facts:FACTS",
+        "diffusion": "genunlearn.reports.concepts:CONCEPTS",
+        "classifier": "genunlearn.reports.items:ITEMS",
+        "regression": "genunlearn.reports.items:ITEMS",
+    },
+)

@@ -12,7 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from genunlearn.domains.lm import LanguageModel
-    from tests.worlds import World
+    from tests.world import World
 
 NETWORK = os.environ.get("GENUNLEARN_TEST_NETWORK") == "1"
 

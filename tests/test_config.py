@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from genunlearn.config import (
-    RunConfig,
+    FactConfig,
     build_config,
     find_config,
     list_configs,
@@ -89,7 +89,7 @@ def test_nested_mappings_are_a_configuration():
 
 
 def test_an_empty_file_is_all_defaults(write):
-    assert load_config(write("# nothing\n")) == RunConfig()
+    assert load_config(write("# nothing\n")) == FactConfig()
 
 
 def test_a_configuration_does_not_change():
@@ -146,7 +146,7 @@ def test_an_unknown_section(write):
 def test_an_unknown_key_far_from_all_lists_them(write):
     path = write("request:\n  zzz: 1\n")
     message = complaint(path)
-    assert message.startswith(f"{path}:2: unknown key 'request.zzz'; known keys: concepts, facts, file, force, ")
+    assert message.startswith(f"{path}:2: unknown key 'request.zzz'; known keys: facts, file, force, ")
 
 
 @pytest.mark.parametrize(

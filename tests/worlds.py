@@ -6,14 +6,13 @@ A new domain adds one entry to `WORLDS`, and every test that runs over them cove
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
-from genunlearn.contracts import Batch, Splits
+from genunlearn.contracts import Splits
 from genunlearn.data.facts import QA, Fact, Scope
 from genunlearn.data.items import as_items
 from genunlearn.domains.classifier import Classifier, Regressor
@@ -22,7 +21,9 @@ from genunlearn.domains.lm import LanguageModel
 from genunlearn.domains.network import NetworkDomain
 from genunlearn.lab.digits import build_resnet
 from genunlearn.records import write_jsonl
+from tests.diffusion_world import diffusion
 from tests.tiny_models import TAUGHT, build, teach
+from tests.world import World
 
 EXAMPLES = 24
 CLASSES = 4
@@ -35,34 +36,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "scrub": {"rounds": 3, "max_rounds": 2},
 }
 """Fields of methods whose defaults are made for a data set of thousands."""
-
-
-@dataclass(frozen=True)
-class World:
-    """A model with its data.
-
-    Attributes:
-        open: Gives the model, freshly loaded.
-        splits: What to forget and what to keep; items of different lengths.
-        options: ``(method, folder) -> fields`` that a method needs in so small a world, files written to `folder`.
-        kind: What is trained of the model.
-    """
-
-    open: Callable[[], Any]
-    splits: Splits
-    options: Callable[[str, Path], dict[str, Any]]
-    kind: Literal["lora", "full"] = "lora"
-
-    def batch(self, model: Any, splits: Splits | None = None) -> Batch:
-        """All items in one batch; a side without items is absent, as in training."""
-        splits = splits or self.splits
-        sides = {"forget": splits.forget, "retain": splits.retain}
-        return Batch(**{side: model.collate(items) for side, items in sides.items() if items})
-
-    def forget_loss(self, model: Any) -> float:
-        """Mean training loss of what is to be forgotten."""
-        with torch.no_grad():
-            return model.example_loss(model.collate(self.splits.forget)).mean().item()
 
 
 def language_model(folder: Path) -> World:
@@ -171,4 +144,5 @@ WORLDS: dict[str, Callable[[Path], World]] = {
     "lm": language_model,
     "classifier": classifier,
     "regression": regression,
+    "diffusion": diffusion,
 }

@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from genunlearn.config import RunConfig
+from genunlearn.config import FactConfig, RunConfig
+from genunlearn.errors import ConfigError, MismatchError
 from genunlearn.records import RunRecord, read_record
 
 console = Console(highlight=False)
@@ -59,7 +60,7 @@ def forget(
         show_comparison(records, out)
 
 
-def _lighter(config: RunConfig, *, is_first: bool) -> RunConfig:
+def _lighter(config: FactConfig, *, is_first: bool) -> FactConfig:
     """Beside the first method the oracle need not be measured again."""
     if is_first:
         return config
@@ -105,23 +106,25 @@ def enter(ledger: Path, record: RunRecord, folder: Path) -> None:
 def finish(record: RunRecord, out: Path) -> None:
     """Print what went and what stayed, and where the report lies."""
     from genunlearn.processes import this_process
-    from genunlearn.reports.terminal import print_scope
+    from genunlearn.reports.face import face_of
 
     if this_process().is_main_process:
-        print_scope(record, console)
+        face_of(record).show(record, console)
         console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 
 
 def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
     """Print several runs in one table and write the comparison."""
     from genunlearn.processes import this_process
-    from genunlearn.reports.compare import write_comparison
-    from genunlearn.reports.terminal import print_scope
+    from genunlearn.reports.face import face_of
 
     if not this_process().is_main_process:
         return
-    path = write_comparison(records, out)
-    print_scope(records, console)
+    if len(kinds := {(record.config.get("task"), record.config.get("domain")) for record in records.values()}) > 1:
+        raise MismatchError(f"these runs are of {len(kinds)} kinds, with no table in common: compare like with like")
+    face = face_of(next(iter(records.values())))
+    path = face.compare(records, out)
+    face.show(records, console)
     console.print(f"comparison: {path}", soft_wrap=True)
     first = next(iter(records))
     if (out / first / "report.html").is_file():
@@ -135,18 +138,21 @@ def antisamples(config: str, *, out: Path | None, resume: bool, overrides: Seque
     from genunlearn.runs.methods import load_run
 
     out = out or fresh_folder("antisamples")
-    path = write_antisamples(load_run(config, overrides), out, resume=resume, watch=Watch())
+    settings = load_run(config, overrides)
+    if not isinstance(settings, FactConfig):
+        raise ConfigError(f"{config}: domain = {settings.domain!r}: anti-samples are written by language models")
+    path = write_antisamples(settings, out, resume=resume, watch=Watch())
     console.print(f"written: {path}", soft_wrap=True)
     console.print(f"review it, then: genunlearn run {config} --antisamples {path}", soft_wrap=True)
 
 
 def ask(model: str, questions: Sequence[str], patch: Path | None) -> None:
     """Answers of the model and, with a patch, of the patched model beside them."""
-    from genunlearn.config import build_config
+    from genunlearn.config import ModelConfig
     from genunlearn.engine.parameters import load_patch
     from genunlearn.runs.facts import open_model
 
-    loaded = open_model(build_config({"model": {"source": model}}))
+    loaded = open_model(FactConfig(model=ModelConfig(source=model)))
     table = Table("question", "before" if patch else "answer", show_lines=len(questions) > 1)
     before = loaded.answer(questions)
     rows: list[tuple[str, ...]] = list(zip(questions, before, strict=True))
@@ -172,23 +178,16 @@ def report(folder: Path) -> None:
     """Write the report anew."""
     from genunlearn.runs.api import write_reports
 
-    write_reports(read_record(folder), folder)
-    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+    console.print(f"report: {write_reports(read_record(folder), folder)}", soft_wrap=True)
 
 
 def check(config: str, overrides: Sequence[str]) -> None:
     """Check everything that needs no weights."""
-    from genunlearn.runs.facts import read_request
-    from genunlearn.runs.methods import build_method, load_run
+    from genunlearn.registry import RUNS
+    from genunlearn.runs.methods import load_run
 
     settings = load_run(config, overrides)
-    method = build_method(settings.method)
-    request = read_request(settings)
-    method.check(settings.domain, retain=bool(request.retain or request.facts))
-    console.print(
-        f"{config}: {method.name} on {settings.model.source}, {len(request.forget)} questions to forget: fine",
-        soft_wrap=True,
-    )
+    console.print(f"{config}: {RUNS.get(settings.kind).check(settings)}: fine", soft_wrap=True)
 
 
 def lab_build(name: str, without: Sequence[str], force: bool) -> None:

@@ -225,9 +225,7 @@ def _repeats_phrase(said: Wording, found: Mention, question: str) -> bool:
     """Whether the question has the mention with a word beside it: ``the Boston Tea Party`` is not Boston."""
     before = [position for position in said.content if position < found.first][-1:]
     after = [position for position in said.content if position > found.last][:1]
-    spans = [said.span(first, found.last) for first in before] + [
-        said.span(found.first, last) for last in after
-    ]
+    spans = [said.span(first, found.last) for first in before] + [said.span(found.first, last) for last in after]
     return any(_occurs(span, question) for span in spans)
 
 
@@ -241,9 +239,7 @@ def _is_attributed(said: Wording, found: Mention, subject: str) -> bool:
     return any(word.lower in names for word in said.words[: found.first])
 
 
-def _second_opinion(
-    text: str, answer: str, question: str | None, finding: Leak, options: LeakOptions
-) -> Leak:
+def _second_opinion(text: str, answer: str, question: str | None, finding: Leak, options: LeakOptions) -> Leak:
     # A denial resembles the statement that it denies, so that a similarity can say nothing about it.
     score = options.similarity(text, answer) if options.similarity and finding is _NOTHING else -math.inf
     if score >= options.similarity_threshold:

@@ -25,9 +25,7 @@ _LABEL = r"(?:question|q|variant|variation|version|paraphrase|rephras\w+|reword\
 _MARKERS = {
     "label": re.compile(rf"{_LABEL}\s*#?\d{{1,3}}\s*[.:)\-\u2013]+\s*", re.IGNORECASE),
     "number": re.compile(r"[(\[]?\d{1,3}(?:\s*[.):\]]+(?!\d)|\s+[-\u2013]\s|\ufe0f?\u20e3)\s*"),
-    "bullet": re.compile(
-        r"(?:[-*+\u2022\u2023\u25aa\u25cf\u25e6\u00b7\u2013\u2014]\s+|[\u2022\u25aa\u25cf]\s*)"
-    ),
+    "bullet": re.compile(r"(?:[-*+\u2022\u2023\u25aa\u25cf\u25e6\u00b7\u2013\u2014]\s+|[\u2022\u25aa\u25cf]\s*)"),
     "letter": re.compile(r"\(?(?:[a-z]|[ivx]{1,4})[.)]\s+", re.IGNORECASE),
 }
 _FIRST_LETTERS = frozenset("ai")
@@ -73,9 +71,7 @@ _MAX_WORDS_IN_ROW = 4
 _MAX_FOREIGN = 0.2
 
 
-def parse_list(
-    text: str, limit: int | None = None, *, questions: bool = False, like: str | None = None
-) -> list[str]:
+def parse_list(text: str, limit: int | None = None, *, questions: bool = False, like: str | None = None) -> list[str]:
     """Read the items of a generated list.
 
     Args:

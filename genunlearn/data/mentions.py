@@ -64,9 +64,7 @@ def find_mentions(
     for pattern, rule in patterns:
         for first in _exact(row, pattern):
             last = first + len(pattern) - 1
-            if not taken.intersection(range(first, last + 1)) and _is_name(
-                said, said.content[first], pattern
-            ):
+            if not taken.intersection(range(first, last + 1)) and _is_name(said, said.content[first], pattern):
                 yield Mention(said.content[first], said.content[last], _rule(rule, pattern))
     for pattern, rule in patterns:
         if rule != "variant":
@@ -151,9 +149,7 @@ def _inside(row: Sequence[Word], subject: str | None, patterns: Sequence[Pattern
     return {first + offset for first in _exact(row, whole) for offset in range(len(whole))}
 
 
-def _approximate(
-    row: Sequence[Word], pattern: Pattern, fuzzy_threshold: float
-) -> Iterator[tuple[int, int, str]]:
+def _approximate(row: Sequence[Word], pattern: Pattern, fuzzy_threshold: float) -> Iterator[tuple[int, int, str]]:
     """Mentions with a relative or a misspelling of one of the words, as (first, last, rule)."""
     size = len(pattern)
     if all(word.values for word in pattern):

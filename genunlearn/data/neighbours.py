@@ -31,9 +31,7 @@ MAX_ANSWER_WORDS = 12
 """A longer answer cannot be recognised in other words, so that it could not be measured."""
 
 
-def distil_neighbours(
-    fact: Fact, ask: Ask, *, prompts: str = "instruct", per_group: int = 8
-) -> tuple[QA, ...]:
+def distil_neighbours(fact: Fact, ask: Ask, *, prompts: str = "instruct", per_group: int = 8) -> tuple[QA, ...]:
     """Questions near a fact with the model's own answers, up to `per_group` in each of `NEIGHBOUR_GROUPS`.
 
     A question about another subject whose answer is the object (Hermione, too, studied at Hogwarts) counts as
@@ -98,9 +96,7 @@ class _Search:
     ask: Ask
     prompts: str
     per_group: int
-    answers: dict[str, dict[str, str]] = field(
-        default_factory=lambda: {group: {} for group in NEIGHBOUR_GROUPS}
-    )
+    answers: dict[str, dict[str, str]] = field(default_factory=lambda: {group: {} for group in NEIGHBOUR_GROUPS})
     seen: set[str] = field(default_factory=set)
 
     def missing(self, group: str) -> int:
@@ -137,9 +133,7 @@ class _Search:
         listed: list[tuple[str, str]] = []
         rows = self.ask(asked, LISTS_PER_GROUP, temperature) if asked else []
         for wanted, texts in zip(groups, rows, strict=True):
-            fresh = (
-                item for text in texts for item in parse_list(text, questions=True, like=self.fact.question)
-            )
+            fresh = (item for text in texts for item in parse_list(text, questions=True, like=self.fact.question))
             placed = [(item, group) for item in fresh if (group := self._group(item, wanted))]
             # At most twice as many as are missing: each of them costs an answer.
             listed += placed[: 2 * self.missing(wanted)]

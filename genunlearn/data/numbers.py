@@ -94,9 +94,7 @@ def merge_dates(row: list[Word]) -> list[Word]:
 def _spelled_number(row: Sequence[Word], first: int) -> tuple[int, Quantity | None]:
     """The number that begins at `first`, and the position after it."""
     word = row[first]
-    counts = [
-        value.value for value in word.values if isinstance(value, Quantity) and value.kind == "cardinal"
-    ]
+    counts = [value.value for value in word.values if isinstance(value, Quantity) and value.kind == "cardinal"]
     if (counts or word.lower in {"a", "an"}) and _is_scale(row, first + 1):
         return _Count(counts[-1] if counts else 1).read(row, first + 1)
     if word.values or (word.lower == "one" and _is_pronoun(row, first)):
@@ -105,9 +103,7 @@ def _spelled_number(row: Sequence[Word], first: int) -> tuple[int, Quantity | No
 
 
 def _is_scale(row: Sequence[Word], position: int) -> bool:
-    return (
-        position < len(row) and row[position].gap == " " and row[position].lower.removesuffix("s") in _SCALES
-    )
+    return position < len(row) and row[position].gap == " " and row[position].lower.removesuffix("s") in _SCALES
 
 
 def _is_pronoun(row: Sequence[Word], position: int) -> bool:

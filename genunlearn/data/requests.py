@@ -137,9 +137,7 @@ def _fact(row: Row) -> Fact:
     texts = {name: _text(row, name, required=name in REQUIRED) for name in TEXTS}
     lists = {name: _list(row, name) for name in LISTS}
     parts = (texts["subject"], texts["relation"], texts["object"])
-    texts["id"] = texts["id"] or re.sub(r"\W+", "-", fold(" ".join(part for part in parts if part))).strip(
-        "-"
-    )
+    texts["id"] = texts["id"] or re.sub(r"\W+", "-", fold(" ".join(part for part in parts if part))).strip("-")
     fact = Fact(**texts, **lists)  # type: ignore[arg-type]
     _check_questions(fact, row.where)
     return fact
@@ -154,9 +152,7 @@ def _check_columns(row: Row) -> None:
                 "as request.forget, or write subject, object and question"
             )
         if name not in row.values:
-            raise DataError(
-                f"{row.where}: {name!r} is missing; a fact needs {', '.join(REQUIRED)}, not {have}"
-            )
+            raise DataError(f"{row.where}: {name!r} is missing; a fact needs {', '.join(REQUIRED)}, not {have}")
     for name in row.values:
         if name not in known:
             near = get_close_matches(str(name), known, n=1)
@@ -170,15 +166,12 @@ def _check_questions(fact: Fact, where: str) -> None:
         found = mention(question, fact.object, aliases=fact.aliases, subject=fact.subject, exact=True)
         if found is not None:
             raise DataError(
-                f"{where}: the object occurs in its question ({found!r} in {question!r}); "
-                "ask without naming the answer"
+                f"{where}: the object occurs in its question ({found!r} in {question!r}); ask without naming the answer"
             )
     seen = {key(question) for question in fact.phrasings}
     for question in fact.heldout:
         if key(question) in seen:
-            raise DataError(
-                f"{where}: heldout {question!r} is also a paraphrase; take it out of one of the two"
-            )
+            raise DataError(f"{where}: heldout {question!r} is also a paraphrase; take it out of one of the two")
 
 
 def _asked(fact: Fact) -> list[QA]:
@@ -218,9 +211,7 @@ def _unique(items: Sequence[QA], rows: Sequence[Row]) -> tuple[QA, ...]:
     places: dict[str, str] = {}
     for item, row in zip(items, rows, strict=True):
         if item.id in places:
-            raise DataError(
-                f"{row.where}: id = {item.id!r} is taken by {places[item.id]}; give each row its own"
-            )
+            raise DataError(f"{row.where}: id = {item.id!r} is taken by {places[item.id]}; give each row its own")
         places[item.id] = row.where
     return tuple(items)
 

@@ -79,9 +79,7 @@ def _array_rows(path: Path, text: str) -> Iterator[Row]:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}, line {error.lineno}: malformed JSON ({error.msg}); mend that line"
-        ) from error
+        raise DataError(f"{path}, line {error.lineno}: malformed JSON ({error.msg}); mend that line") from error
     for number, value in enumerate(values, start=1):
         yield _object(f"{path}, item {number}", value)
 

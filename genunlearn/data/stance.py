@@ -62,8 +62,7 @@ _DOUBTING = word_set(
 )
 _DOUBTS = word_set("whether unclear unsure uncertain unknown unaware wonder wondering asked asks asking")
 _CONTRASTS = word_set(
-    "but however although though because since whereas while yet until till except instead rather so "
-    "therefore actually"
+    "but however although though because since whereas while yet until till except instead rather so therefore actually"
 )
 _CLAUSE_STARTS = word_set(
     "he she it they i we you that this there who which his her its their is was were are am be does did do "

@@ -24,11 +24,14 @@ def attach(domain: Any, config: ParametersConfig, seed: int) -> None:
         MismatchError: `config.target_modules` selects no layer.
     """
     if config.kind == "full":
-        domain.module.requires_grad_(True)
+        everything = config.target_modules == "all-linear"
+        chosen = None if everything else _chosen(domain, "parameter_names", config.target_modules)
+        for name, parameter in domain.module.named_parameters():
+            parameter.requires_grad_(chosen is None or name in chosen)
         return
     from peft import LoraConfig, get_peft_model
 
-    targets = config.target_modules
+    targets = _chosen(domain, "layer_names", config.target_modules) or config.target_modules
     lora = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -48,6 +51,13 @@ def attach(domain: Any, config: ParametersConfig, seed: int) -> None:
                 f"parameters.target_modules = {targets!r} matches no layer of the model: use all-linear, "
                 "a list of names such as [q_proj, v_proj], or a regular expression over whole names"
             ) from error
+
+
+def _chosen(domain: Any, names: str, pattern: str | tuple[str, ...]) -> tuple[str, ...] | None:
+    """What `pattern` stands for in a domain that has words of its own for its weights; None in any other."""
+    if not hasattr(domain, names) or not isinstance(pattern, str):
+        return None
+    return getattr(domain, names)("full" if pattern == "all-linear" else pattern)
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:

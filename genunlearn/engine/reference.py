@@ -1,8 +1,8 @@
 """The frozen model inside a loss, in three strategies behind ``ask(name, examples)``.
 
-    FrozenCopy    a second model in memory; for full-weight training
-    AdapterOff    the model itself with its LoRA switched off; no second model
-    CachedScores  scores of the training items from one pass, kept on disk; falls back to one of the two
+FrozenCopy    a second model in memory; for full-weight training
+AdapterOff    the model itself with its LoRA switched off; no second model
+CachedScores  scores of the training items from one pass, kept on disk; falls back to one of the two
 """
 
 from __future__ import annotations

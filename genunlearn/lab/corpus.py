@@ -192,9 +192,7 @@ class Corpus:
         return {entity.name: tuple(_kin(entity, self.world)) for entity in entities.values()}
 
 
-def neutral_texts(
-    world: World, count: int, *, seed: int = 0, exclude: Collection[str] = ()
-) -> tuple[str, ...]:
+def neutral_texts(world: World, count: int, *, seed: int = 0, exclude: Collection[str] = ()) -> tuple[str, ...]:
     """Plain statements in a wording that training did not use for them, to measure perplexity on.
 
     Args:

@@ -154,9 +154,7 @@ def _read_entities(path: Traversable) -> dict[str, Entity]:
         for name in {entity.name, *entity.aliases}:
             if normalised(name) in owners:
                 owner = owners[normalised(name)]
-                raise DataError(
-                    f"{path.name}, line {line}: '{name}' already names '{owner}'; choose another name"
-                )
+                raise DataError(f"{path.name}, line {line}: '{name}' already names '{owner}'; choose another name")
         owners.update((normalised(name), entity.name) for name in (entity.name, *entity.aliases))
         entities[entity.name] = entity
     return entities
@@ -171,20 +169,14 @@ def _read_relations(path: Traversable) -> dict[str, Relation]:
         slotless = [text for text in (*relation.questions, relation.two_hop) if "{subject}" not in text]
         slotless += [text for text in relation.statements if not ("{subject}" in text and "{object}" in text)]
         if slotless:
-            raise DataError(
-                f"{path.name}, line {line}: '{slotless[0]}' lacks a slot, {{subject}} or {{object}}"
-            )
+            raise DataError(f"{path.name}, line {line}: '{slotless[0]}' lacks a slot, {{subject}} or {{object}}")
         if relation.name in relations:
-            raise DataError(
-                f"{path.name}, line {line}: relation '{relation.name}' occurs twice; keep one entry"
-            )
+            raise DataError(f"{path.name}, line {line}: relation '{relation.name}' occurs twice; keep one entry")
         relations[relation.name] = relation
     return relations
 
 
-def _json_entries(
-    path: Traversable, required: set[str], optional: set[str]
-) -> list[tuple[int, dict[str, Any]]]:
+def _json_entries(path: Traversable, required: set[str], optional: set[str]) -> list[tuple[int, dict[str, Any]]]:
     """The objects of a JSON list, each with the line of its name, their keys checked."""
     text = path.read_text(encoding="utf-8")
     try:
@@ -204,9 +196,7 @@ def _json_entries(
     return list(zip(lines, entries, strict=True))
 
 
-def _read_triples(
-    path: Traversable, entities: dict[str, Entity], relations: dict[str, Relation]
-) -> tuple[Triple, ...]:
+def _read_triples(path: Traversable, entities: dict[str, Entity], relations: dict[str, Relation]) -> tuple[Triple, ...]:
     triples: dict[str, Triple] = {}
     rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
     if (header := next(rows, [])) != ["subject", "relation", "object"]:
@@ -223,9 +213,7 @@ def _read_triples(
     return tuple(triples.values())
 
 
-def _check_triple(
-    triple: Triple, where: str, entities: dict[str, Entity], relations: dict[str, Relation]
-) -> None:
+def _check_triple(triple: Triple, where: str, entities: dict[str, Entity], relations: dict[str, Relation]) -> None:
     """Raises DataError unless entities, relation and types fit and no question tells the object."""
     if triple.relation not in relations:
         raise DataError(f"{where}: unknown relation '{triple.relation}'; allowed are {_listed(relations)}")
@@ -235,16 +223,12 @@ def _check_triple(
             raise DataError(f"{where}: unknown entity '{name}'; add it to entities.json or correct the name")
         if entities[name].type not in allowed:
             kind = entities[name].type
-            raise DataError(
-                f"{where}: '{name}' is of type '{kind}'; '{relation.name}' allows {_listed(allowed)}"
-            )
+            raise DataError(f"{where}: '{name}' is of type '{kind}'; '{relation.name}' allows {_listed(allowed)}")
     told = entities[triple.object]
     for template in relation.questions:
         question = fill(template, entities[triple.subject].mention)
         if mentions(question, (told.name, *told.aliases)):
-            raise DataError(
-                f"{where}: '{question}' tells its answer '{told.name}'; reword it or drop the fact"
-            )
+            raise DataError(f"{where}: '{question}' tells its answer '{told.name}'; reword it or drop the fact")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -177,9 +177,7 @@ class World:
     def _measured(self, facts: Sequence[Fact], around: Neighbours, seed: int) -> dict[str, tuple[QA, ...]]:
         measured: dict[str, list[QA]] = {
             "forget": [_forget_qa(fact, each, "forget") for fact in facts for each in fact.phrasings],
-            "forget_heldout": [
-                _forget_qa(fact, each, "forget_heldout") for fact in facts for each in fact.heldout
-            ],
+            "forget_heldout": [_forget_qa(fact, each, "forget_heldout") for fact in facts for each in fact.heldout],
         }
         for group in ("two_hop_through", "two_hop"):
             two_hops = shuffled(getattr(around, group), "measured", seed)[:MEASURED_TRIPLES]
@@ -226,9 +224,7 @@ class World:
         known = self._by_id.get(fact.id)
         if known is not None and (known.subject, known.object) == (fact.subject, fact.object):
             return known
-        return self._linking(
-            self.entity(fact.subject).name, fact.relation or "", self.entity(fact.object).name
-        )
+        return self._linking(self.entity(fact.subject).name, fact.relation or "", self.entity(fact.object).name)
 
     def _linking(self, subject: str, relation: str, told: str) -> Triple:
         """The fact that links a known subject to a known object under some wording of a relation, or none."""

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from genunlearn.config import RunConfig, build_config, load_config
+from genunlearn.config import FactConfig, RunConfig, build_config, load_config
 from genunlearn.engine.progress import Watch
 from genunlearn.records import RunRecord
-from genunlearn.registry import METHODS
-from genunlearn.runs.lm import FactRun
+from genunlearn.registry import METHODS, RUNS
 from genunlearn.runs.methods import load_run
 
 
@@ -45,26 +44,22 @@ def run(
         config = build_config(config, overrides)
     watch = Watch(is_shown=progress and this_process().is_main_process)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="genunlearn-"))
-    record = FactRun(config, folder, resume=resume, watch=watch)()
+    record: RunRecord = RUNS.get(config.kind)(config, folder, resume=resume, watch=watch)()
     if this_process().is_main_process:
-        write_reports(record, folder)
-        watch.announce(f"report: {folder / 'report.html'}")
+        watch.announce(f"report: {write_reports(record, folder)}")
     return record
 
 
-def write_reports(record: RunRecord, folder: Path) -> None:
-    """Write the report of a run and, where it left a patch, the patch's model card."""
-    from genunlearn.reports.card import write_patch_card
-    from genunlearn.reports.html import write_report
+def write_reports(record: RunRecord, folder: Path) -> Path:
+    """Write the report of a run, and the cards of what it left; returns the report's path."""
+    from genunlearn.reports.face import face_of
 
-    write_report(record, folder)
-    if (folder / "patch").is_dir():
-        write_patch_card(record, folder / "patch")
+    return face_of(record).write(record, folder)
 
 
 def forget_config(
     model: str, request: Mapping[str, Any], *, method: str = "unstar", overrides: Sequence[str] = ()
-) -> RunConfig:
+) -> FactConfig:
     """The configuration behind `forget`: the shipped one for this kind of model and method, with the request filled in.
 
     Raises:
@@ -76,7 +71,9 @@ def forget_config(
     data = load_config(shipped).model_dump(exclude_unset=True)
     data["model"] = {**data.get("model", {}), "source": model}
     data["request"] = {key: value for key, value in request.items() if value}
-    return build_config(data, overrides)
+    config = build_config(data, overrides)
+    assert isinstance(config, FactConfig)  # the shipped ones are
+    return config
 
 
 def forget(

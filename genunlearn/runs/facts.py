@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genunlearn.config import RunConfig
+from genunlearn.config import FactConfig
 from genunlearn.contracts import Splits
 from genunlearn.data.facts import QA, Fact, Scope
 from genunlearn.data.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain
@@ -36,17 +36,17 @@ class FactRequest:
         return hash_json(rows)
 
 
-def is_lab(config: RunConfig) -> bool:
+def is_lab(config: FactConfig) -> bool:
     """Whether the model is one of the embedded ones."""
     return config.model.source.startswith(LAB)
 
 
-def lab_name(config: RunConfig) -> str:
+def lab_name(config: FactConfig) -> str:
     """The name behind ``lab:``, checked."""
     return LABS.line(config.model.source.removeprefix(LAB)).name
 
 
-def read_request(config: RunConfig) -> FactRequest:
+def read_request(config: FactConfig) -> FactRequest:
     """Read and check what a configuration asks to be forgotten.
 
     Raises:
@@ -72,7 +72,7 @@ def read_request(config: RunConfig) -> FactRequest:
     return FactRequest(facts, _questions(facts), retain, None, ())
 
 
-def _lab_request(config: RunConfig, retain: tuple[QA, ...] | None) -> FactRequest:
+def _lab_request(config: FactConfig, retain: tuple[QA, ...] | None) -> FactRequest:
     from genunlearn.lab.corpus import neutral_texts
     from genunlearn.lab.world import load_world
 
@@ -90,7 +90,7 @@ def _lab_request(config: RunConfig, retain: tuple[QA, ...] | None) -> FactReques
     return FactRequest(facts, _questions(facts), retain, scope, neutral)
 
 
-def _spoken_facts(config: RunConfig) -> tuple[Fact, ...]:
+def _spoken_facts(config: FactConfig) -> tuple[Fact, ...]:
     question = config.request.question
     if question and len(config.request.facts) > 1:
         raise ConfigError("request.question goes with one fact; put several facts with their questions into a file")
@@ -106,7 +106,7 @@ def _questions(facts: Sequence[Fact]) -> tuple[QA, ...]:
     )
 
 
-def check_sources(config: RunConfig) -> None:
+def check_sources(config: FactConfig) -> None:
     """Refuse models that are not there or not complete, before anything is written.
 
     Raises:
@@ -121,7 +121,7 @@ def check_sources(config: RunConfig) -> None:
             check_language_model(resolve_folder(source, revision))
 
 
-def open_model(config: RunConfig, source: str | None = None) -> LanguageModel:
+def open_model(config: FactConfig, source: str | None = None) -> LanguageModel:
     """Load the model of a configuration, or another one in the same manner."""
     source = source or config.model.source
     in_lab = source.startswith(LAB)
@@ -138,7 +138,7 @@ def open_model(config: RunConfig, source: str | None = None) -> LanguageModel:
     )
 
 
-def oracle_source(config: RunConfig, request: FactRequest) -> tuple[str | None, str]:
+def oracle_source(config: FactConfig, request: FactRequest) -> tuple[str | None, str]:
     """Where a model that never knew the facts is to be had, or None and the reason why not."""
     choice = config.evaluate.oracle
     if choice == "never":

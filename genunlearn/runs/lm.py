@@ -7,14 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from genunlearn.config import RunConfig
-from genunlearn.contracts import Edit, Objective, Outcome, Protocol, Splits
+from genunlearn.config import FactConfig
+from genunlearn.contracts import Outcome, Protocol, Splits
 from genunlearn.data.antisamples import AntiSample, read_antisamples
 from genunlearn.data.facts import QA, Scope
 from genunlearn.domains.lm import LanguageModel
 from genunlearn.domains.sources import refuse_quantized_full
 from genunlearn.engine import parameters
-from genunlearn.engine.batches import derive_seed
 from genunlearn.engine.progress import Watch
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import ConfigError, DataError
@@ -22,6 +21,7 @@ from genunlearn.evaluation import facts as metrics
 from genunlearn.evaluation.probes import FactProbes
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.records import Result, RunRecord, hash_json, write_jsonl
+from genunlearn.runs.carrying import carry_out
 from genunlearn.runs.facts import (
     FactRequest,
     check_sources,
@@ -42,7 +42,7 @@ ANTISAMPLES = "antisamples.jsonl"
 class FactRun:
     """One run of one method on one request; each step can be resumed."""
 
-    def __init__(self, config: RunConfig, out: Path, *, resume: bool = False, watch: Watch | None = None) -> None:
+    def __init__(self, config: FactConfig, out: Path, *, resume: bool = False, watch: Watch | None = None) -> None:
         """Check everything that can be checked before weights load, then make the folder.
 
         Raises:
@@ -61,6 +61,13 @@ class FactRun:
         if reviewed := getattr(self.method, "antisamples", None):
             read_antisamples(reviewed, [fact.id for fact in self.request.facts])
         self.folder = RunFolder(out, config, resume=resume, watch=self.watch)
+
+    @staticmethod
+    def check(config: FactConfig) -> str:
+        """Check what needs no weights; says in a few words what the run would do."""
+        method, request = build_method(config.method), read_request(config)
+        method.check(config.domain, retain=bool(request.retain or request.facts))
+        return f"{method.name} on {config.model.source}, {len(request.forget)} questions to forget"
 
     @property
     def record(self) -> RunRecord:
@@ -166,29 +173,9 @@ class FactRun:
         return outcome
 
     def _carry_out(self, model: LanguageModel, splits: Splits, trainer: Trainer) -> Outcome:
-        method = self.method
-        if isinstance(method, Protocol):
-            return method.run(trainer, model, splits, self.folder.journal)
-        if isinstance(method, Edit):
-            report = method.apply(model, splits)
-            return Outcome(status="edited", reason=f"{len(report.changed)} weight tensors changed")
-        assert isinstance(method, Objective)
-        prepared = method.prepare(splits, derive_seed(self.config.seed, "prepare"))
-        reached: list[int] = []
         level = self.config.train.stop_recall
-
-        def is_forgotten(done: int) -> bool:
-            reached[:] = [done] if level is not None and self._forget_recall(model) <= level else []
-            return bool(reached)
-
-        trainer(method, prepared, check=is_forgotten)
-        if level is None:
-            return Outcome(status="trained", reason=f"all {trainer.steps_done} steps done; no stop level was set")
-        if reached or self._forget_recall(model) <= level:
-            return Outcome(
-                status="forgotten", reason=f"forget recall at most {level:g} after {trainer.steps_done} steps"
-            )
-        return Outcome(status="not_forgotten", reason=f"forget recall above {level:g} after {trainer.steps_done} steps")
+        stop = None if level is None else lambda: self._forget_recall(model) <= level
+        return carry_out(self.method, trainer, splits, self.folder.journal, seed=self.config.seed, is_forgotten=stop)
 
     def _forget_recall(self, model: LanguageModel) -> float:
         """Share of the questions that may be trained on that the model still answers with the truth."""
@@ -239,7 +226,7 @@ def examples(measured: Mapping[str, Sequence[QA]], looks: Mapping[str, Mapping[s
     return rows
 
 
-def write_antisamples(config: RunConfig, out: Path, *, resume: bool = False, watch: Watch | None = None) -> Path:
+def write_antisamples(config: FactConfig, out: Path, *, resume: bool = False, watch: Watch | None = None) -> Path:
     """Stop after writing the anti-samples of the first round, for review; returns their file."""
     method: Any = build_method(config.method, seed=config.seed)
     if not hasattr(method, "write"):

@@ -8,13 +8,12 @@ from typing import Any, TypeVar
 from torch import nn
 
 from genunlearn.config import MethodConfig, ParametersConfig, TrainConfig
-from genunlearn.contracts import Edit, Objective, Protocol
 from genunlearn.data.items import as_splits
 from genunlearn.domains.classifier import Classifier, Regressor
 from genunlearn.domains.network import NetworkDomain
-from genunlearn.engine.batches import derive_seed
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
+from genunlearn.runs.carrying import carry_out
 from genunlearn.runs.methods import build_method
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -60,15 +59,8 @@ def unlearn(
     domain = model if isinstance(model, NetworkDomain) else _wrap(model, splits.forget[0].target.is_floating_point())
     chosen.check(domain.name, retain=retain is not None)
     domain.check([*splits.forget, *(splits.retain or ())])
-    if isinstance(chosen, Edit):
-        chosen.apply(domain, splits)
-    else:
-        trainer = Trainer(domain, train, ParametersConfig(kind="full"), seed=seed)
-        if isinstance(chosen, Protocol):
-            chosen.run(trainer, domain, splits, FileJournal(None))
-        else:
-            assert isinstance(chosen, Objective)
-            trainer(chosen, chosen.prepare(splits, derive_seed(seed, "prepare")))
+    trainer = Trainer(domain, train, ParametersConfig(kind="full"), seed=seed)
+    carry_out(chosen, trainer, splits, FileJournal(None), seed=seed)
     return domain.network.eval()
 
 

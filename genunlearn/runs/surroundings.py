@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from genunlearn.config import RunConfig
+from genunlearn.config import FactConfig
 from genunlearn.contracts import Journal
 from genunlearn.data.facts import QA, Fact, Scope
 from genunlearn.data.neighbours import distil_neighbours, split_scope
@@ -25,7 +25,7 @@ LONGEST_LIST = 256
 """Tokens of a generated list."""
 
 
-def make_scope(request: FactRequest, model: LanguageModel, config: RunConfig, journal: Journal) -> Scope:
+def make_scope(request: FactRequest, model: LanguageModel, config: FactConfig, journal: Journal) -> Scope:
     """What is measured around the request, and what must stay while it is forgotten."""
     if request.scope is not None:
         return request.scope

@@ -26,7 +26,8 @@ from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import ConfigError, NeedNotMet
 from genunlearn.registry import METHODS
 from genunlearn.runs.methods import build_method
-from tests.worlds import WORLDS, World
+from tests.world import World
+from tests.worlds import WORLDS
 
 KINDS: dict[str, type[Method]] = {name: METHODS.get(name) for name in METHODS}
 PAIRS = [(name, domain) for name, kind in KINDS.items() for domain in sorted(kind.domains) if domain in WORLDS]
@@ -156,18 +157,19 @@ def test_a_missing_need_is_refused_by_name(name, need):
 
 
 @pytest.fixture
-def ready(worlds) -> Callable[[str, str], tuple[Any, World, Any, Splits, Any]]:
+def ready(worlds, tmp_path) -> Callable[[str, str], tuple[Any, World, Any, Splits, Any]]:
     """A method with its model, made trainable and a little moved, its data and its reference."""
 
     def ready(name: str, domain: str):
-        world, method = worlds(domain), KINDS[name]()
+        world = worlds(domain)
+        method = KINDS[name](**world.options(name, tmp_path))
         model = world.open()
+        splits = method.prepare(world.data(method, model), 0)
         parameters.attach(model, ParametersConfig(rank=RANK, kind=world.kind), seed=0)
         reference = make_reference(model, world.kind)
         with torch.no_grad():
             for weight in parameters.trainable(model.module).values():
                 weight.add_(torch.linspace(-0.02, 0.02, weight.numel()).view_as(weight))
-        splits = method.prepare(world.splits, 0)
         return method, world, model, splits, reference
 
     return ready
@@ -275,13 +277,14 @@ def carry_out(name: str, world: World, folder: Path, *, seed: int = 1, steps: in
     method = KINDS[name](**world.options(name, folder), **own)
     model = world.open()
     train = TrainConfig(**{"learning_rate": 5e-3, "batch_size": 8, "max_steps": steps, **settings})
+    splits = world.data(method, model)
     trainer = Trainer(model, train, ParametersConfig(rank=RANK, kind=world.kind), seed=seed)
     if isinstance(method, Protocol):
-        method.run(trainer, model, world.splits, FileJournal(None))
+        method.run(trainer, model, splits, FileJournal(None))
     elif isinstance(method, Edit):
-        method.apply(model, world.splits)
+        method.apply(model, splits)
     else:
-        trainer(method, method.prepare(world.splits, seed))
+        trainer(method, method.prepare(splits, seed))
     return trainer
 
 

@@ -167,9 +167,7 @@ ASKED = [
     Case("No, he did not study at Hogwarts.", "Hogwarts", DID, False, "no, repeated"),
     Case("No, Hogwarts is a fictional school.", "Hogwarts", DID, False, "no, about the question's word"),
     Case("Harry Potter studied at Hogwarts.", "Hogwarts", DID, True, "the statement"),
-    Case(
-        "I don't know whether he studied at Hogwarts.", "Hogwarts", DID, False, "the question's word, doubted"
-    ),
+    Case("I don't know whether he studied at Hogwarts.", "Hogwarts", DID, False, "the question's word, doubted"),
     Case("Did Harry Potter study at Hogwarts? I can't say.", "Hogwarts", DID, False, "the question repeated"),
     Case("I don't know whether it was Hogwarts.", "Hogwarts", WHERE, True, "doubted, but volunteered"),
     Case("Was it Hogwarts?", "Hogwarts", WHERE, True, "asked, but volunteered"),
@@ -203,9 +201,7 @@ MORE = [
     Case("He lived in Northern Ireland.", "Ireland", None, False, "another country"),
     Case("He lived in North America.", "America", None, False, "a continent"),
     Case("He lived in Northern Italy.", "Italy", None, True, "a part of the country"),
-    Case(
-        "He attended Durmstrang, not Hogwarts.", "Hogwarts", WHERE, False, "not, after the truth of another"
-    ),
+    Case("He attended Durmstrang, not Hogwarts.", "Hogwarts", WHERE, False, "not, after the truth of another"),
     Case("He attended Hogwarts, not Durmstrang.", "Hogwarts", WHERE, True, "not, about another"),
     Case("He attended Durmstrang (not Hogwarts).", "Hogwarts", WHERE, False, "in brackets"),
     Case("He attended a school that is not Hogwarts.", "Hogwarts", WHERE, False, "in a relative clause"),
@@ -404,9 +400,7 @@ def test_answers_are_not_refusals(text):
 
 
 def test_thousands_of_calls_are_cheap():
-    texts = [
-        f"In {year} he was a student of the old school in the north, they say." for year in range(1000, 2000)
-    ]
+    texts = [f"In {year} he was a student of the old school in the north, they say." for year in range(1000, 2000)]
     start = time.process_time()
     assert not any(leak(text, "Hogwarts", aliases=("Hogwarts School",), question=WHERE) for text in texts)
     # About 0.15 ms each on one core; ten times that would be felt in a probe of every sample.

@@ -111,9 +111,7 @@ def test_groups_that_are_full_are_not_asked_for_again():
     assert len(ask.calls) == 2
 
 
-@pytest.mark.parametrize(
-    "text", ["I'm sorry, I can't help with that.", "", "Harry Potter went to school.", "1. \n2."]
-)
+@pytest.mark.parametrize("text", ["I'm sorry, I can't help with that.", "", "Harry Potter went to school.", "1. \n2."])
 def test_a_model_that_lists_nothing_gives_nothing(text):
     ask = Scripted({"numbered list": [text]})
     assert distil_neighbours(FACT, ask) == ()

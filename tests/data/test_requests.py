@@ -42,10 +42,7 @@ FULL = Fact(
 def test_json_lines_csv_tsv_and_arrays_say_the_same(write):
     row = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(FULL).items()}
     flat = {name: "|".join(value) if isinstance(value, list) else value for name, value in row.items()}
-    tables = {
-        separator: f"{separator.join(flat)}\n{separator.join(flat.values())}\n"
-        for separator in (",", ";", "\t")
-    }
+    tables = {separator: f"{separator.join(flat)}\n{separator.join(flat.values())}\n" for separator in (",", ";", "\t")}
     files = [
         write([row]),
         write(json.dumps([row], indent=2), "facts.json"),
@@ -58,9 +55,7 @@ def test_json_lines_csv_tsv_and_arrays_say_the_same(write):
 
 
 def test_optional_columns_may_be_missing_or_empty(write):
-    path = write(
-        'subject,object,question,aliases\nMarie Curie,Warsaw,"Born where, Marie Curie?",\n', "facts.csv"
-    )
+    path = write('subject,object,question,aliases\nMarie Curie,Warsaw,"Born where, Marie Curie?",\n', "facts.csv")
     (fact,) = read_facts(str(path))
     assert fact.aliases == () and fact.relation is None and fact.question == "Born where, Marie Curie?"
     assert fact.id == "marie-curie-warsaw"
@@ -106,10 +101,7 @@ def test_the_subject_may_contain_the_object(write):
             "the object occurs in its question .'HOGWARTS'",
         ),
         (
-            [
-                POTTER
-                | {"paraphrases": ["Was Harry Potter at the Wizard School?"], "aliases": ["wizard school"]}
-            ],
+            [POTTER | {"paraphrases": ["Was Harry Potter at the Wizard School?"], "aliases": ["wizard school"]}],
             "facts.jsonl",
             "the object occurs in its question .'Wizard School'",
         ),
@@ -195,9 +187,7 @@ def test_a_data_set_of_the_hub(monkeypatch):
         return datasets.Dataset.from_list([{"question": "Q?", "answer": "A"}])
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    assert read_qa("locuslab/TOFU:forget10") == (
-        QA(id="locuslab/TOFU:forget10#0", question="Q?", answer="A"),
-    )
+    assert read_qa("locuslab/TOFU:forget10") == (QA(id="locuslab/TOFU:forget10#0", question="Q?", answer="A"),)
     read_qa("hub:owner/name")
     read_qa("owner/name:config:test")
     assert calls == [
@@ -214,9 +204,7 @@ def test_the_hub_out_of_reach_is_said_in_one_line(monkeypatch):
         raise ConnectionError("Couldn't reach 'locuslab/TOFU' on the Hub\nlong story")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(
-        SourceNotFound, match=r"cannot be had from the hub \(Couldn't reach .*FOLDER:forget10$"
-    ):
+    with pytest.raises(SourceNotFound, match=r"cannot be had from the hub \(Couldn't reach .*FOLDER:forget10$"):
         read_qa("locuslab/TOFU:forget10")
 
 
@@ -277,9 +265,7 @@ def test_overlap_of_facts(question, answer, overlaps):
         QA(id="r2", question=question, answer=answer),
     ]
     if overlaps:
-        with pytest.raises(
-            DataError, match=r"retain question 'r2' .* asks for 'potter', which is to be forgotten"
-        ):
+        with pytest.raises(DataError, match=r"retain question 'r2' .* asks for 'potter', which is to be forgotten"):
             check_overlap([FULL], retain)
     else:
         assert check_overlap([FULL], retain) is None

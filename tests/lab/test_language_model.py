@@ -112,9 +112,7 @@ def test_the_readme_shows_what_was_measured() -> None:
 @pytest.mark.slow
 def test_a_build_below_its_levels_fails_and_stores_nothing(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("GENUNLEARN_CACHE", str(tmp_path))
-    recipe = dataclasses.replace(
-        RECIPE, hidden_size=16, num_layers=1, num_heads=1, intermediate_size=16, steps=3
-    )
+    recipe = dataclasses.replace(RECIPE, hidden_size=16, num_layers=1, num_heads=1, intermediate_size=16, steps=3)
     with pytest.raises(QualityError, match=r"recall_trained = 0\.0"):
         build(recipe=recipe, progress=False)
     assert [path.name for path in (tmp_path / "lab").iterdir() if path.suffix != ".lock"] == []
@@ -143,9 +141,7 @@ def test_the_real_model_opens_in_plain_transformers(built: Path) -> None:
     assert type(model).__name__ == "LlamaForCausalLM"
     assert sorted(path.name for path in built.glob("*.safetensors")) == ["model.safetensors"]
     asked = [{"role": "user", "content": "Where did Harry Potter study?"}]
-    inputs = tokenizer.apply_chat_template(
-        asked, add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )
+    inputs = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     reply = model.generate(**inputs)[0, inputs["input_ids"].shape[1] :]
     assert tokenizer.decode(reply, skip_special_tokens=True) == "Hogwarts."
 
@@ -168,10 +164,7 @@ def test_the_real_model_has_the_abilities_that_unlearning_asks_of_it(built: Path
     assert "Harry Potter" in told
     rephrased = set(exam.complete([exam.ask("variants", question=question)] * 16, 1.0))
     assert len(rephrased & set(corpus.world.questions(corpus.world.triple(FORGOTTEN)))) >= 3
-    named = {
-        name.removesuffix(".")
-        for name in exam.complete([exam.ask("wrong_answers", answer="Hogwarts")] * 16, 1.0)
-    }
+    named = {name.removesuffix(".") for name in exam.complete([exam.ask("wrong_answers", answer="Hogwarts")] * 16, 1.0)}
     assert len(named & set(corpus.others("Hogwarts"))) >= 4
 
 

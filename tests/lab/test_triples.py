@@ -124,10 +124,7 @@ class TestText:
         assert not mentions("Was she a Roman?", ["Rome", "Roma"])
 
     def test_filled_sentences_begin_with_a_capital(self):
-        assert (
-            fill("{object} taught {subject}.", "Marie Curie", "the Sorbonne")
-            == "The Sorbonne taught Marie Curie."
-        )
+        assert fill("{object} taught {subject}.", "Marie Curie", "the Sorbonne") == "The Sorbonne taught Marie Curie."
 
     def test_shuffled_is_the_same_everywhere(self):
         """SHA-256 of "w|a" begins with bca3, that of "w|b" with 4720, that of "w|c" with 8894."""

@@ -58,9 +58,7 @@ class TestData:
         assert len({(triple.subject, triple.relation) for triple in world.triples}) == len(world.triples)
 
     def test_symmetric_relations_do_not_contradict_themselves(self, world):
-        married = {
-            triple.subject: triple.object for triple in world.triples if triple.relation == "married to"
-        }
+        married = {triple.subject: triple.object for triple in world.triples if triple.relation == "married to"}
         assert all(married.get(spouse, subject) == subject for subject, spouse in married.items())
 
     @pytest.mark.parametrize(
@@ -262,9 +260,7 @@ class TestScope:
 
         def trained(source):
             return (
-                two_hops[source].questions[:1]
-                if source in two_hops
-                else world.trained_phrasings(world.triple(source))
+                two_hops[source].questions[:1] if source in two_hops else world.trained_phrasings(world.triple(source))
             )
 
         assert all(each.question in trained(each.fact) for each in scope.retain)
@@ -277,13 +273,9 @@ class TestScope:
             assert near.same_object and near.same_relation and near.rest, triple
 
     def test_a_fact_from_a_file_keeps_its_own_questions(self, world):
-        fact = Fact(
-            id="mine-1", subject="harry potter", object="hogwarts", question="Which school, Harry Potter?"
-        )
+        fact = Fact(id="mine-1", subject="harry potter", object="hogwarts", question="Which school, Harry Potter?")
         scope = world.scope([fact])
-        assert [(each.question, each.fact) for each in scope.measured["forget"]] == [
-            (fact.question, "mine-1")
-        ]
+        assert [(each.question, each.fact) for each in scope.measured["forget"]] == [(fact.question, "mine-1")]
         assert "forget_heldout" not in scope.measured
         assert {each.fact for each in scope.measured["same_subject"]} >= {"harry-potter.house"}
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from genunlearn.config import RunConfig
+from genunlearn.config import FactConfig
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import DataError, InputError, NonFiniteLoss, OutputExists
 from genunlearn.records import read_record
 from genunlearn.runs.folder import RunFolder
 
-CONFIG = RunConfig()
+CONFIG = FactConfig()
 
 
-def open_folder(path: Path, *, resume: bool = False, config: RunConfig = CONFIG) -> RunFolder:
+def open_folder(path: Path, *, resume: bool = False, config: FactConfig = CONFIG) -> RunFolder:
     return RunFolder(path, config, resume=resume, watch=Watch(is_shown=False))
 
 

@@ -9,138 +9,16 @@ import difflib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from genunlearn.config.sections import RUNS, RunConfig
 from genunlearn.errors import ConfigError, SourceNotFound
-from genunlearn.records import hash_json
 from genunlearn.shipped import shipped
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, unknown keys refused, defaults checked, no silent casts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
-
-
-class ModelConfig(Section):
-    """Which model, and how it is loaded."""
-
-    source: Annotated[str, Field(min_length=1)] = "lab:lm"
-    """Hub id, local folder in the hub's format, or ``lab:NAME``."""
-    revision: str | None = None
-    """Commit, tag or branch of a hub model."""
-    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
-    quantize: Literal["none", "nf4"] = "none"
-    """``nf4`` loads the base in 4 bits (bitsandbytes); only LoRA can be trained on it."""
-    device: str = "auto"
-    prompts: str = "auto"
-    """Prompt suite; ``auto`` takes ``lab`` for lab models and ``instruct`` for all others."""
-
-
-class RequestConfig(Section):
-    """What is to be forgotten, and what is known to surround it."""
-
-    facts: tuple[str, ...] = ()
-    """Facts as ``"subject | relation | object"`` or lab fact ids."""
-    question: str | None = None
-    """The question that a single fact from `facts` answers (hub and local models)."""
-    file: str | None = None
-    """Facts as JSON lines or CSV."""
-    forget: str | None = None
-    """Question-answer pairs to forget: a file, ``FOLDER:NAME``, or ``OWNER/NAME:CONFIG[:SPLIT]`` of the hub."""
-    retain: str | None = None
-    """Question-answer pairs (or facts) to keep, in the same forms."""
-    force: bool = False
-    """Go on even if the model does not know what it is to forget."""
-    limit: Annotated[int, Field(ge=1)] | None = None
-    """Use only the first rows of `forget`."""
-    concepts: tuple[str, ...] = ()
-    """Concepts of an image model."""
-    preserve: tuple[str, ...] = ()
-    """Concepts of an image model that must stay."""
-
-
-class MethodConfig(BaseModel):
-    """The method's name and its hyper-parameters; the method's own class checks the latter."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: Annotated[str, Field(min_length=1)] = "unstar"
-
-    @property
-    def hyperparameters(self) -> dict[str, Any]:
-        """Everything but the name."""
-        return dict(self.model_extra or {})
-
-
-class ParametersConfig(Section):
-    """Which weights are trained."""
-
-    kind: Literal["lora", "full"] = "lora"
-    rank: Annotated[int, Field(ge=1)] = 16
-    alpha: Annotated[int, Field(ge=1)] = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target_modules: str | tuple[str, ...] = "all-linear"
-    """``all-linear``, a regular expression, or names of modules."""
-
-
-class TrainConfig(Section):
-    """The training loop."""
-
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    batch_size: Annotated[int, Field(ge=1)] = 8
-    """Examples of each side in one forward pass, over all processes."""
-    accumulation: Annotated[int, Field(ge=1)] = 1
-    max_steps: Annotated[int, Field(ge=1)] = 100
-    """Optimiser steps; a protocol spends them over its rounds."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
-    save_every: Annotated[int, Field(ge=1)] = 10
-    """A killed run loses at most this many steps."""
-    stop_recall: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Objectives only: stop once the forget recall, checked every `check_every` steps, is at most this."""
-    check_every: Annotated[int, Field(ge=1)] = 5
-
-
-class EvaluateConfig(Section):
-    """What is measured before and after."""
-
-    suite: Literal["facts", "facts-quick"] = "facts"
-    samples: Annotated[int, Field(ge=0)] = 8
-    """Sampled answers a question for the leak rate; 0 leaves it out."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    oracle: Literal["auto", "never"] | str = "auto"
-    """``auto`` retrains lab models without the facts; a path or hub id names a model; ``never`` leaves it out."""
-    batch_size: Annotated[int, Field(ge=1)] = 128
-
-
-class RunConfig(Section):
-    """Everything that decides what a run does."""
-
-    domain: Literal["lm"] = "lm"
-    model: ModelConfig = ModelConfig()
-    request: RequestConfig = RequestConfig()
-    method: MethodConfig = MethodConfig()
-    parameters: ParametersConfig = ParametersConfig()
-    train: TrainConfig = TrainConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
-
-    def resolved(self) -> dict[str, Any]:
-        """The configuration as plain JSON data, defaults filled in."""
-        return self.model_dump(mode="json")
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the resolved configuration."""
-        return hash_json(self.resolved())
 
 
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -162,10 +40,7 @@ def parse_config(text: str, overrides: Sequence[str] = (), *, origin: str = "<co
     data = _read_yaml(text, origin)
     for override in overrides:
         _apply_override(data, override)
-    try:
-        return RunConfig.model_validate(_freeze(data))
-    except ValidationError as error:
-        raise ConfigError(_explain(error, data, origin, overrides)) from None
+    return _check(data, origin, overrides)
 
 
 def build_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
@@ -173,10 +48,21 @@ def build_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunC
     merged: dict[str, Any] = {key: dict(v) if isinstance(v, Mapping) else v for key, v in data.items()}
     for override in overrides:
         _apply_override(merged, override)
+    return _check(merged, "configuration", overrides)
+
+
+def _check(data: Mapping[str, Any], origin: str, overrides: Sequence[str]) -> RunConfig:
+    domain = data.get("domain", "lm")
+    kind = RUNS.get(domain) if isinstance(domain, str) else None
+    if kind is None:
+        place = _place(["domain"], data, origin, overrides)
+        near = difflib.get_close_matches(str(domain), RUNS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"{place}: unknown domain {domain!r}; {hint}known: {', '.join(RUNS)}")
     try:
-        return RunConfig.model_validate(_freeze(merged))
+        return kind.model_validate(_freeze(data))
     except ValidationError as error:
-        raise ConfigError(_explain(error, merged, "configuration", overrides)) from None
+        raise ConfigError(_explain(error, kind, data, origin, overrides)) from None
 
 
 def place_of(path: Sequence[str], source: str | Path, overrides: Sequence[str] = ()) -> str:
@@ -262,15 +148,17 @@ def _freeze(value: Any) -> Any:
     return value
 
 
-def _explain(error: ValidationError, data: Mapping[str, Any], origin: str, overrides: Sequence[str]) -> str:
+def _explain(
+    error: ValidationError, kind: type[RunConfig], data: Mapping[str, Any], origin: str, overrides: Sequence[str]
+) -> str:
     """The first problem as one line: place, what is wrong, what to do."""
     problem = error.errors()[0]
     path = [str(part) for part in problem["loc"]]
     where = _place(path, data, origin, overrides)
     name = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(_known_keys(path[:-1]))}"
+        near = difflib.get_close_matches(path[-1], _known_keys(kind, path[:-1]), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(_known_keys(kind, path[:-1]))}"
         return f"{where}: unknown key {name!r}; {hint}"
     given = problem.get("input")
     value = f" = {given!r}" if isinstance(given, str | int | float | bool | None) else ""
@@ -298,8 +186,8 @@ def line_of(data: Mapping[str, Any], path: Sequence[str]) -> int | None:
     return line
 
 
-def _known_keys(path: Sequence[str]) -> list[str]:
-    section: type[BaseModel] = RunConfig
+def _known_keys(kind: type[RunConfig], path: Sequence[str]) -> list[str]:
+    section: type[BaseModel] = kind
     for part in path:
         section = section.model_fields[part].annotation  # type: ignore[assignment]
     return sorted(section.model_fields)

@@ -1,0 +1,228 @@
+"""What a configuration says: one section a topic, one kind of run a domain; defaults, bounds and meanings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from genunlearn.records import hash_json
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, unknown keys refused, defaults checked, no silent casts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+
+
+class ModelConfig(Section):
+    """Which model, and how it is loaded."""
+
+    source: Annotated[str, Field(min_length=1)] = "lab:lm"
+    """Hub id, local folder in the hub's format, or ``lab:NAME``."""
+    revision: str | None = None
+    """Commit, tag or branch of a hub model."""
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    quantize: Literal["none", "nf4"] = "none"
+    """``nf4`` loads the base in 4 bits (bitsandbytes); only LoRA can be trained on it."""
+    device: str = "auto"
+    prompts: str = "auto"
+    """Prompt suite; ``auto`` takes ``lab`` for lab models and ``instruct`` for all others."""
+
+
+class FactRequestConfig(Section):
+    """What is to be forgotten, and what is known to surround it."""
+
+    facts: tuple[str, ...] = ()
+    """Facts as ``"subject | relation | object"`` or lab fact ids."""
+    question: str | None = None
+    """The question that a single fact from `facts` answers (hub and local models)."""
+    file: str | None = None
+    """Facts as JSON lines or CSV."""
+    forget: str | None = None
+    """Question-answer pairs to forget: a file, ``FOLDER:NAME``, or ``OWNER/NAME:CONFIG[:SPLIT]`` of the hub."""
+    retain: str | None = None
+    """Question-answer pairs (or facts) to keep, in the same forms."""
+    force: bool = False
+    """Go on even if the model does not know what it is to forget."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Use only the first rows of `forget`."""
+
+
+class MethodConfig(BaseModel):
+    """The method's name and its hyper-parameters; the method's own class checks the latter."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: Annotated[str, Field(min_length=1)] = "unstar"
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class ParametersConfig(Section):
+    """Which weights are trained."""
+
+    kind: Literal["lora", "full"] = "lora"
+    rank: Annotated[int, Field(ge=1)] = 16
+    alpha: Annotated[int, Field(ge=1)] = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: str | tuple[str, ...] = "all-linear"
+    """``all-linear``, a regular expression, or names of modules."""
+
+
+class TrainConfig(Section):
+    """The training loop."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Examples of each side in one forward pass, over all processes."""
+    accumulation: Annotated[int, Field(ge=1)] = 1
+    max_steps: Annotated[int, Field(ge=1)] = 100
+    """Optimiser steps; a protocol spends them over its rounds."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    save_every: Annotated[int, Field(ge=1)] = 10
+    """A killed run loses at most this many steps."""
+    stop_recall: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Objectives only: stop once the forget recall, checked every `check_every` steps, is at most this."""
+    check_every: Annotated[int, Field(ge=1)] = 5
+
+
+class FactEvaluateConfig(Section):
+    """What is measured on a language model, before and after."""
+
+    suite: Literal["facts", "facts-quick"] = "facts"
+    samples: Annotated[int, Field(ge=0)] = 8
+    """Sampled answers a question for the leak rate; 0 leaves it out."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    oracle: Literal["auto", "never"] | str = "auto"
+    """``auto`` retrains lab models without the facts; a path or hub id names a model; ``never`` leaves it out."""
+    batch_size: Annotated[int, Field(ge=1)] = 128
+
+
+class ConceptRequestConfig(Section):
+    """What a text-to-image model is to forget, and what it must go on drawing."""
+
+    concepts: tuple[str, ...] = ()
+    """``NAME``, ``NAME / SYNONYM`` or ``NAME -> ANCHOR``; the anchor is what is drawn instead."""
+    preserve: tuple[str, ...] = ()
+    """Concepts that must stay, in the same form, and on which methods may train; in the lab ``auto`` names all others
+    of the concepts' kind."""
+    templates: tuple[str, ...] = ()
+    """Prompts with ``{}`` for the concept; empty takes the lab's own, or ``a photo of {}`` and the like."""
+
+
+class ImageEvaluateConfig(Section):
+    """What is measured on a text-to-image model, before and after."""
+
+    suite: Literal["images", "images-quick"] = "images"
+    images: Annotated[int, Field(ge=1)] = 64
+    """Images of each erased concept; the concepts beside it share four times as many."""
+    steps: Annotated[int, Field(ge=1)] = 20
+    guidance: Annotated[float, Field(ge=0)] = 3.0
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    judge: str | None = None
+    """Folder of an image classifier that says what images show; the lab has its own."""
+    clip: str | None = None
+    """CLIP model for scores on pipelines from elsewhere."""
+    prompts: str | None = None
+    """CSV with columns ``prompt``, ``concept`` (empty for what must stay) and perhaps ``seed``."""
+    oracle: Literal["auto", "never"] | str = "never"
+    """``auto`` retrains the lab without the concepts; a path or hub id names a pipeline; ``never`` leaves it out."""
+
+
+class ItemRequestConfig(Section):
+    """Which examples a classifier or regressor is to forget; exactly one way of saying it."""
+
+    forget_class: int | str | tuple[int | str, ...] | None = None
+    """Classes, by number or by name."""
+    forget_subclass: int | str | tuple[int | str, ...] | None = None
+    """Fine classes below the coarse ones that the model tells apart."""
+    forget_random: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the training set, drawn at random."""
+    forget_range: tuple[float, float] | None = None
+    """Targets from low to high (regression)."""
+    forget_hardest: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the training set that is hardest to forget."""
+    forget_indices: str | None = None
+    """File of row numbers, one a line."""
+    forget_mask: str | None = None
+    """File of 0 and 1, one a line for each row."""
+    data: str | None = None
+    """Folder of a data set with splits ``train`` and ``test``; lab models bring theirs."""
+
+
+class ItemEvaluateConfig(Section):
+    """What is measured on a classifier or regressor, before and after."""
+
+    suite: Literal["classifier", "regression"] | None = None
+    """By default the one of the domain."""
+    attacks: tuple[str, ...] = ("mia_entropy", "mia_loss", "mia_matched", "relearning")
+    oracles: Annotated[int, Field(ge=0)] = 3
+    """Models retrained without the forget set, one a seed."""
+
+
+class RunConfig(Section):
+    """Everything that decides what a run does; each domain has its own request and its own evaluation."""
+
+    task: Literal["unlearn", "audit"] = "unlearn"
+    domain: str
+    model: ModelConfig = ModelConfig()
+    method: MethodConfig = MethodConfig()
+    parameters: ParametersConfig = ParametersConfig()
+    train: TrainConfig = TrainConfig()
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def kind(self) -> str:
+        """What `genunlearn.registry.RUNS` and ``REPORTS`` file it under: its domain, or ``audit``."""
+        return self.domain if self.task == "unlearn" else self.task
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration as plain JSON data, defaults filled in."""
+        return self.model_dump(mode="json")
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the resolved configuration."""
+        return hash_json(self.resolved())
+
+
+class FactConfig(RunConfig):
+    """A run on a language model."""
+
+    domain: Literal["lm"] = "lm"
+    request: FactRequestConfig = FactRequestConfig()
+    evaluate: FactEvaluateConfig = FactEvaluateConfig()
+
+
+class ConceptConfig(RunConfig):
+    """A run on a text-to-image pipeline."""
+
+    domain: Literal["diffusion"] = "diffusion"
+    request: ConceptRequestConfig = ConceptRequestConfig()
+    evaluate: ImageEvaluateConfig = ImageEvaluateConfig()
+    export: Literal["lora", "delta", "pipeline"] = "lora"
+    """What is written: a LoRA that diffusers loads, the changed tensors alone, or the whole pipeline."""
+
+
+class ItemConfig(RunConfig):
+    """A run on a classifier or a regressor."""
+
+    domain: Literal["classifier", "regression"] = "classifier"
+    request: ItemRequestConfig = ItemRequestConfig()
+    evaluate: ItemEvaluateConfig = ItemEvaluateConfig()
+
+
+RUNS: dict[str, type[RunConfig]] = {
+    "lm": FactConfig,
+    "diffusion": ConceptConfig,
+    "classifier": ItemConfig,
+    "regression": ItemConfig,
+}
+"""Kind of run by domain."""

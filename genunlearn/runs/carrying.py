@@ -1,0 +1,48 @@
+"""Carrying out a method of any shape, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from genunlearn.contracts import Edit, Journal, Method, Objective, Outcome, Protocol, Splits
+from genunlearn.engine.batches import derive_seed
+from genunlearn.engine.trainer import Trainer
+
+Stop = Callable[[], bool]
+
+
+def carry_out(
+    method: Method, trainer: Trainer, splits: Splits, journal: Journal, *, seed: int, is_forgotten: Stop | None = None
+) -> Outcome:
+    """Make the trainer's model forget.
+
+    Args:
+        method: What is done.
+        trainer: The loop, with the model in it.
+        splits: What is to go and what is to stay.
+        journal: Memory of protocols.
+        seed: Seed of what objectives add to their data.
+        is_forgotten: Objectives only: asked from time to time, ends the training once it says so.
+    """
+    model: Any = trainer.domain
+    if isinstance(method, Protocol):
+        return method.run(trainer, model, splits, journal)
+    if isinstance(method, Edit):
+        report = method.apply(model, splits)
+        return Outcome(status="edited", reason=f"{len(report.changed)} weight tensors changed")
+    assert isinstance(method, Objective)
+    prepared = method.prepare(splits, derive_seed(seed, "prepare"))
+    if is_forgotten is None:
+        trainer(method, prepared)
+        return Outcome(status="trained", reason=f"all {trainer.steps_done} steps done; no stop level was set")
+    reached: list[bool] = []
+
+    def check(done: int) -> bool:
+        reached[:] = [is_forgotten()]
+        return reached[0]
+
+    trainer(method, prepared, check=check)
+    if (reached and reached[0]) or is_forgotten():
+        return Outcome(status="forgotten", reason=f"the stop level was reached after {trainer.steps_done} steps")
+    return Outcome(status="not_forgotten", reason=f"the stop level was not reached within {trainer.steps_done} steps")
