@@ -198,8 +198,37 @@ METHODS = Table(
         "negative_prompt": "genunlearn.methods.diffusion.negative_prompt:NegativePrompt",
     },
 )
-METRICS = Table("metric", {})
-ATTACKS = Table("attack", {})
+METRICS = Table(
+    "metric",
+    {
+        "recall": "genunlearn.evaluation.facts:Recall",
+        "leak_rate": "genunlearn.evaluation.facts:LeakRate",
+        "truth_probability": "genunlearn.evaluation.facts:TruthProbability",
+        "extraction_strength": "genunlearn.evaluation.facts:ExtractionStrength",
+        "perplexity": "genunlearn.evaluation.facts:Perplexity",
+        "accuracy": "genunlearn.evaluation.classification:Accuracy",
+        "mean_absolute_error": "genunlearn.evaluation.classification:MeanAbsoluteError",
+        "mean_squared_error": "genunlearn.evaluation.classification:MeanSquaredError",
+        "oracle_gap": "genunlearn.evaluation.classification:OracleGap",
+        "tow": "genunlearn.evaluation.classification:ToW",
+        "activation_distance": "genunlearn.evaluation.classification:ActivationDistance",
+        "wasserstein": "genunlearn.evaluation.classification:Wasserstein",
+        "zrf": "genunlearn.evaluation.classification:ZRF",
+        "zrf_authors": "genunlearn.evaluation.classification:ZRFAuthors",
+    },
+)
+ATTACKS = Table(
+    "attack",
+    {
+        "mia_entropy": "genunlearn.attacks.membership:EntropyMembership",
+        "mia_loss": "genunlearn.attacks.membership:LossMembership",
+        "mia_matched": "genunlearn.attacks.membership:MatchedMembership",
+        "rmia": "genunlearn.attacks.membership:RMIA",
+        "relearning": "genunlearn.attacks.relearning:RelearningCurve",
+        "anamnesis_index": "genunlearn.attacks.anamnesis:AnamnesisIndex",
+        "inversion_likeness": "genunlearn.attacks.inversion:ModelInversion",
+    },
+)
 DOMAINS = Table(
     "domain",
     {
@@ -214,9 +243,22 @@ LABS = Table(
     {
         "lm": "genunlearn.lab.language_model:build",
         "diffusion": "genunlearn.lab.diffusion:build",
+        "digits": "genunlearn.lab.digits:build",
+        "digits_coarse": "genunlearn.lab.digits:build_coarse",
+        "diabetes": "genunlearn.lab.regression:build_diabetes",
+        "tumours": "genunlearn.lab.regression:build_tumours",
+        "text": "genunlearn.lab.text:build",
     },
 )
-SUITES = Table("suite", {})
+SUITES = Table(
+    "suite",
+    {
+        "facts": "genunlearn.evaluation.facts:FACTS",
+        "facts-quick": "genunlearn.evaluation.facts:FACTS_QUICK",
+        "classifier": "genunlearn.evaluation.classification:CLASSIFIER_SUITE",
+        "regression": "genunlearn.evaluation.classification:REGRESSION_SUITE",
+    },
+)
 RUNS = Table(
     "run",
     {

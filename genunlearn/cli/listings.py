@@ -14,7 +14,7 @@ from rich.table import Table
 from genunlearn.config import find_config, list_configs
 from genunlearn.errors import InputError
 from genunlearn.prompts import list_prompts, load_prompt
-from genunlearn.registry import METHODS, unknown_name
+from genunlearn.registry import METHODS, METRICS, SUITES, unknown_name
 from genunlearn.shipped import shipped
 
 console = Console(highlight=False)
@@ -44,13 +44,12 @@ def _shape(kind: type) -> str:
 
 def metrics() -> None:
     """All metrics with their suites."""
-    from genunlearn.evaluation.facts import SUITES
-
+    suites = {name: SUITES.get(name) for name in SUITES}
     table = Table("metric", "version", "suites", "what it measures")
-    kinds: dict[Any, None] = {kind: None for suite in SUITES.values() for kind in suite}
-    for kind in kinds:
-        suites = ", ".join(name for name, members in SUITES.items() if kind in members)
-        table.add_row(kind.name, str(kind.version), suites, (inspect.getdoc(kind) or "").splitlines()[0])
+    for name in METRICS:
+        kind = METRICS.get(name)
+        within = ", ".join(suite for suite, members in suites.items() if kind in members)
+        table.add_row(name, str(kind.version), within, (inspect.getdoc(kind) or "").splitlines()[0])
     console.print(table)
 
 

@@ -114,7 +114,9 @@ class ConceptRequestConfig(Section):
     """Concepts that must stay, in the same form, and on which methods may train; in the lab ``auto`` names all others
     of the concepts' kind."""
     templates: tuple[str, ...] = ()
-    """Prompts with ``{}`` for the concept; empty takes the lab's own, or ``a photo of {}`` and the like."""
+    """Prompts with ``{}`` for the concept, by default ``a photo of {}`` and the like; the lab has its own."""
+    force: bool = False
+    """Go on even if the model does not draw what it is to forget."""
 
 
 class ImageEvaluateConfig(Section):
@@ -137,34 +139,33 @@ class ImageEvaluateConfig(Section):
 
 
 class ItemRequestConfig(Section):
-    """Which examples a classifier or regressor is to forget; exactly one way of saying it."""
+    """Which examples a classifier or regressor is to forget."""
 
-    forget_class: int | str | tuple[int | str, ...] | None = None
-    """Classes, by number or by name."""
-    forget_subclass: int | str | tuple[int | str, ...] | None = None
-    """Fine classes below the coarse ones that the model tells apart."""
-    forget_random: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of the training set, drawn at random."""
-    forget_range: tuple[float, float] | None = None
-    """Targets from low to high (regression)."""
-    forget_hardest: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of the training set that is hardest to forget."""
-    forget_indices: str | None = None
-    """File of row numbers, one a line."""
-    forget_mask: str | None = None
-    """File of 0 and 1, one a line for each row."""
+    forget: str | None = None
+    """``KIND:VALUE``: ``class:3``, ``subclass:4``, ``random:0.1``, ``range:..75``, ``confidence:0.1`` or
+    ``influence:100`` (the hardest), ``index:FILE``, ``mask:FILE``; empty where the data has a split ``forget``."""
     data: str | None = None
-    """Folder of a data set with splits ``train`` and ``test``; lab models bring theirs."""
+    """Folder of a data set with the splits ``train`` and ``test``, or ``forget``, ``retain`` and ``test``; lab models
+    bring theirs."""
+    retain: Literal["all", "none"] = "all"
+    """Whether the method is given what must stay; it is measured in either case."""
 
 
 class ItemEvaluateConfig(Section):
     """What is measured on a classifier or regressor, before and after."""
 
-    suite: Literal["classifier", "regression"] | None = None
-    """By default the one of the domain."""
-    attacks: tuple[str, ...] = ("mia_entropy", "mia_loss", "mia_matched", "relearning")
-    oracles: Annotated[int, Field(ge=0)] = 3
-    """Models retrained without the forget set, one a seed."""
+    suite: Literal["auto", "classifier", "regression"] = "auto"
+    """``auto`` is the one of the domain."""
+    attacks: tuple[str | MethodConfig, ...] | None = None
+    """Names of attacks, or mappings with a ``name`` and a budget; by default the usual ones of the domain."""
+    oracles: Annotated[int, Field(ge=0, le=3)] = 3
+    """Models of the lab that are retrained without the forget set, one a seed."""
+    oracle_folders: tuple[str, ...] = ()
+    """Models from elsewhere that never saw the forget set."""
+    max_retain_loss: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Loss of retain accuracy that counts as a collapse; for regressors the rise of the mean absolute error, as a share
+    of the targets' standard deviation."""
+    batch_size: Annotated[int, Field(ge=1)] = 256
 
 
 class RunConfig(Section):
@@ -207,14 +208,17 @@ class ConceptConfig(RunConfig):
     domain: Literal["diffusion"] = "diffusion"
     request: ConceptRequestConfig = ConceptRequestConfig()
     evaluate: ImageEvaluateConfig = ImageEvaluateConfig()
-    export: Literal["lora", "delta", "pipeline"] = "lora"
-    """What is written: a LoRA that diffusers loads, the changed tensors alone, or the whole pipeline."""
+    export: Literal["auto", "lora", "delta", "pipeline"] = "auto"
+    """What is written: a LoRA that diffusers loads, the changed tensors alone, or the whole pipeline; ``auto`` is the
+    smallest form that is exact."""
 
 
 class ItemConfig(RunConfig):
     """A run on a classifier or a regressor."""
 
     domain: Literal["classifier", "regression"] = "classifier"
+    model: ModelConfig = ModelConfig(source="lab:digits")
+    parameters: ParametersConfig = ParametersConfig(kind="full")
     request: ItemRequestConfig = ItemRequestConfig()
     evaluate: ItemEvaluateConfig = ItemEvaluateConfig()
 

@@ -249,10 +249,9 @@ class ZRFAuthors(ZRF):
         return zero_retrain_forgetting_authors(logits, stranger_logits)
 
 
-SUITES: dict[str, tuple[Callable[[], Metric], ...]] = {
-    "classifier": (Accuracy, OracleGap, ToW, ActivationDistance, ZRF, ZRFAuthors),
-    "regression": (MeanAbsoluteError, MeanSquaredError, OracleGap, Wasserstein),
-}
+CLASSIFIER_SUITE = (Accuracy, OracleGap, ToW, ActivationDistance, ZRF, ZRFAuthors)
+REGRESSION_SUITE = (MeanAbsoluteError, MeanSquaredError, OracleGap, Wasserstein)
+SUITES: dict[str, tuple[Callable[[], Metric], ...]] = {"classifier": CLASSIFIER_SUITE, "regression": REGRESSION_SUITE}
 
 
 def measure(suite: Sequence[Callable[[], Metric]], probes: Predictions, target: str) -> list[Result]:

@@ -104,10 +104,9 @@ class Perplexity(Metric):
         ]  # fmt: skip
 
 
-SUITES: dict[str, tuple[Callable[[], Metric], ...]] = {
-    "facts": (Recall, LeakRate, TruthProbability, ExtractionStrength, Perplexity),
-    "facts-quick": (Recall,),
-}
+FACTS = (Recall, LeakRate, TruthProbability, ExtractionStrength, Perplexity)
+FACTS_QUICK = (Recall,)
+SUITES: dict[str, tuple[Callable[[], Metric], ...]] = {"facts": FACTS, "facts-quick": FACTS_QUICK}
 
 
 def measure(suite: Sequence[Callable[[], Metric]], probes: FactProbes, target: str) -> list[Result]:

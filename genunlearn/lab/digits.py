@@ -7,8 +7,9 @@ other one of its pair, and with it the label, stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -97,3 +98,13 @@ def load(request: str = "class:3", *, seed: int = 0) -> Lab:
         DataError: The request cannot be met.
     """
     return open_lab(COARSE if request.startswith("subclass:") else DIGITS, request, seed=seed)
+
+
+def build(*, without: Sequence[str] = (), force: bool = False, progress: bool = False) -> Path:
+    """The folder of the ten digits, or of an oracle without a request; `progress` shows nothing, it takes seconds."""
+    return DIGITS.build(without, force=force)
+
+
+def build_coarse(*, without: Sequence[str] = (), force: bool = False, progress: bool = False) -> Path:
+    """The folder of the five pairs, or of an oracle without a request; `progress` shows nothing, it takes seconds."""
+    return COARSE.build(without, force=force)

@@ -8,7 +8,9 @@ The networks answer in the data's own unit, so that a range to be forgotten is a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,3 +105,13 @@ def load(name: str = "diabetes", request: str | None = None, *, seed: int = 0) -
     if name not in STUDIES:
         raise DataError(f"regression lab {name!r}: there are {', '.join(STUDIES)}")
     return open_lab(STUDIES[name], request or DEFAULT_REQUESTS[name], seed=seed)
+
+
+def build_diabetes(*, without: Sequence[str] = (), force: bool = False, progress: bool = False) -> Path:
+    """The folder of ``lab:diabetes``, or of an oracle without a request; `progress` shows nothing, it takes seconds."""
+    return STUDIES["diabetes"].build(without, force=force)
+
+
+def build_tumours(*, without: Sequence[str] = (), force: bool = False, progress: bool = False) -> Path:
+    """The folder of ``lab:tumours``, or of an oracle without a request; `progress` shows nothing, it takes seconds."""
+    return STUDIES["tumours"].build(without, force=force)

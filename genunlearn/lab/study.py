@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from genunlearn.data.items import Item, targets_of
 from genunlearn.data.subsets import choose, divide, matching
 from genunlearn.domains.fitting import Lessons, fit
 from genunlearn.domains.network import NetworkDomain
-from genunlearn.errors import QualityError
+from genunlearn.errors import DataError, QualityError
 from genunlearn.lab.cache import build_once, read_card, recipe_key
 
 THREADS = 1
@@ -82,12 +82,26 @@ class Study:
         train = self.data.train
         return choose(train, request, seed=seed, scores=lambda by: hardness(self.original(), train, by))
 
-    def folder(self, retain: Sequence[Item] | None = None, *, seed: int = 0) -> Path:
+    def build(self, without: Sequence[str] = (), *, force: bool = False) -> Path:
+        """Teach the original, or with a request the first oracle that never sees it; returns the folder.
+
+        Raises:
+            DataError: More than one request, or one that cannot be met.
+        """
+        if len(without) > 1:
+            raise DataError(f"{len(without)} requests: lab:{self.name} takes one, such as class:3 or random:0.1")
+        if not without:
+            return self.folder(force=force)
+        kept = divide(self.data.train, self.mark(without[0])).retain
+        return self.folder(kept, seed=ORACLE_SEEDS[0], force=force)
+
+    def folder(self, retain: Sequence[Item] | None = None, *, seed: int = 0, force: bool = False) -> Path:
         """The cached folder of the original (`retain` None) or of an oracle; taught now if it is not there yet."""
         items = self.data.train if retain is None else retain
         recipe = {"lessons": asdict(self.lessons), "seed": seed, "items": _fingerprint(items)}
         key = recipe_key(recipe, version=self.version)
-        return build_once(self.name, key, lambda new: self._teach(new, items, seed, is_oracle=retain is not None))
+        teach = partial(self._teach, items=items, seed=seed, is_oracle=retain is not None)
+        return build_once(self.name, key, teach, force=force)
 
     def card(self, retain: Sequence[Item] | None = None, *, seed: int = 0) -> dict[str, Any]:
         """What was measured when a network was built; arguments as `folder`."""

@@ -8,7 +8,9 @@ of whole words, so the same folder opens with ``AutoModelForSequenceClassificati
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from genunlearn.data.items import as_items
@@ -111,3 +113,8 @@ def load(request: str = "class:1", *, seed: int = 0) -> Lab:
         DataError: The request cannot be met.
     """
     return open_lab(TEXT, request, seed=seed)
+
+
+def build(*, without: Sequence[str] = (), force: bool = False, progress: bool = False) -> Path:
+    """The folder of ``lab:text``, or of an oracle without a request; `progress` shows nothing, it takes seconds."""
+    return TEXT.build(without, force=force)
