@@ -227,6 +227,7 @@ ATTACKS = Table(
         "relearning": "genunlearn.attacks.relearning:RelearningCurve",
         "anamnesis_index": "genunlearn.attacks.anamnesis:AnamnesisIndex",
         "inversion_likeness": "genunlearn.attacks.inversion:ModelInversion",
+        "partial_diffusion": "genunlearn.attacks.partial_diffusion:PartialDiffusion",
     },
 )
 DOMAINS = Table(

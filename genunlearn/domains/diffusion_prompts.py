@@ -152,6 +152,13 @@ class PromptCache:
             self._rows |= {number: embedded[i : i + 1] for i, number in enumerate(missing)}
         return PromptEmbedding.cat([self._rows[number] for number in wanted])
 
+    def name(self, embedding: PromptEmbedding) -> list[str]:
+        """New prompts that stand for the rows of `embedding`, so that images can be made of what no text gives."""
+        names = [f"<embedding {len(self.texts) + row}>" for row in range(len(embedding))]
+        numbers = self.numbers(names).tolist()
+        self._rows |= {number: embedding[row : row + 1] for row, number in enumerate(numbers)}
+        return names
+
     @torch.no_grad()
     def unconditional(self) -> PromptEmbedding:
         """The single row that guidance uses where there is no negative prompt."""

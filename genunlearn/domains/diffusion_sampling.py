@@ -202,10 +202,11 @@ def make_latents(
     rule = sampling.rule or model.rule
     is_embedded = model.family.embeds_guidance and rule == ClassifierFree() and sampling.rule is None
     scales = (1.0, sampling.guidance) if is_embedded else (sampling.guidance, 1.0)
+    first = part.indices(sampling.steps)[0]
     parts = []
     for start in range(0, len(seeds), sampling.batch_size):
         rows = slice(start, start + sampling.batch_size)
-        noise, generators = _noise(seeds[rows], model.latent_shape, model.dtype)
+        noise, generators = _noise(seeds[rows], model.latent_shape, model.dtype, first)
         batch = Pass(
             scheduler=make_scheduler(model.family, sampling, model.latent_shape[-1], model.device),
             rule=rule,
@@ -234,10 +235,20 @@ def make_examples(model: Any, examples: Examples) -> Tensor:
     return latents
 
 
-def _noise(seeds: Sequence[int], shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, list[torch.Generator]]:
-    """Noise ``(seeds, *shape)`` as diffusers draws it from generators on the CPU, and the generators."""
+def _noise(
+    seeds: Sequence[int], shape: tuple[int, ...], dtype: torch.dtype, steps: int = 0
+) -> tuple[Tensor, list[torch.Generator]]:
+    """Noise ``(seeds, *shape)`` as diffusers draws it from generators on the CPU, and the generators.
+
+    The generators are as they stand after `steps` steps, so that a trajectory of a scheduler which adds noise is the
+    same in one piece and in several.
+    """
     generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-    return torch.cat([torch.randn((1, *shape), generator=g, dtype=dtype) for g in generators]), generators
+    noise = torch.cat([torch.randn((1, *shape), generator=g, dtype=dtype) for g in generators])
+    for generator in generators:
+        for _ in range(steps):
+            torch.randn((1, *shape), generator=generator, dtype=dtype)
+    return noise, generators
 
 
 def _begin_at(scheduler: Any, step: int) -> None:

@@ -68,9 +68,9 @@ def test_an_image_does_not_depend_on_its_batch(family: str, eta: float) -> None:
     torch.testing.assert_close(together, cut, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_trajectory_can_be_handed_on(family: str) -> None:
-    adapter, sampling = model(family), Sampling(steps=5, guidance=2.0, scheduler="ddim")
+@pytest.mark.parametrize(("family", "eta"), [*((family, 0.0) for family in FAMILIES), ("sd1", 1.0)])
+def test_a_trajectory_can_be_handed_on(family: str, eta: float) -> None:
+    adapter, sampling = model(family), Sampling(steps=5, guidance=2.0, eta=eta, scheduler="ddim")
     whole = adapter.sample(PROMPTS, SEEDS, sampling)
     first = adapter.sample(PROMPTS, SEEDS, sampling, part=slice(0, 2))
     rest = adapter.sample(PROMPTS, SEEDS, sampling, part=slice(2, None), latents=first)

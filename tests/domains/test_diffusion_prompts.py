@@ -135,3 +135,13 @@ def test_concepts_that_no_prompt_can_carry(family: str) -> None:
         adapter.check_concepts([" "])
     with pytest.raises(DataError, match=r"concept 'cat cat .* has 20 tokens, a prompt holds 14"):
         adapter.check_concepts(["cat " * 19 + "cat"])
+
+
+def test_prompts_that_stand_for_embeddings() -> None:
+    adapter = model("sdxl")
+    given = adapter.encode_prompts(["a cat", "a dog"])
+    names = adapter.prompts.name(given)
+    assert len(set(names)) == 2
+    again = adapter.encode_prompts([names[1], "a cat", names[0]])
+    assert torch.equal(again.tokens, given.tokens[[1, 0, 0]])
+    assert torch.equal(again.pooled, given.pooled[[1, 0, 0]])
