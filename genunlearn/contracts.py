@@ -156,6 +156,8 @@ class Needs:
     reference: bool = False
     oracle: bool = False
     forget: bool = True
+    whole_classes: bool = False
+    """It works on classes as such: of a part of one, the rest would go as well."""
 
 
 class Method(abc.ABC):
@@ -172,11 +174,12 @@ class Method(abc.ABC):
         """Whether it fits several kinds of model; it then trains on a domain's plain examples."""
         return len(self.domains) > 1
 
-    def check(self, domain: str, *, retain: bool = True, oracle: bool = False) -> None:
+    def check(self, domain: str, *, retain: bool = True, oracle: bool = False, whole_classes: bool = True) -> None:
         """Refuse a pairing that cannot work, naming what is missing.
 
         Raises:
-            NeedNotMet: The method does not fit `domain`, or lacks retain data or an oracle.
+            NeedNotMet: The method does not fit `domain`, lacks retain data or an oracle, or cannot forget a part of a
+                class.
         """
         if domain not in self.domains:
             fits = ", ".join(sorted(self.domains))
@@ -184,6 +187,11 @@ class Method(abc.ABC):
         for need, given in (("retain", retain), ("oracle", oracle)):
             if getattr(self.needs, need) and not given:
                 raise NeedNotMet(f"method {self.name!r} needs {need} data or models, and none is given: add one")
+        if self.needs.whole_classes and not whole_classes:
+            raise NeedNotMet(
+                f"method {self.name!r} forgets whole classes, and the forget set holds parts of some: ask for class:, "
+                "or take another method"
+            )
 
 
 class Objective(Method):
@@ -248,6 +256,8 @@ class Outcome:
     reason: str
     rounds: Sequence[Mapping[str, Any]] = ()
     artefacts: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What an edit reports of itself."""
 
 
 class Protocol(Method):

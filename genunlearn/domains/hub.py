@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from genunlearn.domains.sources import check_weights
+from genunlearn.domains.sources import check_weights, read_json
 from genunlearn.errors import MismatchError, SourceNotFound
 
 IMAGE, SEQUENCE = "ForImageClassification", "ForSequenceClassification"
@@ -26,20 +26,11 @@ def load_folder(folder: Path, dtype: str, *, is_regression: bool) -> tuple[nn.Mo
         SourceNotFound: The folder is not complete.
         MismatchError: The model is no classifier, or a regressor where a classifier is wanted, or the reverse.
     """
-    from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSequenceClassification
+    from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
-    if not (folder / "config.json").is_file():
-        raise SourceNotFound(f"{folder}: no config.json; this is not a model folder in the hub's format")
-    check_weights(folder)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    architecture = (config.architectures or ["unknown"])[0]
+    architecture = check_folder(folder, is_regression=is_regression)
     loaders = {IMAGE: AutoModelForImageClassification, SEQUENCE: AutoModelForSequenceClassification}
-    loader = next((loader for ending, loader in loaders.items() if architecture.endswith(ending)), None)
-    if loader is None:
-        raise MismatchError(f"{folder} holds a {architecture}: give a model ...{IMAGE} or ...{SEQUENCE}")
-    if (config.problem_type == "regression" or config.num_labels == 1) != is_regression:
-        domains = ("classifier", "regression") if is_regression else ("regression", "classifier")
-        raise MismatchError(f"{folder} holds a model for domain {domains[0]!r}, asked for as {domains[1]!r}")
+    loader = next(loader for ending, loader in loaders.items() if architecture.endswith(ending))
     module = loader.from_pretrained(
         folder,
         use_safetensors=True,
@@ -47,16 +38,54 @@ def load_folder(folder: Path, dtype: str, *, is_regression: bool) -> tuple[nn.Mo
         local_files_only=True,
         dtype=dtype if dtype == "auto" else getattr(torch, dtype),
     )
-    return module, _load_processor(folder, architecture)
+    return module, load_processor(folder)
 
 
-def _load_processor(folder: Path, architecture: str) -> Any:
+def check_folder(folder: Path, *, is_regression: bool) -> str:
+    """Refuse a folder that cannot be the model asked for, without loading its weights; returns its architecture.
+
+    Raises:
+        SourceNotFound: The folder is not complete.
+        MismatchError: The model is no classifier, or a regressor where a classifier is wanted, or the reverse.
+    """
+    from transformers import AutoConfig
+
+    architecture = _architecture(folder)
+    check_weights(folder)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if not architecture.endswith((IMAGE, SEQUENCE)):
+        raise MismatchError(f"{folder} holds a {architecture}: give a model ...{IMAGE} or ...{SEQUENCE}")
+    if (config.problem_type == "regression" or config.num_labels == 1) != is_regression:
+        domains = ("classifier", "regression") if is_regression else ("regression", "classifier")
+        raise MismatchError(f"{folder} holds a model for domain {domains[0]!r}, asked for as {domains[1]!r}")
+    return architecture
+
+
+def load_processor(folder: Path) -> Any:
+    """The tokenizer or image processor of a folder; None where it holds none.
+
+    Raises:
+        SourceNotFound: The folder has no ``config.json``.
+    """
     from transformers import AutoImageProcessor, AutoTokenizer
 
-    is_image = architecture.endswith(IMAGE)
+    is_image = _architecture(folder).endswith(IMAGE)
     names = (
         ("preprocessor_config.json",) if is_image else ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
     )
     if not any((folder / name).is_file() for name in names):
         return None
     return (AutoImageProcessor if is_image else AutoTokenizer).from_pretrained(folder, local_files_only=True)
+
+
+def encode_value(processor: Any, value: Any) -> dict[str, Tensor]:
+    """The named inputs that a tokenizer or image processor makes of one text or image."""
+    options = {"truncation": True} if isinstance(value, str) else {}
+    encoded = processor(value, return_tensors="pt", **options)
+    return {name: tensor[0] for name, tensor in encoded.items()}
+
+
+def _architecture(folder: Path) -> str:
+    if not (folder / "config.json").is_file():
+        raise SourceNotFound(f"{folder}: no config.json; this is not a model folder in the hub's format")
+    return (read_json(folder / "config.json").get("architectures") or ["unknown"])[0]

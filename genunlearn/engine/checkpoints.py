@@ -66,7 +66,7 @@ class Checkpoints:
         Raises:
             DataError: The saved weights are not those of `module`: another model or another configuration.
         """
-        own = dict(module.named_parameters())
+        own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         states: dict[int, dict[str, Any]] = {}
         with safe_open(self.path, "pt") as file, torch.no_grad():
             for key in file.keys():  # noqa: SIM118

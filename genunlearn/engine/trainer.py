@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Objective, Reference, Splits
@@ -167,9 +166,13 @@ class Trainer:
             return AdamW8bit(weights, lr=rate, weight_decay=decay)
         return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
 
-    def _weights(self) -> dict[str, Tensor]:
+    def _weights(self) -> dict[str, Any]:
         module = self._module
-        return dict(module.named_parameters()) if self._fused_after is not None else dict(parameters.trainable(module))
+        everything = self._fused_after is not None
+        weights = dict(module.named_parameters()) if everything else dict(parameters.trainable(module))
+        if getattr(self.domain, "learns_statistics", False):  # running statistics move with the weights
+            weights |= dict(module.named_buffers())
+        return weights
 
     def _save(self, file: Checkpoints, position: Position, optimizer: torch.optim.Optimizer | None = None) -> None:
         if self.accelerator.is_main_process:

@@ -30,7 +30,8 @@ def carry_out(
         return method.run(trainer, model, splits, journal)
     if isinstance(method, Edit):
         report = method.apply(model, splits)
-        return Outcome(status="edited", reason=f"{len(report.changed)} weight tensors changed")
+        reason = f"{len(report.changed)} weight tensors changed"
+        return Outcome(status="edited", reason=reason, details=report.details)
     assert isinstance(method, Objective)
     prepared = method.prepare(splits, derive_seed(seed, "prepare"))
     if is_forgotten is None:

@@ -22,7 +22,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Journal, Outcome, Protocol, Splits, Train, with_sides
+from genunlearn.contracts import STRICT, Journal, Needs, Outcome, Protocol, Splits, Train, with_sides
 from genunlearn.data.items import Item, classes_of
 from genunlearn.domains.noise import NoiseRecipe, find_noise
 from genunlearn.domains.supervised import Supervised
@@ -34,6 +34,7 @@ class EMMN(Protocol):
 
     name: ClassVar[str] = "emmn"
     domains: ClassVar[frozenset[str]] = frozenset({"classifier"})
+    needs: ClassVar[Needs] = Needs(whole_classes=True)
     paper: ClassVar[str] = "Chundawat et al., TIFS 2023"
     equation: ClassVar[str] = "CE(noise that raises CE of c, and noise that lowers CE of every other class)"
 

@@ -27,7 +27,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from genunlearn.contracts import STRICT, Examples, Journal, Outcome, Protocol, Splits, Train
+from genunlearn.contracts import STRICT, Examples, Journal, Needs, Outcome, Protocol, Splits, Train
 from genunlearn.data.items import classes_of
 from genunlearn.domains.network import INPUT
 from genunlearn.domains.noise import input_shape
@@ -47,6 +47,7 @@ class GKT(Protocol):
 
     name: ClassVar[str] = "gkt"
     domains: ClassVar[frozenset[str]] = frozenset({"classifier"})
+    needs: ClassVar[Needs] = Needs(whole_classes=True)
     paper: ClassVar[str] = "Chundawat et al., TIFS 2023"
     equation: ClassVar[str] = "KL(t || s) + beta AT(s, t) on G(z) where t(forgotten | G(z)) <= epsilon"
 

@@ -35,7 +35,7 @@ class Unsir(Protocol):
 
     name: ClassVar[str] = "unsir"
     domains: ClassVar[frozenset[str]] = frozenset({"classifier"})
-    needs: ClassVar[Needs] = Needs(retain=True)
+    needs: ClassVar[Needs] = Needs(retain=True, whole_classes=True)
     paper: ClassVar[str] = "Tarun et al., TNNLS 2023"
     equation: ClassVar[str] = "N = argmax CE(c); CE(N, R); CE(R)"
 
