@@ -67,3 +67,7 @@ class NonFiniteLoss(RunError):
 
 class QualityError(RunError):
     """A build or a run misses a stated level."""
+
+
+class BrokenModel(RunError):
+    """A run has left a model that no longer works; nothing was exported."""

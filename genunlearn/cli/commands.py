@@ -42,20 +42,29 @@ def forget(
 
     names = [METHODS.line(name.strip()).name for name in methods]
     shared = [override for override in overrides if not override.startswith("method.")]
-    out = out or fresh_folder("forget")
     configs = {
-        name: forget_config(model, request, method=name, overrides=overrides if name == names[0] else shared)
+        name: _lighter(
+            forget_config(model, request, method=name, overrides=overrides if name == names[0] else shared),
+            is_first=name == names[0],
+        )
         for name in names
     }
-    records, folders = {}, {name: out / name if len(names) > 1 else out for name in names}
-    for name in names:
-        if len(names) > 1:
+    run_beside(configs, out or fresh_folder("forget"), resume=resume, ledger=ledger)
+
+
+def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, ledger: Path | None) -> None:
+    """Carry out one configuration in `out`, or several in folders below it with a comparison at the end."""
+    records: dict[str, RunRecord] = {}
+    folders = {name: out / name if len(configs) > 1 else out for name in configs}
+    for name, config in configs.items():
+        if len(configs) > 1:
             console.rule(name, style="dim")
-        records[name] = run_one(_lighter(configs[name], is_first=name == names[0]), folders[name], resume)
+        records[name] = run_one(config, folders[name], resume)
+    first = next(iter(configs))
     if ledger is not None:
-        enter(ledger, records[names[0]], folders[names[0]])
-    if len(names) == 1:
-        finish(records[names[0]], out)
+        enter(ledger, records[first], folders[first])
+    if len(configs) == 1:
+        finish(records[first], out)
     else:
         show_comparison(records, out)
 

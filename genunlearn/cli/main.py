@@ -35,6 +35,7 @@ Set = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Output folder; by default a new one under runs/.")]
 Resume = Annotated[bool, typer.Option(help="Go on with the run that was interrupted in --out.")]
+PipelineName = Annotated[str, typer.Option(help="lab:diffusion, a pipeline folder in the hub's format, or a hub id.")]
 ModelName = Annotated[str, typer.Option(help="lab:lm, a folder in the hub's format, or a hub id.")]
 
 
@@ -71,6 +72,60 @@ def forget(
     methods = [method, *filter(None, compare.split(","))]
     request = {"facts": tuple(fact or ()), "question": question, "file": _text(facts), "retain": _text(retain)}
     command(model, request, methods, out=out, resume=resume, overrides=sets, ledger=ledger)
+
+
+@app.command(epilog='Try: genunlearn erase --model lab:diffusion --concept "digit seven" --method uce')
+def erase(
+    model: PipelineName = "lab:diffusion",
+    concept: Annotated[
+        list[str] | None, typer.Option(help='"name", "name | synonym" or "name -> anchor"; may be repeated.')
+    ] = None,
+    preserve: Annotated[
+        list[str] | None, typer.Option(help="A concept that must stay; may be repeated. In the lab all others do.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="Name of the method (genunlearn ls methods).")] = "esd",
+    compare: Annotated[str, typer.Option(help="Further methods to run beside it, separated by commas.")] = "",
+    export: Annotated[
+        str, typer.Option(help="lora, delta, pipeline; auto takes the smallest form that is exact.")
+    ] = "auto",
+    ledger: Annotated[Path | None, typer.Option(help="Add the finished run to this ledger of requests.")] = None,
+    out: Out = None,
+    resume: Resume = False,
+    overrides: Set = None,
+) -> None:
+    """Make a text-to-image pipeline forget one or more concepts, and show what went and what stayed."""
+    from genunlearn.cli.images import erase as command
+
+    command(
+        model,
+        list(concept or ()),
+        list(preserve or ()),
+        [method, *filter(None, compare.split(","))],
+        export=export,
+        out=out,
+        resume=resume,
+        overrides=list(overrides or ()),
+        ledger=ledger,
+    )
+
+
+@app.command(epilog='Try: genunlearn sample --model lab:diffusion --prompt "a red digit seven" --grid seven.png')
+def sample(
+    prompt: Annotated[list[str], typer.Option(help="A prompt; may be repeated, one row of the grid each.")],
+    model: PipelineName = "lab:diffusion",
+    patch: Annotated[
+        list[Path] | None, typer.Option(help="A run's OUT/patch; drawn beside the original. May be repeated.")
+    ] = None,
+    grid: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("grid.png"),
+    images: Annotated[int, typer.Option(min=1, help="Images of each prompt.")] = 6,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
+    guidance: Annotated[float, typer.Option(min=0, help="Scale of guidance.")] = 3.0,
+    seed: Annotated[int, typer.Option(help="Seed of the first image; the next has the next one.")] = 0,
+) -> None:
+    """Draw images of prompts, with the same seeds by the original and by patched pipelines."""
+    from genunlearn.cli.images import sample as command
+
+    command(model, prompt, list(patch or ()), grid, images=images, steps=steps, guidance=guidance, seed=seed)
 
 
 @app.command(epilog="Try: genunlearn run lm/lab/unstar --set seed=1")

@@ -63,13 +63,15 @@ def read(folder: Path, dtype: str, device: str) -> Any:
     """
     from accelerate import PartialState
     from diffusers import DiffusionPipeline
+    from diffusers.utils import logging
 
+    logging.disable_progress_bar()  # reading a folder is quick, and has no use for five bars
     left_out: dict[str, Any] = {name: None for name in NOT_LOADED if name in parts_of(folder)}
     if "safety_checker" in left_out:
         left_out["requires_safety_checker"] = False
     try:
         pipeline = DiffusionPipeline.from_pretrained(
-            folder, torch_dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True, **left_out
+            folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True, **left_out
         )
     except (OSError, ValueError) as error:
         raise SourceNotFound(f"{folder}: this pipeline cannot be read: {str(error).splitlines()[0]}") from error
@@ -114,8 +116,7 @@ class Parts:
         """A part, on `device`, read again if it had been dropped."""
         if name in self._classes and self._folder is not None:
             kind = self._classes.pop(name)
-            word = "torch_dtype" if kind.__module__.startswith("diffusers") else "dtype"
-            options = {word: self._dtypes.pop(name), "use_safetensors": True, "local_files_only": True}
+            options = {"dtype": self._dtypes.pop(name), "use_safetensors": True, "local_files_only": True}
             part = kind.from_pretrained(self._folder / name, **options)
             self._pipeline.register_modules(**{name: part.eval().requires_grad_(False)})
         return getattr(self._pipeline, name).to(device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from genunlearn.registry import unknown_name
 
@@ -149,6 +149,24 @@ def prompts_for(concept: Concept, *, held_out: bool = False) -> tuple[Prompt, ..
         turns = range(3 * len(HELD_OUT_TEMPLATES))
         return tuple(dict.fromkeys(_held_out(*pair, turn=turn) for pair in pairs for turn in turns))
     return tuple(_fill(template, *pair) for template in TEMPLATES for pair in pairs)
+
+
+def prompts_naming(concept: Concept, word: str | None = None) -> tuple[Prompt, ...]:
+    """Every training prompt that names `concept`, alone and beside each concept of the other kind.
+
+    Args:
+        concept: What the prompts ask for.
+        word: How they call it, ``7`` for instance; its plain name if None.
+    """
+    word = word or concept.name
+    if concept.kind == OBJECT:
+        alone = [Prompt(_worded(template, word, ""), concept.name) for template in OBJECT_TEMPLATES]
+        pairs = [(word, style) for style in STYLES]
+    else:
+        alone = [Prompt(_worded(template, "", word), style=concept.name) for template in STYLE_TEMPLATES]
+        pairs = [(name, word) for name in OBJECTS]
+    both = [_fill(template, *pair) for template in TEMPLATES for pair in pairs]
+    return (*alone, *(replace(prompt, **{concept.kind: concept.name}) for prompt in both))
 
 
 def asked_of(prompts: Sequence[Prompt]) -> dict[str, list[str | None]]:

@@ -1,4 +1,4 @@
-"""The Python face of the package: ``forget``, ``run``, ``load_config``."""
+"""The Python face of the package: ``forget``, ``erase``, ``run``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from genunlearn.config import FactConfig, RunConfig, build_config, load_config
+from genunlearn.config import ConceptConfig, FactConfig, RunConfig, build_config, list_configs, load_config
 from genunlearn.engine.progress import Watch
+from genunlearn.errors import RunError
 from genunlearn.records import RunRecord
 from genunlearn.registry import METHODS, RUNS
 from genunlearn.runs.methods import load_run
@@ -44,7 +45,13 @@ def run(
         config = build_config(config, overrides)
     watch = Watch(is_shown=progress and this_process().is_main_process)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="genunlearn-"))
-    record: RunRecord = RUNS.get(config.kind)(config, folder, resume=resume, watch=watch)()
+    work = RUNS.get(config.kind)(config, folder, resume=resume, watch=watch)
+    try:
+        record: RunRecord = work()
+    except RunError:
+        if this_process().is_main_process:  # what was measured until then explains the failure
+            write_reports(work.record, folder)
+        raise
     if this_process().is_main_process:
         watch.announce(f"report: {write_reports(record, folder)}")
     return record
@@ -74,6 +81,65 @@ def forget_config(
     config = build_config(data, overrides)
     assert isinstance(config, FactConfig)  # the shipped ones are
     return config
+
+
+def erase_config(
+    model: str,
+    concepts: Sequence[str],
+    preserve: Sequence[str] = (),
+    *,
+    method: str = "esd",
+    export: str = "auto",
+    overrides: Sequence[str] = (),
+) -> ConceptConfig:
+    """The configuration behind `erase`: the shipped one for this kind of pipeline and method, with its request.
+
+    Raises:
+        NameNotFound: No such method.
+        ConfigError: The request or an override is wrong.
+    """
+    is_lab = model.startswith("lab:")
+    name = method if f"diffusion/lab/{method}" in list_configs() else METHODS.line(method).name
+    shipped = f"diffusion/{'lab' if is_lab else 'hub'}/{name}"
+    data = load_config(shipped).model_dump(exclude_unset=True)
+    data["model"] = {**data.get("model", {}), "source": model}
+    data["request"] = {"concepts": tuple(concepts), "preserve": tuple(preserve) or (("auto",) if is_lab else ())}
+    data["export"] = export
+    config = build_config(data, overrides)
+    assert isinstance(config, ConceptConfig)  # the shipped ones are
+    return config
+
+
+def erase(
+    model: str = "lab:diffusion",
+    concepts: str | Sequence[str] = (),
+    *,
+    preserve: Sequence[str] = (),
+    method: str = "esd",
+    export: str = "auto",
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> RunRecord:
+    """Make a text-to-image pipeline forget concepts; progress is shown where stderr is a terminal.
+
+    Args:
+        model: ``lab:diffusion``, a folder in the hub's format or a hub id.
+        concepts: One or more ``"name"``, ``"name | synonym"`` or ``"name -> anchor"``.
+        preserve: Concepts that must stay; in the lab by default all others of the kind.
+        method: Name of the method.
+        export: ``lora``, ``delta``, ``pipeline``, or ``auto`` for the smallest form that is exact.
+        out: Output folder.
+        overrides: ``section.key=value`` strings.
+
+    Returns:
+        The record; what was written is in ``out/patch`` or ``out/model``.
+
+    Example:
+        >>> record = genunlearn.erase("lab:diffusion", "digit seven", method="uce", out="runs/seven")
+    """
+    names = (concepts,) if isinstance(concepts, str) else tuple(concepts)
+    config = erase_config(model, names, preserve, method=method, export=export, overrides=overrides)
+    return run(config, out=out, progress=sys.stderr.isatty())
 
 
 def forget(
