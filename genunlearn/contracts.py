@@ -238,8 +238,15 @@ class Journal(Interface):
 class Train(Interface):
     """The training loop as a protocol sees it."""
 
-    def __call__(self, objective: Objective, splits: Splits, *, steps: int | None = None) -> None:
-        """Train the model in place."""
+    def __call__(
+        self,
+        objective: Objective,
+        splits: Splits,
+        *,
+        steps: int | None = None,
+        learning_rate: float | None = None,
+    ) -> None:
+        """Train the model in place, for other than the configured number of steps or at another rate where given."""
 
     def fuse(self) -> None:
         """Fold what has been trained into the weights and go on with a fresh trainable set."""

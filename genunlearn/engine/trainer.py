@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,18 @@ from genunlearn.errors import NeedNotMet, NonFiniteLoss
 from genunlearn.processes import this_process
 
 Check = Callable[[int], bool]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One call of the loop: its number from 0, what is trained on what, how and for how long."""
+
+    number: int
+    objective: Objective
+    splits: Splits
+    settings: TrainConfig
+    last: int
+    check: Check | None
 
 
 class Trainer:
@@ -65,7 +78,13 @@ class Trainer:
         return len(self.history)
 
     def __call__(
-        self, objective: Objective, splits: Splits, *, steps: int | None = None, check: Check | None = None
+        self,
+        objective: Objective,
+        splits: Splits,
+        *,
+        steps: int | None = None,
+        learning_rate: float | None = None,
+        check: Check | None = None,
     ) -> None:
         """Train the model in place.
 
@@ -73,19 +92,23 @@ class Trainer:
             objective: The loss.
             splits: Forget and retain items.
             steps: Optimiser steps of this phase; by default the configured number.
+            learning_rate: Peak rate of this phase; by default the configured one.
             check: Called with the number of steps done every `check_every` steps; True ends the phase.
         """
-        phase, self._phase = self._phase, self._phase + 1
+        rate = {} if learning_rate is None else {"learning_rate": learning_rate}
+        settings = self.settings.model_copy(update=rate)
+        phase = Phase(self._phase, objective, splits, settings, steps or settings.max_steps, check)
+        self._phase += 1
         saved = self._saved
-        if saved is None or saved.phase < phase:
-            self._save(self._before, Position(phase, 0, False, []))
-            self._train(objective, splits, phase, 0, steps or self.settings.max_steps, check)
-        elif saved.phase == phase:
+        if saved is None or saved.phase < phase.number:
+            self._save(self._before, Position(phase.number, 0, False, []))
+            self._train(phase, 0)
+        elif saved.phase == phase.number:
             self.history = list(saved.history)
             if saved.is_done:
                 self._checkpoints.restore(self._module)
             else:
-                self._train(objective, splits, phase, saved.step, steps or self.settings.max_steps, check)
+                self._train(phase, saved.step)
 
     def fuse(self) -> None:
         """Fold what has been trained into the weights and go on with a fresh LoRA."""
@@ -107,17 +130,17 @@ class Trainer:
     def _wrap(self) -> None:
         self.domain.module = self.accelerator.prepare_model(self.domain.module)
 
-    def _train(
-        self, objective: Objective, splits: Splits, phase: int, first: int, last: int, check: Check | None
-    ) -> None:
+    def _train(self, phase: Phase, first: int) -> None:
+        """Do the steps from `first` on."""
+        number, last, check = phase.number, phase.last, phase.check
         optimizer = self.accelerator.prepare_optimizer(self._optimizer())
         if first:  # the reference is the model as it was when the phase began
             self._before.restore(self._module)
-        loop = self._loop(objective, splits, phase, optimizer)
+        loop = self._loop(phase, optimizer)
         if first:
             self._checkpoints.restore(self._module, optimizer.optimizer)
         is_stopped = False
-        with self.watch.bar(f"training, phase {phase + 1}", last - first) as bar:
+        with self.watch.bar(f"training, phase {number + 1}", last - first) as bar:
 
             def note(done: int, entry: Entry) -> None:
                 self.history.append(entry)
@@ -130,7 +153,7 @@ class Trainer:
 
             def save(done: int, entry: Entry | None = None) -> None:
                 if done < last and not is_stopped:
-                    self._save(self._checkpoints, Position(phase, done, False, self.history), optimizer.optimizer)
+                    self._save(self._checkpoints, Position(number, done, False, self.history), optimizer.optimizer)
 
             saving, checking, before = self.settings.save_every, self.settings.check_every, len(self.history)
             try:
@@ -138,20 +161,21 @@ class Trainer:
             except NonFiniteLoss:
                 save(first + len(self.history) - before)
                 raise
-        self._save(self._checkpoints, Position(phase, last, True, self.history))
+        self._save(self._checkpoints, Position(number, last, True, self.history))
 
-    def _loop(self, objective: Objective, splits: Splits, phase: int, optimizer: Any) -> Loop:
-        seed, process = derive_seed(self.seed, "phase", phase), self.accelerator
+    def _loop(self, phase: Phase, optimizer: Any) -> Loop:
+        seed, process = derive_seed(self.seed, "phase", phase.number), self.accelerator
         sizes = (self.settings.batch_size, self.settings.accumulation)
-        batches = PairedBatches(splits, *sizes, seed, process.process_index, process.num_processes)
-        reference = self._reference(objective, splits, phase)
-        return Loop(self.domain, objective, reference, batches, optimizer, self.settings, process, seed)
+        batches = PairedBatches(phase.splits, *sizes, seed, process.process_index, process.num_processes)
+        reference = self._reference(phase)
+        return Loop(self.domain, phase.objective, reference, batches, optimizer, phase.settings, process, seed)
 
-    def _reference(self, objective: Objective, splits: Splits, phase: int) -> Reference:
-        if not objective.needs.reference:
+    def _reference(self, phase: Phase) -> Reference:
+        if not phase.objective.needs.reference:
             return NoReference()
-        reference = make_reference(self.domain, self.trained.kind, self._state / f"reference-{phase}.safetensors")
-        reference.fill(objective, splits, self.domain, 4 * self.settings.batch_size)
+        path = self._state / f"reference-{phase.number}.safetensors"
+        reference = make_reference(self.domain, self.trained.kind, path)
+        reference.fill(phase.objective, phase.splits, self.domain, 4 * self.settings.batch_size)
         return reference
 
     def _optimizer(self) -> torch.optim.Optimizer:

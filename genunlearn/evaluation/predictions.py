@@ -28,7 +28,7 @@ class Predictions:
         data: Mapping[str, Sequence[Item]],
         *,
         oracles: Sequence[Predictions] = (),
-        batch_size: int = 256,
+        batch_size: int = 128,
     ) -> None:
         """Groups without items are left out; an oracle may stand among its own `oracles`."""
         self.model = model

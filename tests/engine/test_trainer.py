@@ -47,6 +47,30 @@ def test_phases_add_up_and_differ(world):
     assert all(entry["loss"] == pytest.approx(entry["forget"] + entry["retain"]) for entry in trainer.history)
 
 
+def test_a_phase_may_have_a_rate_of_its_own(world):
+    # The schedule keeps its shape, here linear over 2 steps, and later phases have the configured rate again.
+    trainer = make(world, train=TrainConfig(learning_rate=1e-2, batch_size=4, max_steps=2, schedule="linear"))
+    trainer(GradDiff(), world.splits, learning_rate=4e-3)
+    trainer(GradDiff(), world.splits)
+    assert [entry["learning_rate"] for entry in trainer.history] == pytest.approx([4e-3, 2e-3, 1e-2, 5e-3])
+    assert trainer.settings.learning_rate == 1e-2
+
+
+def test_a_rate_of_a_phases_own_survives_a_resume(world, tmp_path):
+    def phases(trainer, second):
+        trainer(GradDiff(), world.splits)
+        trainer(second, world.splits, learning_rate=1e-3)
+
+    straight, interrupted = make(world), make(world, state=tmp_path)
+    phases(straight, GradDiff())
+    with pytest.raises(KeyboardInterrupt):
+        phases(interrupted, Interrupted(GradDiff(), at=4))
+    resumed = make(world, state=tmp_path)
+    phases(resumed, GradDiff())
+    assert same(snapshot(resumed), snapshot(straight))
+    assert resumed.history == straight.history
+
+
 def test_only_the_lora_moves(world):
     trainer = make(world)
     base = world.open().module.state_dict()

@@ -9,8 +9,8 @@ Forgets whole classes; of the forget set only the labels and the shape of an inp
 Source: Tarun, Chundawat, Mandal, Kankanhalli, "Fast Yet Effective Machine Unlearning" (TNNLS 2023), section 4. Authors'
 settings: 256 noise inputs a class, 40 steps of Adam 0.1, lambda 0.1; 20 copies of the noise and 1000 items of each
 retained class; one epoch of impair at 0.02 and of repair at 0.01, batches of 256. Later copies train both at 1e-4.
-Deviations: both stages use the loop's learning rate; every class's noise carries its own label, where the authors' code
-labels all noise with the first class (``noise_labels = "authors"``).
+Deviations: without rates of their own both stages use the loop's learning rate; every class's noise carries its own
+label, where the authors' code labels all noise with the first class (``noise_labels = "authors"``).
 """
 
 from __future__ import annotations
@@ -50,6 +50,12 @@ class Unsir(Protocol):
     samples_per_class: Annotated[int, Field(ge=1, description="retain items of each class")] = 1000
     impair_steps: Annotated[int, Field(ge=1, description="steps of the impair stage")] = 55
     repair_steps: Annotated[int, Field(ge=1, description="steps of the repair stage")] = 35
+    impair_rate: Annotated[
+        float | None, Field(gt=0, description="learning rate of the impair stage; null takes the loop's")
+    ] = None
+    repair_rate: Annotated[
+        float | None, Field(gt=0, description="learning rate of the repair stage; null takes the loop's")
+    ] = None
     seed: Annotated[int, Field(ge=0, description="of the noise and of the sample")] = 0
 
     def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
@@ -57,8 +63,10 @@ class Unsir(Protocol):
         classes = classes_of(splits.forget)
         sample = self._sample(splits.retain or ())
         noise = self._noise(model, classes, splits.forget[0])
-        train(Supervised(), with_sides(splits, (), [*noise * self.noise_copies, *sample]), steps=self.impair_steps)
-        train(Supervised(), with_sides(splits, (), sample), steps=self.repair_steps)
+        impaired = with_sides(splits, (), [*noise * self.noise_copies, *sample])
+        train(Supervised(), impaired, steps=self.impair_steps, learning_rate=self.impair_rate)
+        repaired = with_sides(splits, (), sample)
+        train(Supervised(), repaired, steps=self.repair_steps, learning_rate=self.repair_rate)
         return Outcome(status="trained", reason=f"impaired and repaired for classes {', '.join(map(str, classes))}")
 
     def _noise(self, model: Any, classes: Sequence[int], example: Item) -> list[Item]:

@@ -56,9 +56,13 @@ class Calls:
 
     def __init__(self) -> None:
         self.seen: list[tuple[Splits, int | None]] = []
+        self.rates: list[float | None] = []
 
-    def __call__(self, objective: object, splits: Splits, *, steps: int | None = None) -> None:
+    def __call__(
+        self, objective: object, splits: Splits, *, steps: int | None = None, learning_rate: float | None = None
+    ) -> None:
         self.seen.append((splits, steps))
+        self.rates.append(learning_rate)
 
 
 SPLITS = Splits(forget=unit_items([0, 1], 3), retain=unit_items([2], 3, start=2) * 5)
@@ -74,6 +78,13 @@ def test_unsir_impairs_on_noise_and_repairs_on_retain_data() -> None:
     assert labels == [0, 0, 1, 1] * 3 + [2] * 4
     assert [int(item.target) for item in repair.retain] == [2] * 4
     assert list(impair.forget) == []
+
+
+def test_unsir_gives_its_stages_rates_of_their_own_where_it_has_them() -> None:
+    train = Calls()
+    Unsir(**SMALL, impair_rate=0.02, repair_rate=0.01).run(train, MODEL, SPLITS, None)
+    Unsir(**SMALL).run(train, MODEL, SPLITS, None)
+    assert train.rates == [0.02, 0.01, None, None]
 
 
 def test_the_authors_label_all_noise_with_the_first_class() -> None:
