@@ -215,6 +215,12 @@ METRICS = Table(
         "wasserstein": "genunlearn.evaluation.classification:Wasserstein",
         "zrf": "genunlearn.evaluation.classification:ZRF",
         "zrf_authors": "genunlearn.evaluation.classification:ZRFAuthors",
+        "crs": "genunlearn.evaluation.concealment:CRS",
+        "ccs": "genunlearn.evaluation.concealment:CCS",
+        "crs_signed": "genunlearn.evaluation.concealment:SignedCRS",
+        "ccs_controlled": "genunlearn.evaluation.concealment:ControlledCCS",
+        "domain_auc": "genunlearn.evaluation.concealment:DomainAUC",
+        "normalised_leak": "genunlearn.evaluation.concealment:NormalisedLeak",
     },
 )
 ATTACKS = Table(
@@ -258,6 +264,8 @@ SUITES = Table(
         "facts-quick": "genunlearn.evaluation.facts:FACTS_QUICK",
         "classifier": "genunlearn.evaluation.classification:CLASSIFIER_SUITE",
         "regression": "genunlearn.evaluation.classification:REGRESSION_SUITE",
+        "concealment": "genunlearn.evaluation.concealment:CONCEALMENT",
+        "concealment-published": "genunlearn.evaluation.concealment:CONCEALMENT_PUBLISHED",
     },
 )
 RUNS = Table(

@@ -56,7 +56,7 @@ class ClipScorer:
         """
         if len(images) != len(prompts):
             raise DataError(f"{len(images)} images, {len(prompts)} prompts: give one prompt an image")
-        return 100 * F.cosine_similarity(self.features(images), self._embed(prompts)).clamp_min(0)
+        return 100 * F.cosine_similarity(self.features(images), self.embed(prompts)).clamp_min(0)
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
@@ -71,7 +71,8 @@ class ClipScorer:
         return Result(name="clip_score", group=group, target=target, value=value, low=low, high=high, n=len(scores))
 
     @torch.no_grad()
-    def _embed(self, prompts: Sequence[str]) -> Tensor:
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings ``(n, d)``."""
         encoded = self.tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
         inputs = {name: encoded[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
         return self.model.get_text_features(**inputs).pooler_output.float().cpu()
