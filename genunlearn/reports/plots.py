@@ -124,22 +124,22 @@ def dot_plot(name: str, alt: str, marks: Sequence[Mark], panels: Sequence[DotPan
         left = 200 if width == WIDE else 136
         axes = figure.add_axes((left / width, 46 / height, (width - left - 18) / width, (height - 74) / height))
         axes.set(xlim=(-0.03, 1.03), ylim=(lines * step + len(panels) * head, 0), xlabel=xlabel)
-        _clean(axes)
+        clean_axes(axes)
         axes.xaxis.set_ticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         axes.yaxis.set_visible(False)
         y = 0.0
         for panel in panels:
-            axes.annotate(panel.title, (0, y + 22), (-left + 1, 0), weight="bold", **_BESIDE)
+            axes.annotate(panel.title, (0, y + 22), (-left + 1, 0), weight="bold", **BESIDE)
             y += head
             for row in panel.rows:
                 _draw_row(axes, row, marks, y, y + step, left=left, small=width == NARROW)
                 y += step
-        _legend(figure, marks, width, height)
+        draw_legend(figure, marks, width, height)
 
-    return _both_widths(name, alt, height, draw)
+    return both_widths(name, alt, height, draw)
 
 
-_BESIDE: dict[str, Any] = {
+BESIDE: dict[str, Any] = {
     "xycoords": ("axes fraction", "data"),
     "textcoords": "offset points",
     "annotation_clip": False,
@@ -155,8 +155,8 @@ def _draw_row(
     if row.target is not None:
         start = max(row.target - 0.05, -0.03) if row.target else -0.03
         axes.fill_between([start, start + 0.08], top + 1, bottom - 1, color=TINT, linewidth=0, zorder=0)
-    axes.annotate(row.label, (0, middle), (-left + 1, 1), size=SMALL if small else FONT_SIZE, va="bottom", **_BESIDE)
-    axes.annotate(row.detail, (0, middle), (-left + 1, -1), size=SMALL - 1, color=MUTED, va="top", **_BESIDE)
+    axes.annotate(row.label, (0, middle), (-left + 1, 1), size=SMALL if small else FONT_SIZE, va="bottom", **BESIDE)
+    axes.annotate(row.detail, (0, middle), (-left + 1, -1), size=SMALL - 1, color=MUTED, va="top", **BESIDE)
     gap = (bottom - top) / (len(marks) + 1)
     for index, (mark, point) in enumerate(zip(marks, row.points, strict=True), start=1):
         if point.value is not None:
@@ -171,6 +171,7 @@ def curve_plot(
     xlabel: str,
     ylabel: str,
     height: int = 240,
+    top: float = 1.0,
 ) -> Plot:
     """Shares between 0 and 1 over rounds, steps or strength, one line a series, intervals as whiskers.
 
@@ -181,14 +182,15 @@ def curve_plot(
         xlabel: What the horizontal axis is.
         ylabel: What the vertical axis is.
         height: Height in pixels.
+        top: End of the vertical axis, for values that are no shares.
     """
     from matplotlib.ticker import MaxNLocator
 
     def draw(figure: Figure, width: int) -> None:
         axes = figure.add_axes((52 / width, 46 / height, (width - 70) / width, (height - 84) / height))
-        axes.set(ylim=(-0.05, 1.05), xlabel=xlabel, ylabel=ylabel)
-        _clean(axes)
-        axes.yaxis.set_ticks([0, 0.5, 1], ["0", "0.5", "1"])
+        axes.set(ylim=(-0.05 * top, 1.05 * top), xlabel=xlabel, ylabel=ylabel)
+        clean_axes(axes)
+        axes.yaxis.set_ticks([0, top / 2, top], ["0", f"{top / 2:.3g}", f"{top:.3g}"])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         for mark, pairs in curves:
             shown = [(x, point.value, point) for x, point in pairs if point.value is not None]
@@ -196,9 +198,9 @@ def curve_plot(
             axes.plot(xs, ys, color=SERIES[mark.colour], linewidth=1.6, zorder=2)
             for x, y, point in shown:
                 _draw_point(axes, mark, x=x, y=y, yerr=point.whiskers)
-        _legend(figure, [mark for mark, _ in curves], width, height)
+        draw_legend(figure, [mark for mark, _ in curves], width, height)
 
-    return _both_widths(name, alt, height, draw)
+    return both_widths(name, alt, height, draw)
 
 
 def scatter_plot(
@@ -226,11 +228,11 @@ def scatter_plot(
     floor = math.floor(4 * min(ends, default=0.0)) / 4
 
     def draw(figure: Figure, width: int) -> None:
-        rows = -(-len(points) // _legend_columns(width))
+        rows = -(-len(points) // legend_columns(width))
         head = 22 * rows + 16
         axes = figure.add_axes((52 / width, 48 / height, (width - 70) / width, (height - 48 - head) / height))
         axes.set(xlim=(-0.04, 1.04), ylim=(floor - 0.04, 1.04), xlabel=xlabel, ylabel=ylabel)
-        _clean(axes)
+        clean_axes(axes)
         axes.grid(axis="y", color=LINE, linewidth=0.8)
         ticks = [0, 0.25, 0.5, 0.75, 1]
         axes.set(xticks=ticks, yticks=[tick for tick in ticks if tick >= floor])
@@ -238,9 +240,9 @@ def scatter_plot(
         for mark, x, y in points:
             if x.value is not None and y.value is not None:
                 _draw_point(axes, mark, x=x.value, y=y.value, xerr=x.whiskers, yerr=y.whiskers)
-        _legend(figure, [mark for mark, _, _ in points], width, height)
+        draw_legend(figure, [mark for mark, _, _ in points], width, height)
 
-    return _both_widths(name, alt, height, draw)
+    return both_widths(name, alt, height, draw)
 
 
 # ---- common parts -----------------------------------------------------------------------------------------------
@@ -262,7 +264,8 @@ def _draw_point(axes: Axes, mark: Mark, **place: Any) -> None:
     )
 
 
-def _legend(figure: Figure, marks: Sequence[Mark], width: int, height: int) -> None:
+def draw_legend(figure: Figure, marks: Sequence[Mark], width: int, height: int) -> None:
+    """Say above the axes which mark is which series."""
     from matplotlib.lines import Line2D
 
     handles = [
@@ -283,7 +286,7 @@ def _legend(figure: Figure, marks: Sequence[Mark], width: int, height: int) -> N
         handles=handles,
         loc="upper left",
         bbox_to_anchor=(0, 1 - 2 / height),
-        ncols=min(len(marks), _legend_columns(width)),
+        ncols=min(len(marks), legend_columns(width)),
         frameon=False,
         borderaxespad=0,
         borderpad=0,
@@ -292,11 +295,13 @@ def _legend(figure: Figure, marks: Sequence[Mark], width: int, height: int) -> N
     )
 
 
-def _legend_columns(width: int) -> int:
+def legend_columns(width: int) -> int:
+    """How many marks stand side by side in the legend."""
     return 6 if width == WIDE else 3
 
 
-def _clean(axes: Axes) -> None:
+def clean_axes(axes: Axes) -> None:
+    """Leave of the axes only what reads: light lines, no frame."""
     axes.set_facecolor("none")
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
@@ -308,7 +313,8 @@ def _clean(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _both_widths(name: str, alt: str, height: int, draw: Callable[[Figure, int], None]) -> Plot:
+def both_widths(name: str, alt: str, height: int, draw: Callable[[Figure, int], None]) -> Plot:
+    """Draw a plot for a wide page and for a phone."""
     wide, narrow = (_render(f"{name}-{width}", alt, width, height, draw) for width in (WIDE, NARROW))
     return Plot(wide, narrow, alt)
 
