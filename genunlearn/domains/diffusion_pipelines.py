@@ -64,8 +64,10 @@ def read(folder: Path, dtype: str, device: str) -> Any:
     from accelerate import PartialState
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
-    logging.disable_progress_bar()  # reading a folder is quick, and has no use for five bars
+    for library in (logging, transformers_logging):  # reading a folder is quick, and has no use for their bars
+        library.disable_progress_bar()
     left_out: dict[str, Any] = {name: None for name in NOT_LOADED if name in parts_of(folder)}
     if "safety_checker" in left_out:
         left_out["requires_safety_checker"] = False

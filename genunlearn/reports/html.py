@@ -72,7 +72,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
         antisamples=_antisamples(folder / ANTISAMPLES_NAME),
         cost=read_cost(record),
         limits=limits(record),
-        details=_details(record),
+        details=details(record),
     )
     path = folder / REPORT_NAME
     write_text(path, page)
@@ -225,7 +225,8 @@ def _antisamples(path: Path) -> dict[str, Any]:
 _SAMPLE = {"question": "", "text": "", "wrong_answer": None, "round": None}
 
 
-def _details(record: RunRecord) -> dict[str, Any]:
+def details(record: RunRecord) -> dict[str, Any]:
+    """What it takes to check and repeat a run, by heading."""
     hashes: dict[str, Any] = {}
     for name, value in record.hashes.items():
         hashes |= {f"{name} {key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}

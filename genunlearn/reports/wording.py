@@ -66,6 +66,16 @@ METRIC_WORDS = {
     "extraction_strength": MetricWords(
         "Extraction strength", "share of the true answer that follows by itself once its beginning is given", True
     ),
+    "ua": MetricWords("Unlearning accuracy (UA)", "share of the images asked to show the concept that do not show it"),
+    "ira": MetricWords(
+        "In-domain retain accuracy (IRA)", "share of the other images that show what was asked of the concept's kind"
+    ),
+    "cra": MetricWords(
+        "Cross-domain retain accuracy (CRA)", "share of the other images that show what was asked of another kind"
+    ),
+    "fid": MetricWords("FID", "distance of the other images from those named, in the judge's features"),
+    "kid": MetricWords("KID", "the same distance by a kernel; it may be a little below 0"),
+    "clip_score": MetricWords("CLIP score", "how well images fit their prompts, by a CLIP model"),
     "perplexity": MetricWords("Perplexity", "on neutral text; it should not rise"),
 }
 
