@@ -124,6 +124,8 @@ class Domain(abc.ABC):
 
     name: ClassVar[str]
     module: nn.Module
+    batch_shaped: ClassVar[frozenset[str]] = frozenset()
+    """What a reference may be asked whose shape depends on the batch: it is never kept by example."""
 
     @abc.abstractmethod
     def collate(self, items: Sequence[Any]) -> Examples:
@@ -158,6 +160,8 @@ class Needs:
     forget: bool = True
     whole_classes: bool = False
     """It works on classes as such: of a part of one, the rest would go as well."""
+    full_weights: bool = False
+    """It ranks or shrinks the weights themselves, so that an adapter beside them is of no use to it."""
 
 
 class Method(abc.ABC):
@@ -174,12 +178,20 @@ class Method(abc.ABC):
         """Whether it fits several kinds of model; it then trains on a domain's plain examples."""
         return len(self.domains) > 1
 
-    def check(self, domain: str, *, retain: bool = True, oracle: bool = False, whole_classes: bool = True) -> None:
+    def check(
+        self,
+        domain: str,
+        *,
+        retain: bool = True,
+        oracle: bool = False,
+        whole_classes: bool = True,
+        full_weights: bool = True,
+    ) -> None:
         """Refuse a pairing that cannot work, naming what is missing.
 
         Raises:
-            NeedNotMet: The method does not fit `domain`, lacks retain data or an oracle, or cannot forget a part of a
-                class.
+            NeedNotMet: The method does not fit `domain`, lacks retain data or an oracle, cannot forget a part of a
+                class, or cannot work on an adapter.
         """
         if domain not in self.domains:
             fits = ", ".join(sorted(self.domains))
@@ -191,6 +203,10 @@ class Method(abc.ABC):
             raise NeedNotMet(
                 f"method {self.name!r} forgets whole classes, and the forget set holds parts of some: ask for class:, "
                 "or take another method"
+            )
+        if self.needs.full_weights and not full_weights:
+            raise NeedNotMet(
+                f"method {self.name!r} works on the weights themselves, not on a LoRA: set parameters.kind = 'full'"
             )
 
 

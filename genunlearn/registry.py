@@ -172,7 +172,7 @@ METHODS = Table(
         "amnesiac": "genunlearn.methods.classifier.amnesiac:Amnesiac",
         "bad_teaching": "genunlearn.methods.classifier.bad_teaching:BadTeaching",
         "blindspot": "genunlearn.methods.classifier.blindspot:Blindspot",
-        "delete": "genunlearn.methods.classifier.delete:Delete",
+        "delete": "genunlearn.methods.general.delete:Delete",
         "emmn": "genunlearn.methods.classifier.emmn:EMMN",
         "gaussian_amnesiac": "genunlearn.methods.classifier.gaussian_amnesiac:GaussianAmnesiac",
         "gkt": "genunlearn.methods.classifier.gkt:GKT",

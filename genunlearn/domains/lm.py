@@ -41,6 +41,7 @@ class LanguageModel(Domain):
     """
 
     name = "lm"
+    batch_shaped = frozenset({"output_logits"})
 
     def __init__(
         self, module: nn.Module, tokenizer: Any, *, base_sha256: str | None = None, prompt_suite: str = "instruct"
@@ -153,6 +154,11 @@ class LanguageModel(Domain):
     def output_logits(self, examples: Examples) -> Tensor:
         """Logits that predict the answer tokens, ``(batch, longest answer, vocab)``."""
         return self.logits(examples)[:, :-1]
+
+    def output_labels(self, examples: Examples) -> Tensor:
+        """Answer tokens at the positions of `output_logits`, `IGNORE` where there is none, ``(batch, answer)``."""
+        labels = examples["labels"]
+        return labels[:, labels.shape[1] - int((labels != IGNORE).any(0).sum()) :]
 
     @torch.no_grad()
     def perplexity_terms(self, texts: Sequence[str], batch_size: int = 32) -> Tensor:

@@ -188,6 +188,10 @@ class NetworkDomain(Domain):
         """The training loss of each example, ``(batch,)``."""
         return self.loss_of(self.output_logits(examples), examples["target"])
 
+    def output_labels(self, examples: Examples) -> Tensor:
+        """The targets that `output_logits` are to give, ``(batch,)`` class numbers for a classifier."""
+        return examples["target"]
+
     def sample_loss(self, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Tensor:
         """The loss of one example as a function of the weights, for per-example gradients.
 

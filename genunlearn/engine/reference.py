@@ -90,8 +90,13 @@ class CachedScores:
                 self._scores = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
     def fill(self, objective: Objective, splits: Splits, domain: Domain, batch_size: int) -> None:
-        """Compute what `objective` asks of the training items, in their order, if it is not there yet."""
+        """Compute what `objective` asks of the training items, in their order, if it is not there yet.
+
+        What is shaped by the batch (`Domain.batch_shaped`) is left to the source.
+        """
         for side, name in objective.reference_scores:
+            if name in domain.batch_shaped:
+                continue
             items = [item for item in getattr(splits, side) or () if self._key(name, item.id) not in self._scores]
             for chunk in _chunks(items, batch_size):
                 examples = domain.collate(chunk)

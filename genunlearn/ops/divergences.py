@@ -22,6 +22,7 @@ def kl_divergence(
     *,
     temperature: float = 1.0,
     reduction: Reduction = "batchmean",
+    counted: Tensor | None = None,
 ) -> Tensor:
     """KL(target || prediction) of each example, in nats.
 
@@ -30,6 +31,7 @@ def kl_divergence(
         logits: ``(batch, ..., classes)`` of the student.
         temperature: Divides both logits; no factor ``temperature ** 2`` is applied.
         reduction: The classes' sum (``batchmean``, the divergence itself) or their mean (``mean``).
+        counted: ``(batch, ...)``, which positions count; by default all.
 
     Returns:
         ``(batch,)`` in float32; positions between the first and the last dimension are averaged.
@@ -38,7 +40,12 @@ def kl_divergence(
     predicted = (logits.float() / temperature).log_softmax(-1)
     summed = (target.exp() * (target - predicted)).sum(-1)
     values = summed / logits.shape[-1] if reduction == "mean" else summed
-    return values.flatten(1).mean(1) if values.dim() > 1 else values
+    if values.dim() == 1:
+        return values
+    if counted is None:
+        return values.flatten(1).mean(1)
+    weight = counted.flatten(1).to(values.dtype)
+    return (values.flatten(1) * weight).sum(1) / weight.sum(1).clamp_min(1)
 
 
 def jensen_shannon(first: Tensor, second: Tensor) -> Tensor:

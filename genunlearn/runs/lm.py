@@ -52,7 +52,8 @@ class FactRun:
         self.method = build_method(config.method, seed=config.seed)
         self.keeps = getattr(self.method, "retain", "neighbours")
         self.request: FactRequest = read_request(config)
-        self.method.check("lm", retain=bool(self.request.retain or self.request.facts))
+        is_full = config.parameters.kind == "full"
+        self.method.check("lm", retain=bool(self.request.retain or self.request.facts), full_weights=is_full)
         if isinstance(self.method, Protocol) and not self.request.facts:
             raise DataError(f"method {self.method.name!r} needs facts (subject, object, question), not bare QA pairs")
         refuse_quantized_full(config.model.quantize, config.parameters.kind)
@@ -66,7 +67,8 @@ class FactRun:
     def check(config: FactConfig) -> str:
         """Check what needs no weights; says in a few words what the run would do."""
         method, request = build_method(config.method), read_request(config)
-        method.check(config.domain, retain=bool(request.retain or request.facts))
+        is_full = config.parameters.kind == "full"
+        method.check(config.domain, retain=bool(request.retain or request.facts), full_weights=is_full)
         return f"{method.name} on {config.model.source}, {len(request.forget)} questions to forget"
 
     @property

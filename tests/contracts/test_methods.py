@@ -34,6 +34,12 @@ PAIRS = [(name, domain) for name, kind in KINDS.items() for domain in sorted(kin
 OBJECTIVES = [(name, domain) for name, domain in PAIRS if issubclass(KINDS[name], Objective)]
 RANK = 4
 
+
+def trained_kind(name: str, world: World) -> str:
+    """What is trained: what the world says, unless the method works on the weights themselves."""
+    return "full" if KINDS[name].needs.full_weights else world.kind
+
+
 every_method = pytest.mark.parametrize("name", KINDS)
 every_pair = pytest.mark.parametrize(("name", "domain"), PAIRS)
 every_objective = pytest.mark.parametrize(("name", "domain"), OBJECTIVES)
@@ -153,6 +159,18 @@ def test_a_missing_need_is_refused_by_name(name, need):
         method.check(domain, **{**given, need: False})
 
 
+@every_method
+def test_a_method_that_works_on_the_weights_themselves_refuses_an_adapter(name):
+    method = KINDS[name]()
+    given = {"retain": True, "oracle": True, "full_weights": False}
+    domain = sorted(method.domains)[0]
+    if method.needs.full_weights:
+        with pytest.raises(NeedNotMet, match=r"not on a LoRA: set parameters.kind = 'full'"):
+            method.check(domain, **given)
+    else:
+        method.check(domain, **given)
+
+
 # ---- losses ---------------------------------------------------------------------------------------------------
 
 
@@ -165,8 +183,9 @@ def ready(worlds, tmp_path) -> Callable[[str, str], tuple[Any, World, Any, Split
         method = KINDS[name](**world.options(name, tmp_path))
         model = world.open()
         splits = method.prepare(world.data(method, model), 0)
-        parameters.attach(model, ParametersConfig(rank=RANK, kind=world.kind), seed=0)
-        reference = make_reference(model, world.kind)
+        kind = trained_kind(name, world)
+        parameters.attach(model, ParametersConfig(rank=RANK, kind=kind), seed=0)
+        reference = make_reference(model, kind)
         with torch.no_grad():
             for weight in parameters.trainable(model.module).values():
                 weight.add_(torch.linspace(-0.02, 0.02, weight.numel()).view_as(weight))
@@ -278,7 +297,7 @@ def carry_out(name: str, world: World, folder: Path, *, seed: int = 1, steps: in
     model = world.open()
     train = TrainConfig(**{"learning_rate": 5e-3, "batch_size": 8, "max_steps": steps, **settings})
     splits = world.data(method, model)
-    trainer = Trainer(model, train, ParametersConfig(rank=RANK, kind=world.kind), seed=seed)
+    trainer = Trainer(model, train, ParametersConfig(rank=RANK, kind=trained_kind(name, world)), seed=seed)
     if isinstance(method, Protocol):
         method.run(trainer, model, splits, FileJournal(None))
     elif isinstance(method, Edit):
@@ -312,7 +331,7 @@ def test_what_is_not_trained_stays_bit_for_bit(worlds, tmp_path, name, domain):
         for key, weight in trainer.domain.network.named_parameters()
         if not weight.requires_grad
     }
-    assert bool(frozen) == (world.kind != "full")
+    assert bool(frozen) == (trained_kind(name, world) != "full")
     assert all(torch.equal(base[key], weight) for key, weight in frozen.items())
 
 

@@ -69,3 +69,15 @@ def test_squared_distance_sums_over_all_weights() -> None:
     weights = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[3.0]])}
     anchors = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([[0.0]])}
     assert squared_distance(weights, anchors).item() == pytest.approx(4 + 9)
+
+
+def test_positions_that_do_not_count_are_left_out() -> None:
+    # Two positions of two classes. Position 0: (1/2, 1/2) against (3/4, 1/4) is ln(2/3) / 2 + ln 2 / 2 = ln(4/3) / 2;
+    # position 1: equal, 0. Over both the mean is half of the first, over the first alone it is the first.
+    target = torch.tensor([[[0.5, 0.5], [0.3, 0.7]]]).log()
+    predicted = torch.tensor([[[0.75, 0.25], [0.3, 0.7]]]).log()
+    first = math.log(4 / 3) / 2
+    both = kl_divergence(target, predicted)
+    alone = kl_divergence(target, predicted, counted=torch.tensor([[True, False]]))
+    none = kl_divergence(target, predicted, counted=torch.tensor([[False, False]]))
+    assert [both.item(), alone.item(), none.item()] == pytest.approx([first / 2, first, 0.0], abs=1e-6)

@@ -41,7 +41,7 @@ from genunlearn.data.relabel import redraw_labels
 from genunlearn.errors import NeedNotMet
 from genunlearn.ops.saliency import Hold, held_still, saliency_masks
 
-FAMILIES = frozenset({"classifier", "regression"})
+FAMILIES = frozenset({"lm", "classifier", "regression"})
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class SalUnLabels(Protocol):
 
     name: ClassVar[str] = "salun_labels"
     domains: ClassVar[frozenset[str]] = FAMILIES
-    needs: ClassVar[Needs] = Needs(retain=True)
+    needs: ClassVar[Needs] = Needs(retain=True, full_weights=True)
     paper: ClassVar[str] = "Fan et al., ICLR 2024"
     equation: ClassVar[str] = "gamma CE(F, random labels) + alpha CE(R) on the most salient weights"
 

@@ -10,7 +10,8 @@ lambda 0.1 (PinsFace); batches of 64.
 Deviations: none in the default ``importance = "batch"``, the square of each batch's mean gradient, which depends on
 the batch size; ``"example"`` squares the gradient of every example, as the paper's text defines it. A fixed alpha can
 ruin a model on one class and spare it on another, so the loss on retain data is checked afterwards: a collapse is
-reported with the first doubling of alpha that is safe, and `soften` applies that one instead.
+reported with the first doubling of alpha that is safe, and `soften` applies that one instead. A denoiser's loss draws
+noise and a timestep, so its importance takes several passes (`draws`), each with noise of its own.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class SSD(Edit):
     """Selective synaptic dampening."""
 
     name: ClassVar[str] = "ssd"
-    domains: ClassVar[frozenset[str]] = frozenset({"classifier", "regression"})
-    needs: ClassVar[Needs] = Needs(retain=True)
+    domains: ClassVar[frozenset[str]] = frozenset({"lm", "classifier", "regression", "diffusion"})
+    needs: ClassVar[Needs] = Needs(retain=True, full_weights=True)
     paper: ClassVar[str] = "Foster et al., AAAI 2024"
     equation: ClassVar[str] = "theta *= min(lambda I_D / I_f, 1) where I_f > alpha I_D"
 
@@ -51,6 +52,9 @@ class SSD(Edit):
         Literal["batch", "example"], Field(description="square of a batch's mean gradient, or of every example's")
     ] = "batch"
     batch_size: Annotated[int, Field(ge=1, description="examples behind one squared gradient")] = 64
+    draws: Annotated[
+        int, Field(ge=1, description="passes over the data; more than one only where the loss draws noise")
+    ] = 1
     max_retain_rise: Annotated[
         float, Field(gt=0, description="rise of the mean retain loss, in units of loss, that counts as a collapse")
     ] = 0.5
@@ -71,7 +75,7 @@ class SSD(Edit):
             raise NeedNotMet(
                 f"method {self.name!r} shrinks weights, and half of a fresh LoRA is 0: set parameters.kind = 'full'"
             )
-        with _evaluating(model):
+        with _evaluating(model), torch.random.fork_rng(devices=[]):
             forget = self._importance(model, weights, splits.forget)
             everything = self._importance(model, weights, [*retain, *splits.forget])
             guard = _Guard(model, _shuffled(retain)[:MOST_CHECKED], self.batch_size, self.max_retain_rise)
@@ -87,16 +91,21 @@ class SSD(Edit):
         return EditReport(changed=changed, details=details)
 
     def _importance(self, model: Any, weights: Mapping[str, Tensor], items: Sequence[Any]) -> dict[str, Tensor]:
-        batches = _batches(model, _shuffled(items), self.batch_size)
         if self.importance == "batch":
-            return batch_fisher((model.example_loss(examples).mean() for examples in batches), weights)
+            return batch_fisher(self._losses(model, _shuffled(items)), weights)
         if not hasattr(model, "sample_loss"):
             raise MismatchError(f"importance = 'example' does not fit domain {model.name!r}: use 'batch'")
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        for examples in batches:
+        for examples in _batches(model, items, self.batch_size):
             for name, value in empirical_fisher(model.sample_loss, weights, examples.tensors).items():
                 total[name] += value
         return {name: value / len(items) for name, value in total.items()}
+
+    def _losses(self, model: Any, items: Sequence[Any]) -> Iterator[Tensor]:
+        """Mean loss of every batch, in every draw."""
+        for draw in range(self.draws):
+            torch.manual_seed(draw)
+            yield from (model.example_loss(examples).mean() for examples in _batches(model, items, self.batch_size))
 
 
 class _Dampener:
@@ -141,6 +150,7 @@ class _Guard:
 
     @torch.no_grad()
     def _loss(self) -> float:
+        torch.manual_seed(0)  # the same noise before and after, where the loss draws any
         batches = _batches(self._model, self._items, self._batch_size)
         return float(torch.cat([self._model.example_loss(examples) for examples in batches]).mean())
 

@@ -9,11 +9,10 @@ import torch
 from genunlearn.contracts import Batch, Splits
 from genunlearn.data.items import with_extras
 from genunlearn.engine.reference import FrozenCopy
-from genunlearn.errors import NeedNotMet
 from genunlearn.lab.study import Lab
 from genunlearn.methods.classifier.bad_teaching import BadTeaching
-from genunlearn.methods.classifier.delete import Delete
 from genunlearn.methods.classifier.scrub import TEACHER, MaxPass, MinPass, Scrub
+from genunlearn.methods.general.delete import Delete
 from genunlearn.ops.divergences import kl_divergence
 from tests.small_networks import kept_and_forgotten, tabled, unit_items, unlearn, values
 
@@ -48,22 +47,6 @@ def test_bad_teaching_rehearses_a_share_of_the_retain_set() -> None:
 def test_teachers_are_asked_once_per_item() -> None:
     assert BadTeaching.reference_scores == (("forget", "stranger_logits"), ("retain", "output_logits"))
     assert Delete.reference_scores == (("forget", "output_logits"),)
-
-
-def test_delete_takes_the_true_class_out_of_the_original() -> None:
-    # The original gives (1/2, 1/8, 3/8); without class 0 that is (0, 1/4, 3/4). The student is uniform:
-    # KL = 1/4 log(3/4) + 3/4 log(9/4).
-    items = unit_items([0], 1)
-    original, student = tabled([[0.5, 0.125, 0.375]]), tabled([[1 / 3, 1 / 3, 1 / 3]])
-    terms = Delete().loss(Batch(student.collate(items), student.collate(items)), student, FrozenCopy(original))
-    assert values(terms) == pytest.approx({"forget": 0.25 * math.log(3 / 4) + 0.75 * math.log(9 / 4)}, rel=1e-5)
-
-
-def test_delete_needs_no_retain_data_but_the_original() -> None:
-    Delete().check("classifier", retain=False)
-    assert Delete().needs.reference
-    with pytest.raises(NeedNotMet, match="does not fit domain 'regression'"):
-        Delete().check("regression")
 
 
 def test_scrub_passes_by_hand() -> None:

@@ -6,7 +6,9 @@ z_0 are the original's logits; the label's one is set to -1e10, so that the rest
 
 Source: Zhou et al., "Decoupled Distillation to Erase: A General Unlearning Method for Any Class-centric Tasks" (CVPR
 2025). Authors' settings (CIFAR-10): SGD with momentum 0.9, learning rate 1e-4, 20 epochs, batches of 128.
-Deviations: the original's logits are constant and computed once.
+Deviations: the original's logits are constant and computed once. On a language model every token of an answer is an
+example of its own class, the mean over an answer's tokens is the example's loss, and the original is asked at every
+step, since logits over a vocabulary are too many to keep.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ class Delete(Objective):
     """Distillation from the original without the true class."""
 
     name: ClassVar[str] = "delete"
-    domains: ClassVar[frozenset[str]] = frozenset({"classifier"})
+    domains: ClassVar[frozenset[str]] = frozenset({"lm", "classifier"})
     needs: ClassVar[Needs] = Needs(reference=True)
     reference_scores: ClassVar[tuple[tuple[str, str], ...]] = (("forget", "output_logits"),)
     paper: ClassVar[str] = "Zhou et al., CVPR 2025"
@@ -37,6 +39,7 @@ class Delete(Objective):
         if batch.forget is None:
             return {}
         teacher = reference.ask("output_logits", batch.forget)
-        target = teacher.scatter(-1, batch.forget["target"][:, None], MASKED)
-        values = kl_divergence(target, model.output_logits(batch.forget))
+        labels = model.output_labels(batch.forget)
+        target = teacher.scatter(-1, labels.clamp_min(0)[..., None], MASKED)
+        values = kl_divergence(target, model.output_logits(batch.forget), counted=labels >= 0)
         return {"forget": Term.of(values, batch.forget, "forget")}
