@@ -132,9 +132,8 @@ class Transfer:
         """One draw of z: a generator step, then the student's steps."""
         z = torch.randn(self._method.batch_size, self._method.latent, device=self.teacher.device)
         self.student.module.train()
-        if self._play(z, self._generators, is_generator=True):
-            for _ in range(self._method.student_steps):
-                self._play(z, self._students, is_generator=False)
+        if self._invent(z):
+            self._learn(z)
             self._empty = 0
             return
         self._empty += 1
@@ -152,27 +151,32 @@ class Transfer:
         self.student.network.load_state_dict(self._good["student"])
         self.student.module.eval()
 
-    def _play(self, z: Tensor, optimizer: torch.optim.Optimizer, *, is_generator: bool) -> bool:
-        """One step of generator or student; False if the gate lets fewer than two pictures through."""
-        with torch.set_grad_enabled(is_generator):
-            pictures = self._generator(z)
-            logits = self.teacher.output_logits(self._examples(pictures))
+    def _invent(self, z: Tensor) -> bool:
+        """The generator's step; False if the gate lets fewer than two pictures through."""
+        pictures = self._generator(z)
+        logits = self.teacher.output_logits(self._examples(pictures))
         passes = self._passes(logits)
-        if is_generator:
-            self._watch(pictures[~passes])
+        self._watch(pictures[~passes])
         if passes.sum() < 2:
             return False
-        kept = self._examples(pictures[passes])
-        target = self._target(logits[passes])
-        if is_generator:
-            loss = -self._apart(target, self.student.output_logits(kept))
-        else:
-            with torch.no_grad():
-                _, shown = self.teacher.features(kept)
+        answers = self.student.output_logits(self._examples(pictures[passes]))
+        self._descend(-self._apart(self._target(logits[passes]), answers), self._generators)
+        return True
+
+    def _learn(self, z: Tensor) -> None:
+        """The student's steps, all on the same pictures: what the teacher says of them is asked once."""
+        with torch.no_grad():
+            pictures = self._generator(z)
+            logits, maps = self.teacher.features(self._examples(pictures))
+            passes = self._passes(logits)
+        if passes.sum() < 2:
+            return
+        kept, target = self._examples(pictures[passes]), self._target(logits[passes])
+        shown = [layer[passes] for layer in maps]
+        for _ in range(self._method.student_steps):
             answers, seen = self.student.features(kept)
             loss = self._apart(target, answers) + self._method.beta * attention_distance(seen, shown).mean()
-        self._descend(loss, optimizer)
-        return True
+            self._descend(loss, self._students)
 
     def _descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
