@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 from genunlearn.contracts import Domain, Examples
 from genunlearn.domains.hub import encode_value, load_folder
 from genunlearn.domains.layers import attend, default_layers, put_channels_last, reset_weights
+from genunlearn.domains.pretrained import no_progress_bars
 from genunlearn.domains.sources import resolve_folder
 from genunlearn.errors import DataError, MismatchError, SourceNotFound
 
@@ -299,7 +300,8 @@ class NetworkDomain(Domain):
 
         folder.mkdir(parents=True, exist_ok=True)
         if callable(write := getattr(self.network, "save_pretrained", None)):
-            write(folder)
+            with no_progress_bars():
+                write(folder)
         else:
             state = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
             save_file(state, folder / WEIGHTS_NAME)

@@ -164,10 +164,7 @@ def _view(number: int, section: Section) -> dict[str, Any]:
         "plot": plot,
         "main": words_of(main_metric(section.first)),
         "table": markdown_table(section),
-        "runs_table": table_of(
-            ["Method", "Outcome", *costs],
-            [[label, end.text, *(cost.get(name, MISSING) for name in costs)] for label, end, cost in runs],
-        ),
+        "runs_table": runs_table(section),
     }
 
 
@@ -210,6 +207,14 @@ def markdown_table(section: Section, columns: Sequence[Column] | None = None) ->
     notes = [f"({number}) {escape_markdown(reason)}" for number, reason in enumerate(reasons, start=1)]
     table = table_of(["Model", *heads], rows)
     return Verbatim("\n".join([table, *(["", f"Not measured: {'; '.join(notes)}."] if notes else [])]))
+
+
+def runs_table(section: Section) -> Verbatim:
+    """How each run of a section ended and what it cost, in Markdown."""
+    runs = [_run_row(label, record) for label, record in section.runs.items()]
+    costs = list(dict.fromkeys(name for _, _, cost in runs for name in cost))
+    rows = [[label, end.text, *(cost.get(name, MISSING) for name in costs)] for label, end, cost in runs]
+    return table_of(["Method", "Outcome", *costs], rows)
 
 
 def _shared_n(cells: Sequence[Cell]) -> int | None:
