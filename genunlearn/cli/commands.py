@@ -129,9 +129,10 @@ def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
 
     if not this_process().is_main_process:
         return
-    if len(kinds := {(record.config.get("task"), record.config.get("domain")) for record in records.values()}) > 1:
-        raise MismatchError(f"these runs are of {len(kinds)} kinds, with no table in common: compare like with like")
-    face = face_of(next(iter(records.values())))
+    face, *others = dict.fromkeys(face_of(record) for record in records.values())
+    if others:
+        kinds = 1 + len(others)
+        raise MismatchError(f"these runs are of {kinds} kinds, with no table in common: compare like with like")
     path = face.compare(records, out)
     face.show(records, console)
     console.print(f"comparison: {path}", soft_wrap=True)
