@@ -308,7 +308,8 @@ def print_erasure(records: RunRecord | Mapping[str, RunRecord], console: Console
             continue
         texts = [f"{cell.value}\n{cell.interval} n={cell.n}" if cell.footnote is None else cell.text for cell in cells]
         table.add_row(line.label, *texts)
-    console.print(table)
+    if columns:
+        console.print(table)
     for label, record in named.items():
         end = read_erasure(record)
         console.print(f"{label}: {end.verdict}. {' '.join(end.sentences)}", soft_wrap=True, markup=False)

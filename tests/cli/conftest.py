@@ -78,3 +78,26 @@ def write_config(workplace: Path, model_folder: Path) -> Callable[..., Path]:
         return path
 
     return write_config
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def refused(call, workplace) -> Callable[..., str]:
+    """Run a command that must be refused; gives its complaint."""
+
+    def refused(*arguments: object) -> str:
+        before = tree(workplace)
+        done = call(*arguments)
+        assert (done.code, done.out) == (2, ""), done
+        # What is announced before a model is asked stands above; the complaint is the one line that is ours.
+        complaints = [line for line in done.err.splitlines() if line.startswith("genunlearn: ")]
+        assert len(complaints) == 1, done.err
+        assert done.err.splitlines()[-1] == complaints[0]
+        assert "Traceback" not in done.err
+        assert tree(workplace) == before
+        return complaints[0].removeprefix("genunlearn: ")
+
+    return refused
