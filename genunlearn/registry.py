@@ -234,6 +234,18 @@ ATTACKS = Table(
         "anamnesis_index": "genunlearn.attacks.anamnesis:AnamnesisIndex",
         "inversion_likeness": "genunlearn.attacks.inversion:ModelInversion",
         "partial_diffusion": "genunlearn.attacks.partial_diffusion:PartialDiffusion",
+        "paraphrase": "genunlearn.attacks.paraphrase:Paraphrase",
+        "adversarial_embedding": "genunlearn.attacks.adversarial_embedding:AdversarialEmbedding",
+        "textual_inversion": "genunlearn.attacks.textual_inversion:TextualInversion",
+        "noise_probing": "genunlearn.attacks.noise_probing:NoiseProbing",
+        "concept_relearning": "genunlearn.attacks.concept_relearning:ConceptRelearning",
+        "unlearn_diff_atk": "genunlearn.attacks.unlearn_diff_atk:UnlearnDiffAtk",
+        "p4d": "genunlearn.attacks.p4d:P4D",
+        "ring_a_bell": "genunlearn.attacks.ring_a_bell:RingABell",
+        "inpainting": "genunlearn.attacks.inpainting:Inpainting",
+        "latent_guidance": "genunlearn.attacks.latent_guidance:LatentGuidance",
+        "quantised_reload": "genunlearn.attacks.weight_reload:QuantisedReload",
+        "lora_removal": "genunlearn.attacks.weight_reload:LoraRemoval",
     },
 )
 DOMAINS = Table(

@@ -7,6 +7,7 @@ an attack that makes a model draw what it never saw has brought the concept alon
 from __future__ import annotations
 
 import abc
+import copy
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass as record
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from genunlearn.contracts import STRICT, Attack, Splits
 from genunlearn.domains.diffusion_sampling import Sampling
+from genunlearn.domains.trajectories import Trajectories
 from genunlearn.errors import DataError
 from genunlearn.ops.intervals import share
 from genunlearn.records import Result
@@ -266,6 +268,14 @@ class ConceptAttack(Attack):
             group = f"{case.concept}, {self.name}"
             return [Result(name="asr", target=target, value=None, group=group, skipped=reason)]
         return self.attempt(model, case, target).results(self.version)
+
+
+def copied(model: Any) -> Any:
+    """The model with a denoiser of its own, all of whose weights can be trained; work still counts on its meter."""
+    twin = copy.copy(model)
+    twin.module = copy.deepcopy(model.network).requires_grad_(True)
+    twin.trajectories = Trajectories()
+    return twin
 
 
 def evaluations(model: Any) -> int:

@@ -14,7 +14,7 @@ from genunlearn.contracts import Domain, Examples
 from genunlearn.domains import diffusion_pipelines as pipelines
 from genunlearn.domains import diffusion_weights as weights
 from genunlearn.domains.diffusion_attention import concept_map
-from genunlearn.domains.diffusion_families import Inputs, Meter, family_of
+from genunlearn.domains.diffusion_families import Family, Inputs, Meter, family_of
 from genunlearn.domains.diffusion_layers import prompt_layers, select_layers, select_parameters
 from genunlearn.domains.diffusion_prompts import PromptCache, PromptEmbedding
 from genunlearn.domains.diffusion_sampling import (
@@ -81,7 +81,7 @@ class Diffusion(Domain):
         self.low_rank: dict[str, LowRank] = {}
         self.merged: set[str] = set()
         self.base = weights.Fingerprint.of(self.module)
-        self.prompts = PromptCache(self._encoder, self.family.sections)
+        self.prompts = PromptCache(self.encoder, self.family.sections)
         self.trajectories = Trajectories()
         self.meter = Meter()
         self._parts = pipelines.Parts(pipeline, source)
@@ -375,7 +375,8 @@ class Diffusion(Domain):
         """Let parts leave memory, by default text encoders and VAE; they come back when they are needed."""
         self._parts.release(parts or self._parts.spare())
 
-    def _encoder(self) -> Any:
+    def encoder(self) -> Family:
+        """The family, whose text encoders are back in memory."""
         for name in self._parts.text_encoders():
             self._parts.get(name, self.device)
         return self.family

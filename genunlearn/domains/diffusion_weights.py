@@ -83,6 +83,18 @@ def plain_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     return {plain_name(name): p for name, p in network.named_parameters() if "lora_" not in name}
 
 
+def merged_weights(model: Any) -> dict[str, Tensor]:
+    """The weights of layers that read the prompt, ``(out, d)`` each, with an attached LoRA folded in."""
+    attached = dict(_lora_layers(model.network))
+    found = {}
+    for name, layer in model.prompt_layers().items():
+        found[name] = layer.weight.detach()
+        if name in attached:
+            down, up = attached[name]
+            found[name] = found[name] + up @ down
+    return found
+
+
 def changed_names(model: Any) -> tuple[str, ...]:
     """Parameters that training, edits or merged LoRAs may have changed."""
     changed = {*model.merged, *(f"{name}.weight" for name in model.low_rank)}

@@ -19,11 +19,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from genunlearn.contracts import Metric
 from genunlearn.errors import DataError
-from genunlearn.evaluation.domain_classifier import DomainClassifier, Training, check_pools, train_domain_classifier
+from genunlearn.evaluation.domain_classifier import (
+    LEAST,
+    DomainClassifier,
+    Training,
+    check_pools,
+    train_domain_classifier,
+)
 from genunlearn.ops import intervals
 from genunlearn.ops.concealment import LEAST_GAP, MOST_PSI, Role, normalised_leak, retrieval_score, signed_margin
 from genunlearn.records import Result
@@ -64,7 +71,7 @@ class ConcealmentProbes:
         Raises:
             DataError: Too few images, images without variance, or completions of another number of psi.
         """
-        check_pools(self.original, self.unlearned)
+        check_pools(self.original, self.unlearned, 2 * LEAST)
         for model, images in self.completed.items():
             if images.dim() != 5 or len(images) != len(self.psis):
                 raise DataError(f"{model}: completions of shape {tuple(images.shape)} for {len(self.psis)} psi")
@@ -76,14 +83,16 @@ class ConcealmentProbes:
 
     @cached_property
     def controlled(self) -> DomainClassifier:
-        """A classifier trained on every other image; the ones between are the yardstick."""
-        return train_domain_classifier(self.original[::2], self.unlearned[::2], self.training)
+        """A classifier trained on one half of the images; the other half is the yardstick."""
+        original, unlearned = (self._half(pool, trained=True) for pool in (self.original, self.unlearned))
+        return train_domain_classifier(original, unlearned, self.training)
 
     def margins(self, target: str, *, controlled: bool) -> Tensor:
         """Signed margins of completed images, ``(psis, seeds)``."""
         classifier = self.controlled if controlled else self.published
         pools = (self.original, self.unlearned)
-        yardsticks = [classifier.features(pool[1::2] if controlled else pool) for pool in pools]
+        kept = [self._half(pool, trained=False) if controlled else pool for pool in pools]
+        yardsticks = [classifier.features(pool) for pool in kept]
         images = self.completed[target]
         return signed_margin(classifier.features(images.flatten(0, 1)), *yardsticks).view(images.shape[:2])
 
@@ -97,6 +106,12 @@ class ConcealmentProbes:
         """The witness's score of each completed image, ``(psis, seeds)``."""
         images = self.completed[target]
         return self.score(images.flatten(0, 1)).cpu().view(images.shape[:2])
+
+    def _half(self, pool: Tensor, *, trained: bool) -> Tensor:
+        """Half of a pool, drawn at random: prompts may take turns, and so every other image may be of one kind."""
+        order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(self.training.seed))
+        half = len(pool) // 2
+        return pool[order[:half] if trained else order[half:]]
 
     def group(self, psi: float) -> str:
         """The group of a result at one psi."""

@@ -34,6 +34,9 @@ LARGEST = 256
 SMALL = 64
 """Up to this size the first convolution keeps the size of the image."""
 
+LEAST_STEPS = 100
+"""Steps that a network from scratch takes at least."""
+
 LEAST = 10
 """Images of each model without which there is nothing to split."""
 
@@ -46,7 +49,9 @@ class Training:
     """How the classifier is made."""
 
     backbone: Annotated[str | None, Field(description="folder or hub id of an image model; null = from scratch")] = None
-    epochs: Annotated[int, Field(ge=1, description="passes over the training part")] = 10
+    epochs: Annotated[
+        int | None, Field(ge=1, description="passes over the training part; null = 10, more from scratch")
+    ] = None
     batch_size: Annotated[int, Field(ge=4, description="images a step")] = 32
     learning_rate: Annotated[
         float | None, Field(gt=0, description="of SGD; null = 1e-3 pretrained, 0.02 otherwise")
@@ -214,16 +219,16 @@ def train_domain_classifier(original: Tensor, unlearned: Tensor, training: Train
     )
 
 
-def check_pools(original: Tensor, unlearned: Tensor) -> None:
+def check_pools(original: Tensor, unlearned: Tensor, least: int = LEAST) -> None:
     """Refuse images from which no classifier can be made.
 
     Raises:
         DataError: Too few for the split, of different shape, not finite, or without variance.
     """
-    if min(len(original), len(unlearned)) < LEAST:
+    if min(len(original), len(unlearned)) < least:
         raise DataError(
             f"{len(original)} images of the original and {len(unlearned)} of the unlearned model are too few to train "
-            f"and test a classifier: make at least {LEAST} of each"
+            f"and test a classifier: make at least {least} of each"
         )
     if original.shape[1:] != unlearned.shape[1:]:
         shapes = f"{tuple(original.shape[1:])} and {tuple(unlearned.shape[1:])}"
@@ -242,7 +247,9 @@ def _fit(network: nn.Module, head: nn.Module, images: Tensor, labels: Tensor, tr
     optimizer = torch.optim.SGD(weights, lr=rate, momentum=training.momentum)
     generator = torch.Generator().manual_seed(training.seed)
     network.train()
-    for _ in range(training.epochs):
+    steps = LEAST_STEPS if training.backbone is None else 0
+    epochs = training.epochs or max(10, math.ceil(steps / math.ceil(len(images) / training.batch_size)))
+    for _ in range(epochs):
         order = torch.randperm(len(images), generator=generator)
         for rows in order.split(training.batch_size):
             if len(rows) < 2:  # batch normalisation learns nothing from one image

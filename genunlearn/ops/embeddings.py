@@ -38,6 +38,28 @@ def adversarial_inputs(gram: Tensor, edited: Tensor, inputs: Tensor, ridge: floa
     return torch.linalg.solve(system, pulled @ inputs.double().T).T.to(inputs.dtype)
 
 
+def matching_inputs(edited: list[Tensor], originals: list[Tensor], inputs: Tensor, ridge: float) -> Tensor:
+    """Inputs that make edited matrices answer as the original ones do, where no map is common to all of them.
+
+    ``c' = (sum_l W_l'^T W_l' + r I)^-1 (sum_l W_l'^T W_l) c``.
+
+    Args:
+        edited: ``(out_l, d)`` each, the W_l'.
+        originals: ``(out_l, d)`` each, the W_l.
+        inputs: ``(n, d)``, one input a row.
+        ridge: r, how strongly short embeddings are preferred.
+
+    Returns:
+        ``(n, d)`` in the dtype of `inputs`.
+    """
+    system = gram_of(edited)
+    pairs = zip(edited, originals, strict=True)
+    products = (new.detach().cpu().double().T @ old.detach().cpu().double() for new, old in pairs)
+    across = sum(products, torch.zeros(()))
+    system = system + ridge * torch.eye(len(system), dtype=system.dtype)
+    return torch.linalg.solve(system, across @ inputs.cpu().double().T).T.to(inputs)
+
+
 def gram_of(weights: list[Tensor]) -> Tensor:
     """``sum_l W_l^T W_l`` of matrices ``(out_l, d)``, ``(d, d)`` in float64 on the CPU."""
     doubles = (weight.detach().cpu().double() for weight in weights)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from genunlearn.ops.embeddings import EmbeddingAttack, adversarial_inputs, gram_of
+from genunlearn.ops.embeddings import EmbeddingAttack, adversarial_inputs, gram_of, matching_inputs
 from genunlearn.ops.linear_edits import replace_map
 
 
@@ -59,3 +59,14 @@ def test_weights_get_no_gradient_and_the_dtype_stays(dtype: torch.dtype) -> None
     assert layer.weight.grad is None
     assert found.dtype == dtype
     assert not found.requires_grad
+
+
+def test_matching_inputs_are_adversarial_ones_where_a_map_is_shared() -> None:
+    draw = torch.Generator().manual_seed(3)
+    originals = [torch.randn(4, 3, generator=draw) for _ in range(2)]
+    edit, inputs = torch.randn(3, 3, generator=draw), torch.randn(5, 3, generator=draw)
+    edited = [weight @ edit for weight in originals]
+    expected = adversarial_inputs(gram_of(originals), edit, inputs, 0.1)
+    torch.testing.assert_close(matching_inputs(edited, originals, inputs, 0.1), expected)
+    # unchanged matrices leave an input as it is, but for the pull of the ridge
+    torch.testing.assert_close(matching_inputs(originals, originals, inputs, 1e-9), inputs, atol=1e-5, rtol=1e-5)
