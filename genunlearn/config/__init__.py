@@ -3,6 +3,7 @@
 from genunlearn.config.reading import build_config, find_config, list_configs, load_config, parse_config, place_of
 from genunlearn.config.sections import (
     RUNS,
+    AuditConfig,
     ConceptConfig,
     FactConfig,
     ItemConfig,
@@ -11,10 +12,12 @@ from genunlearn.config.sections import (
     ParametersConfig,
     RunConfig,
     TrainConfig,
+    UnlearnConfig,
 )
 
 __all__ = [
     "RUNS",
+    "AuditConfig",
     "ConceptConfig",
     "FactConfig",
     "ItemConfig",
@@ -23,6 +26,7 @@ __all__ = [
     "ParametersConfig",
     "RunConfig",
     "TrainConfig",
+    "UnlearnConfig",
     "build_config",
     "find_config",
     "list_configs",

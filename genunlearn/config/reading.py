@@ -52,13 +52,13 @@ def build_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunC
 
 
 def _check(data: Mapping[str, Any], origin: str, overrides: Sequence[str]) -> RunConfig:
-    domain = data.get("domain", "lm")
-    kind = RUNS.get(domain) if isinstance(domain, str) else None
-    if kind is None:
-        place = _place(["domain"], data, origin, overrides)
-        near = difflib.get_close_matches(str(domain), RUNS, n=1)
+    key, name = ("task", "audit") if data.get("task") == "audit" else ("domain", data.get("domain", "lm"))
+    kind = RUNS.get(name) if isinstance(name, str) else None
+    if kind is None or (key, name) == ("domain", "audit"):
+        place, domains = _place([key], data, origin, overrides), [domain for domain in RUNS if domain != "audit"]
+        near = difflib.get_close_matches(str(name), domains, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"{place}: unknown domain {domain!r}; {hint}known: {', '.join(RUNS)}")
+        raise ConfigError(f"{place}: unknown domain {name!r}; {hint}known: {', '.join(domains)}")
     try:
         return kind.model_validate(_freeze(data))
     except ValidationError as error:

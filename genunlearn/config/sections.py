@@ -174,9 +174,6 @@ class RunConfig(Section):
     task: Literal["unlearn", "audit"] = "unlearn"
     domain: str
     model: ModelConfig = ModelConfig()
-    method: MethodConfig = MethodConfig()
-    parameters: ParametersConfig = ParametersConfig()
-    train: TrainConfig = TrainConfig()
     seed: Annotated[int, Field(ge=0)] = 0
 
     @property
@@ -194,7 +191,15 @@ class RunConfig(Section):
         return hash_json(self.resolved())
 
 
-class FactConfig(RunConfig):
+class UnlearnConfig(RunConfig):
+    """A run that changes a model."""
+
+    method: MethodConfig = MethodConfig()
+    parameters: ParametersConfig = ParametersConfig()
+    train: TrainConfig = TrainConfig()
+
+
+class FactConfig(UnlearnConfig):
     """A run on a language model."""
 
     domain: Literal["lm"] = "lm"
@@ -202,7 +207,7 @@ class FactConfig(RunConfig):
     evaluate: FactEvaluateConfig = FactEvaluateConfig()
 
 
-class ConceptConfig(RunConfig):
+class ConceptConfig(UnlearnConfig):
     """A run on a text-to-image pipeline."""
 
     domain: Literal["diffusion"] = "diffusion"
@@ -213,7 +218,7 @@ class ConceptConfig(RunConfig):
     smallest form that is exact."""
 
 
-class ItemConfig(RunConfig):
+class ItemConfig(UnlearnConfig):
     """A run on a classifier or a regressor."""
 
     domain: Literal["classifier", "regression"] = "classifier"
@@ -223,10 +228,58 @@ class ItemConfig(RunConfig):
     evaluate: ItemEvaluateConfig = ItemEvaluateConfig()
 
 
+class AuditRequestConfig(Section):
+    """Which concepts are said to be gone, and which are said to have stayed."""
+
+    concepts: tuple[str, ...] = ()
+    """``NAME`` or ``NAME | SYNONYM``."""
+    retain: tuple[str, ...] = ()
+    """Concepts that should have stayed; the published score is taken for them as well."""
+    force: bool = False
+    """Go on although original and unlearned model have the same weights."""
+
+
+class AuditEvaluateConfig(Section):
+    """With what the models are measured; `model` is the original."""
+
+    suite: Literal["concealment", "concealment-published"] = "concealment"
+    images: Annotated[int, Field(ge=2)] = 64
+    """Images of each concept under each attack, one a seed."""
+    pool: Annotated[int, Field(ge=2)] = 128
+    """Images of each model that completions are held against."""
+    steps: Annotated[int, Field(ge=1)] = 20
+    guidance: Annotated[float, Field(ge=0)] = 3.0
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    backbone: str | None = None
+    """Folder or hub id of an image model for the two-class classifier; a small network from scratch if none."""
+    judge: str | None = None
+    """Folder of an image classifier that says what images show; the lab has its own."""
+    clip: str | None = None
+    """CLIP model that says so where no classifier is at hand."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """*gone* asks that no attack can bring the concept back more often than from the oracle by this much."""
+
+
+class AuditConfig(RunConfig):
+    """An audit of an unlearned text-to-image pipeline, beside the original it was made from."""
+
+    task: Literal["audit"] = "audit"
+    domain: Literal["diffusion"] = "diffusion"
+    unlearned: str = ""
+    """Pipeline folder, hub id, patch, or the folder of a run."""
+    oracle: Literal["auto", "never"] | str = "auto"
+    """``auto`` retrains the lab without the concepts; a path or hub id names a pipeline; ``never`` leaves it out."""
+    request: AuditRequestConfig = AuditRequestConfig()
+    evaluate: AuditEvaluateConfig = AuditEvaluateConfig()
+    attacks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Attacks by name, each with the fields that are not its defaults."""
+
+
 RUNS: dict[str, type[RunConfig]] = {
     "lm": FactConfig,
     "diffusion": ConceptConfig,
     "classifier": ItemConfig,
     "regression": ItemConfig,
+    "audit": AuditConfig,
 }
-"""Kind of run by domain."""
+"""Kinds of run: by domain, and ``audit``."""
