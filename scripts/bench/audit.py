@@ -1,0 +1,144 @@
+#!/usr/bin/env python
+"""What the partial-diffusion attack costs: one trajectory of the original for all psi, against one for each psi.
+
+    python scripts/bench/audit.py                    # one prompt, published protocol, about a minute on two cores
+    python scripts/bench/audit.py --seeds 8          # a longer look
+
+One prompt in the published protocol: eight psi, 100 steps, guidance 7.5, on lab:diffusion. The plain implementation
+reruns the original from noise for every psi and makes one image a call; its images are compared with ours. As the
+unlearned model serves the original with its cross-attention scaled down: what is measured does not depend on weights.
+Wall times are medians over repetitions in which the two take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from genunlearn.attacks.partial_diffusion import PartialDiffusion
+from genunlearn.domains.diffusion import Diffusion
+from genunlearn.lab.diffusion import build
+from genunlearn.lab.digit_prompts import prompt_of
+
+LEAST = 3.0
+"""How many times less the attack has to cost than the plain implementation."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one way of running the attack has cost.
+
+    Attributes:
+        original: Evaluations of the original's denoiser, counted in samples.
+        unlearned: Evaluations of the unlearned model's.
+        seconds: Wall time.
+    """
+
+    original: int
+    unlearned: int
+    seconds: float
+
+
+def main() -> None:
+    """Run both ways, compare their images, print the table; exit with 1 where a ratio is below `LEAST`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=4, help="images of each psi")
+    parser.add_argument("--repeats", type=int, default=3, help="how often each way is timed")
+    parser.add_argument("--steps", type=int, default=100, help="denoising steps of an image")
+    parser.add_argument("--json", type=Path, help="write all numbers here")
+    arguments = parser.parse_args()
+
+    folder = str(build())
+    original, unlearned = Diffusion.load(folder, device="cpu"), weakened(Diffusion.load(folder, device="cpu"))
+    attack = PartialDiffusion(steps=arguments.steps)
+    prompts, seeds = [prompt_of("seven", "red").text] * arguments.seeds, list(range(arguments.seeds))
+    costs: dict[str, list[Cost]] = {"plain": [], "shared": []}
+    for _ in range(arguments.repeats):
+        one, images = shared(attack, original, unlearned, prompts, seeds)
+        other, expected = plain(attack, original, unlearned, prompts, seeds)
+        costs["shared"].append(one)
+        costs["plain"].append(other)
+    gap = float((images - expected).abs().max())
+    ratios = {
+        "original forwards": costs["plain"][0].original / costs["shared"][0].original,
+        "wall time": statistics.median(
+            slow.seconds / fast.seconds for slow, fast in zip(costs["plain"], costs["shared"], strict=True)
+        ),
+    }
+    count = len(attack.psis) * arguments.seeds
+    show(
+        costs,
+        ratios,
+        f"{count} images ({len(attack.psis)} psi x {arguments.seeds} seeds), {arguments.steps} steps",
+        gap,
+    )
+    if arguments.json:
+        found = {name: [asdict(cost) for cost in each] for name, each in costs.items()}
+        arguments.json.write_text(json.dumps({"images": count, "largest difference": gap, "ratios": ratios, **found}))
+    if min(ratios.values()) < LEAST or gap > 1e-2:
+        raise SystemExit(1)
+
+
+def shared(
+    attack: PartialDiffusion, original: Diffusion, unlearned: Diffusion, prompts: list[str], seeds: list[int]
+) -> tuple[Cost, Tensor]:
+    """The attack as the library runs it; images ``(psis, seeds, 3, height, width)``."""
+    start = time.perf_counter()
+    begun = attack.start(original, prompts, seeds)
+    done = attack.complete(unlearned, begun)
+    return Cost(begun.forwards, done.forwards, time.perf_counter() - start), done.images
+
+
+def plain(
+    attack: PartialDiffusion, original: Diffusion, unlearned: Diffusion, prompts: list[str], seeds: list[int]
+) -> tuple[Cost, Tensor]:
+    """The original anew for every psi, one image a call."""
+    start, before = time.perf_counter(), (original.meter.frozen, unlearned.meter.frozen)
+    rows = []
+    for cut in attack.cuts(original).values():
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            begun = original.sample([prompt], [seed], attack.sampling, part=slice(0, cut))
+            latents = begun if cut else None
+            ended = unlearned.sample([prompt], [seed], attack.sampling, part=slice(cut, None), latents=latents)
+            rows.append(unlearned.decode(ended))
+    spent = time.perf_counter() - start
+    images = torch.cat(rows)
+    cost = Cost(original.meter.frozen - before[0], unlearned.meter.frozen - before[1], spent)
+    return cost, images.view(len(attack.psis), len(seeds), *images.shape[1:])
+
+
+def weakened(model: Diffusion) -> Diffusion:
+    """The model with its values of the prompt at half their size."""
+    with torch.no_grad():
+        for layer in model.prompt_layers(values_only=True).values():
+            layer.weight.mul_(0.5)
+    return model
+
+
+def show(costs: dict[str, list[Cost]], ratios: dict[str, float], what: str, gap: float) -> None:
+    """Print the table."""
+    table = Table(title=f"partial diffusion, one prompt: {what}")
+    for column in ("", "original forwards", "unlearned forwards", f"seconds (median of {len(costs['plain'])})"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, each in costs.items():
+        seconds = statistics.median(cost.seconds for cost in each)
+        table.add_row(name, f"{each[0].original:,}", f"{each[0].unlearned:,}", f"{seconds:.2f}")
+    table.add_row("ratio", f"{ratios['original forwards']:.2f}", "", f"{ratios['wall time']:.2f}")
+    console = Console(width=110)
+    console.print(table)
+    console.print(
+        f"largest difference between the images of the two: {gap:.1e}; at least {LEAST:g} times less is asked for"
+    )
+
+
+if __name__ == "__main__":
+    main()
