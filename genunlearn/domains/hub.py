@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from genunlearn.domains.pretrained import no_progress_bars
 from genunlearn.domains.sources import check_weights, read_json
 from genunlearn.errors import MismatchError, SourceNotFound
 
@@ -31,13 +32,14 @@ def load_folder(folder: Path, dtype: str, *, is_regression: bool) -> tuple[nn.Mo
     architecture = check_folder(folder, is_regression=is_regression)
     loaders = {IMAGE: AutoModelForImageClassification, SEQUENCE: AutoModelForSequenceClassification}
     loader = next(loader for ending, loader in loaders.items() if architecture.endswith(ending))
-    module = loader.from_pretrained(
-        folder,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-        dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-    )
+    with no_progress_bars():
+        module = loader.from_pretrained(
+            folder,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+        )
     return module, load_processor(folder)
 
 

@@ -154,9 +154,9 @@ def study_of(config: ItemConfig) -> Study:
 
 
 def _lab_request(config: ItemConfig) -> ItemRequest:
+    study = study_of(config)
     if config.request.data is not None:
         raise ConfigError(f"request.data = {config.request.data!r}: {config.model.source} brings its own; leave it out")
-    study = study_of(config)
     name, data = _named(config), study.data
     return ItemRequest(
         name=name, train=data.train, test=data.test, marked=_mark(name, data.train, config.seed), study=study

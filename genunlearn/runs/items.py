@@ -200,10 +200,12 @@ class ItemRun:
         if found and found.is_collapsed:
             self.record.notes.append(f"collapsed: {found}")
         if "safe_alpha" in own:
-            safe = own["safe_alpha"]
-            remedy = f"method.alpha = {safe:g} would have been safe" if safe else "no alpha tried would have been safe"
-            rise = f"from {own['retain_loss_before']:.3f}"
-            self.record.notes.append(f"{self.method.name}: its change made the retain loss rise {rise}; {remedy}")
+            safe, allowed = own["safe_alpha"], getattr(self.method, "max_retain_rise", 0.0)
+            remedy = f"method.alpha = {safe:g} keeps" if safe else "no alpha that was tried keeps"
+            self.record.notes.append(
+                f"{self.method.name}: the retain loss rose from {own['retain_loss_before']:.3g} by too much; {remedy} "
+                f"its rise within max_retain_rise = {allowed:g}"
+            )
         for note in self.record.notes:
             self.watch.announce(note)
 
@@ -230,7 +232,8 @@ class ItemRun:
 def _checked(config: ItemConfig) -> tuple[Method, ItemRequest]:
     """Method and request of a configuration, refused where they do not go together."""
     method = build_method(config.method, seed=config.seed)
-    method.check(config.domain)
+    has_full_weights = config.parameters.kind == "full"
+    method.check(config.domain, oracle=True, full_weights=has_full_weights)
     build_attacks(config)
     if config.train.stop_recall is not None and config.domain == "regression":
         raise ConfigError("train.stop_recall needs a classifier: a regressor has no recall; leave it out")

@@ -12,6 +12,7 @@ minutes on two cores, once the labs' networks are built.
 from __future__ import annotations
 
 import argparse
+import resource
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -53,8 +54,9 @@ INTRODUCTION = """# Classifiers and regressors: every method beside the oracles
 
     python scripts/bench/classifier_table.py --markdown docs/results/classifier.md
 
-writes this page anew ({runs} runs, {minutes:.1f} minutes of wall time with {jobs} processes here) and, under
-`runs/classifier-table`, `compare.html` with plots, ZRF, activation distance and the published membership attacks.
+writes this page anew and, under `runs/classifier-table`, `compare.html` with plots, ZRF, activation distance and the
+published membership attacks. Here {runs} runs took {cpu:.1f} minutes of CPU time, and {minutes:.1f} minutes on the
+clock with {jobs} processes on two cores{busy}.
 
 Each cell holds a value and its 95% interval: exact for accuracy, bootstrap for errors, DeLong for the area under the
 curve. **Before** is the original, **Oracle** the mean over three networks of other seeds that were trained without the
@@ -102,7 +104,10 @@ def main() -> None:
     minutes = (time.monotonic() - start) / 60
     print(f"{len(jobs)} runs in {minutes:.1f} minutes; comparison: {page}")
     if arguments.markdown:
-        head = INTRODUCTION.format(runs=len(jobs), minutes=minutes, jobs=arguments.jobs)
+        cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = (cpu.ru_utime + cpu.ru_stime) / 60
+        busy = " that other work shared" if used < 0.8 * minutes * arguments.jobs else ""
+        head = INTRODUCTION.format(runs=len(jobs), minutes=minutes, cpu=used, jobs=arguments.jobs, busy=busy)
         write_text(arguments.markdown, f"{head}\n{tables(records, refused)}")
 
 
