@@ -151,7 +151,7 @@ class Attempt:
         before: Whether the model shows the concept unasked, ``(n,)`` bool.
         after: Whether it shows it under attack, ``(n,)`` bool.
         scores: The witness's score of each image, ``(n,)``.
-        forwards: Evaluations of the denoiser for the attack, counted in samples; the plain images do not count.
+        forwards: Evaluations of the attacked model's denoiser, counted in samples; the plain images do not count.
         seconds: Wall time of the attack.
         details: What else there is to say, as plain JSON.
     """

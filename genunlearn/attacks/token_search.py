@@ -110,7 +110,7 @@ class TokenSearch(ConceptAttack):
         asked = [f"{PLACE} {prompt}" if self.keeps_prompt else PLACE for prompt in case.prompts]
         free = FreeTokens(model, asked, self.tokens)
         generator = torch.Generator().manual_seed(self.seed)
-        state = self.begin(free, len(asked), generator).requires_grad_(True)
+        state = self.begin(free, len(asked), generator).to(model.device).requires_grad_(True)
         optimizer = torch.optim.AdamW([state], lr=self.learning_rate, weight_decay=self.weight_decay)
         best = Best.none(len(asked))
         for done in range(self.rounds):

@@ -44,7 +44,7 @@ class UnlearnDiffAtk(TokenSearch):
 
     def ids(self, state: Tensor, free: FreeTokens) -> Tensor:
         """The likeliest tokens."""
-        return state.index_fill(-1, free.banned, -1.0).argmax(-1)
+        return state.index_fill(-1, free.banned.to(state.device), -1.0).argmax(-1)
 
     def loss(self, seen: Seen, embedding: PromptEmbedding) -> Tensor:
         """The training loss on the concept's images."""

@@ -61,6 +61,7 @@ class Training:
     split: Annotated[float, Field(gt=0, lt=1, description="share of the images that is trained on")] = 0.8
     width: Annotated[int, Field(ge=4, description="channels of the first blocks, from scratch")] = 16
     seed: Annotated[int, Field(ge=0, description="of weights, split and order")] = 0
+    device: Annotated[str, Field(description="auto, cpu, cuda or another torch device")] = "auto"
 
 
 class ResidualNet(nn.Module):
@@ -136,7 +137,7 @@ class DomainClassifier:
     """A trained classifier of original against unlearned.
 
     Attributes:
-        network: Gives features.
+        network: Gives features; it may be on another device than the images.
         head: Gives two logits from features, the original's second.
         mean: Mean colour of the training images, ``(3, 1, 1)``.
         deviation: Its standard deviation.
@@ -145,7 +146,7 @@ class DomainClassifier:
     """
 
     network: nn.Module
-    head: nn.Module
+    head: nn.Linear
     mean: Tensor
     deviation: Tensor
     held_out: Tensor
@@ -170,16 +171,16 @@ class DomainClassifier:
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """L2-normalised features ``(n, d)`` of images ``(n, 3, height, width)`` in [0, 1]."""
-        return F.normalize(self._features(images), dim=1)
+        return F.normalize(self._features(images), dim=1).cpu()
 
     @torch.no_grad()
     def probability(self, images: Tensor) -> Tensor:
         """The probability that each image is the original's, ``(n,)``."""
-        return self.head(self._features(images)).softmax(1)[:, 1]
+        return self.head(self._features(images)).softmax(1)[:, 1].cpu()
 
     def _features(self, images: Tensor) -> Tensor:
-        parts = _sized(images).split(CHUNK)
-        return torch.cat([self.network((part - self.mean) / self.deviation) for part in parts])
+        scaled = ((part - self.mean) / self.deviation for part in _sized(images).split(CHUNK))
+        return torch.cat([self.network(part.to(self.head.weight.device)) for part in scaled])
 
 
 def train_domain_classifier(original: Tensor, unlearned: Tensor, training: Training) -> DomainClassifier:
@@ -207,6 +208,8 @@ def train_domain_classifier(original: Tensor, unlearned: Tensor, training: Train
             Pretrained(training.backbone) if training.backbone else ResidualNet(images.shape[-1], training.width)
         )
         head = nn.Linear(network.num_features, 2)
+        device = _device(training.device)
+        network, head = network.to(device), head.to(device)
         rate = training.learning_rate or (1e-3 if pretrained else 0.02)
         _fit(network, head, (images[trained] - mean) / deviation, labels[trained], training, rate)
     return DomainClassifier(
@@ -245,7 +248,8 @@ def check_pools(original: Tensor, unlearned: Tensor, least: int = LEAST) -> None
 def _fit(network: nn.Module, head: nn.Module, images: Tensor, labels: Tensor, training: Training, rate: float) -> None:
     weights = [*network.parameters(), *head.parameters()]
     optimizer = torch.optim.SGD(weights, lr=rate, momentum=training.momentum)
-    generator = torch.Generator().manual_seed(training.seed)
+    generator, device = torch.Generator().manual_seed(training.seed), weights[0].device
+    images, labels = images.to(device), labels.to(device)
     network.train()
     steps = LEAST_STEPS if training.backbone is None else 0
     epochs = training.epochs or max(10, math.ceil(steps / math.ceil(len(images) / training.batch_size)))
@@ -260,6 +264,12 @@ def _fit(network: nn.Module, head: nn.Module, images: Tensor, labels: Tensor, tr
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _split(labels: Tensor, split: float) -> tuple[Tensor, Tensor]:
