@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from genunlearn.data.concepts import ConceptImage
 from genunlearn.data.facts import QA
 from genunlearn.data.items import as_items
 from genunlearn.data.relabel import redraw_labels
@@ -37,6 +38,24 @@ def test_answers_of_a_language_model_are_labels_too() -> None:
     drawn = redraw_labels(pairs, pairs, 0, is_wrong=True)
     assert [pair.answer for pair in drawn] == ["two", "one", "two"]
     assert drawn[0].question == "0?"
+
+
+def test_the_label_of_a_prompt_is_an_image_of_another_concept() -> None:
+    # Four concepts, three images each, each image filled with its own number.
+    images = [
+        ConceptImage(
+            id=f"{concept}-{n}", prompt=f"a {concept}", concept=concept, latents=torch.full((1, 2, 2), 10.0 * k + n)
+        )
+        for k, concept in enumerate(("cat", "dog", "cow", "hen"))
+        for n in range(3)
+    ]
+    cats = images[:3] * 100
+    drawn = redraw_labels(cats, images, 0, is_wrong=True)
+    shown = torch.stack([item.latents[0, 0, 0] for item in drawn])
+    assert [item.prompt for item in drawn] == ["a cat"] * 300
+    assert shown.min() >= 10 and len(shown.unique()) == 9
+    either = torch.stack([item.latents[0, 0, 0] for item in redraw_labels(cats, images, 0, is_wrong=False)])
+    assert (either // 10).long().bincount().min() > 40
 
 
 def test_what_cannot_be_relabelled() -> None:

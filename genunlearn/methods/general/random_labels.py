@@ -2,7 +2,7 @@
 
     L = gamma mean_F CE(y' | x; theta) + alpha mean_R CE(y | x; theta),   y' ~ uniform over the labels
 
-A label is whatever the family learns about an item: a class, a number, an answer, a caption.
+A label is whatever the family learns about an item: a class, a number, an answer, an image.
 
 Source: Golatkar et al., "Eternal Sunshine of the Spotless Net" (CVPR 2020), baseline; as run by Fan et al., "SalUn"
 (ICLR 2024): SGD 0.013, 10 epochs, a drawn label may be the true one.

@@ -3,7 +3,7 @@
     mask = the share of weights with the largest |sum_F grad CE(y | x; theta_0)|
     L = gamma mean_F CE(y' | x; theta) + alpha mean_R CE(y | x; theta),   y' ~ uniform over the labels, masked
 
-A label is whatever the family learns about an item: a class, a number, an answer, a caption.
+A label is whatever the family learns about an item: a class, a number, an answer, an image.
 
 Source: Fan et al., "SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency" (ICLR 2024), eq. 3 and 4.
 Authors' settings (CIFAR-10, a tenth of the data): share 0.5, SGD 0.013 with momentum 0.9 and weight decay 5e-4, 10
