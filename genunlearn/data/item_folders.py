@@ -8,7 +8,7 @@ dataset_dict.json           what ``DatasetDict.save_to_disk`` has written
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,21 +59,42 @@ def _read(folder: Path) -> Mapping[str, Any]:
 
         kept: Any = load_from_disk(str(folder))
         return {name: kept[name] for name in SPLITS if name in kept}
-    found = {name: rows for name in SPLITS if (rows := _read_split(folder, name)) is not None}
-    return found
+    found = {name: rows for name in SPLITS if (rows := _read_file(folder, name)) is not None}
+    return found or _read_pictures([folder / name for name in SPLITS if (folder / name).is_dir()])
 
 
-def _read_split(folder: Path, name: str) -> Any:
+def _read_file(folder: Path, name: str) -> Any:
     if (path := folder / f"{name}.npz").is_file():
         return _read_arrays(path)
-    from datasets import load_dataset
-
     for suffix, reader in READERS.items():
         if (path := folder / f"{name}{suffix}").is_file():
+            from datasets import load_dataset
+
             return load_dataset(reader, data_files={name: str(path)}, split=name)
-    if (folder / name).is_dir():
-        return load_dataset("imagefolder", data_files={name: str(folder / name / "**")}, split=name)
     return None
+
+
+def _read_pictures(folders: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
+    """Pictures with the number of their folder's name, counted over all splits: one may lack a class."""
+    names = sorted({place.name for folder in folders for place in folder.iterdir() if place.is_dir()})
+    return {
+        folder.name: [
+            {"image": _open_picture(path), "label": label}
+            for label, name in enumerate(names)
+            for path in sorted((folder / name).glob("*"))
+        ]
+        for folder in folders
+    }
+
+
+def _open_picture(path: Path) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            return picture.copy() if picture.mode == "L" else picture.convert("RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"{path}: not a picture ({error}): take it out") from error
 
 
 def _read_arrays(path: Path) -> tuple[np.ndarray, ...]:
