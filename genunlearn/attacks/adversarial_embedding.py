@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -60,4 +59,4 @@ class AdversarialEmbedding(ConceptAttack):
             names = model.prompts.name(embedding.with_tokens(moved.view_as(tokens)))
             chosen = [names[prompts.index(prompt)] for prompt in case.prompts]
             images.append(model.images(chosen, list(case.seeds), case.sampling))
-        return Drawn.strongest(torch.stack(images), case.witness, ridges=list(self.ridges))
+        return Drawn.strongest(images, case.witness, ridges=list(self.ridges))

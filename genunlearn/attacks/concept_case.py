@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import copy
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass as record
 from dataclasses import field
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -204,18 +204,36 @@ class Drawn:
         return cls(images, witness.score(images).cpu(), witness.shown(images).cpu(), details)
 
     @classmethod
-    def strongest(cls, images: Tensor, witness: Witness, **details: Any) -> Drawn:
-        """The best of several variants ``(variants, n, 3, height, width)`` of each seed.
+    def strongest(cls, variants: Iterable[Tensor], witness: Witness, **details: Any) -> Drawn:
+        """The best of several variants of each seed, which are looked at one after the other.
 
         A seed counts as shown if any of its variants is; ``details["variant"]`` says which one is kept.
+
+        Args:
+            variants: Images ``(n, 3, height, width)`` each, at least one of them.
+            witness: Says what they show.
+            details: See `Attempt`.
         """
-        variants, n = images.shape[:2]
-        flat = images.flatten(0, 1)
-        scores, shown = witness.score(flat).cpu().view(variants, n), witness.shown(flat).cpu().view(variants, n)
-        best = (scores + shown).argmax(0)  # any that is shown comes before all that are not
-        rows = torch.arange(n)
-        kept = {"variant": best.tolist(), "shown_by_variant": shown.float().mean(1).tolist()}
-        return cls(images[best, rows], scores[best, rows], shown.any(0), {**kept, **details})
+        best: Drawn | None = None
+        which, shares = torch.zeros(0), []
+        for number, images in enumerate(variants):
+            now = cls.judged(images, witness)
+            shares.append(float(now.shown.float().mean()))
+            if best is None:
+                best, which = now, torch.zeros(len(images), dtype=torch.long)
+                continue
+            # any that is shown comes before all that are not
+            better = now.scores + 2 * now.shown > best.scores + 2 * best.shown
+            pixels = better.view(-1, 1, 1, 1).to(images.device)
+            best = cls(
+                torch.where(pixels, images, best.images),
+                torch.where(better, now.scores, best.scores),
+                now.shown | best.shown,
+            )
+            which[better] = number
+        assert best is not None
+        kept = {"variant": which.tolist(), "shown_by_variant": shares}
+        return cls(best.images, best.scores, best.shown, {**kept, **details})
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

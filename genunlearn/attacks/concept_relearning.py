@@ -20,7 +20,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.attacks.concept_case import Attempt, Case, ConceptAttack, Drawn, copied
+from genunlearn.attacks.concept_case import Attempt, Case, ConceptAttack, Drawn, case_of, copied
 from genunlearn.contracts import STRICT, Splits
 from genunlearn.ops.denoising import squared_error
 from genunlearn.ops.intervals import share
@@ -99,8 +99,6 @@ class ConceptRelearning(ConceptAttack):
 
     def run(self, model: Any, splits: Splits, target: str) -> list[Result]:
         """``asr_before`` and ``asr``, ``asr`` at every mark (group ``... step N``), and ``relearn_steps``."""
-        from genunlearn.attacks.concept_case import case_of
-
         case = case_of(splits)
         attempt = self.attempt(model, case, target)
         return [*attempt.results(self.version), *self.results_of(attempt)]

@@ -77,8 +77,7 @@ class LatentGuidance(ConceptAttack):
 
         walk = Walk(sampling=case.sampling, correct=correct)
         latents = walk.run(model, list(case.prompts) * len(self.scales), list(case.seeds) * len(self.scales))
-        images = model.decode(latents, case.sampling.batch_size)
-        variants = images.view(len(self.scales), n, *images.shape[1:])
+        variants = (model.decode(part, case.sampling.batch_size) for part in latents.split(n))
         return Drawn.strongest(variants, case.witness, scales=list(self.scales))
 
     def train(self, model: Any, case: Case) -> LatentClassifier:

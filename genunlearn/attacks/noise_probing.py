@@ -47,6 +47,5 @@ class NoiseProbing(ConceptAttack):
         etas, scales = (torch.tensor([pair[i] for pair in grid]).repeat_interleave(n) for i in range(2))
         walk = Walk(sampling=case.sampling, eta=etas, noise_scale=scales)
         latents = walk.run(model, list(case.prompts) * len(grid), list(case.seeds) * len(grid))
-        images = model.decode(latents, case.sampling.batch_size)
-        variants = images.view(len(grid), n, *images.shape[1:])
+        variants = (model.decode(part, case.sampling.batch_size) for part in latents.split(n))
         return Drawn.strongest(variants, case.witness, grid=[list(pair) for pair in grid])

@@ -43,8 +43,9 @@ class Paraphrase(ConceptAttack):
         n = len(case.seeds)
         # Seeds take turns in the prompts, so that few seeds meet all of them and every try is another one.
         chosen = [texts[(row * self.tries + turn) % len(texts)] for turn in range(self.tries) for row in range(n)]
-        images = model.images(chosen, list(case.seeds) * self.tries, case.sampling)
-        drawn = Drawn.strongest(images.view(self.tries, n, *images.shape[1:]), case.witness)
+        latents = model.sample(chosen, list(case.seeds) * self.tries, case.sampling)
+        variants = (model.decode(part, case.sampling.batch_size) for part in latents.split(n))
+        drawn = Drawn.strongest(variants, case.witness)
         best = [chosen[variant * n + row] for row, variant in enumerate(drawn.details["variant"])]
         return Drawn(drawn.images, drawn.scores, drawn.shown, {"prompts": best})
 

@@ -46,7 +46,7 @@ class QuantisedReload(ConceptAttack):
                     if weight.dim() > 1:
                         weight.copy_(rounded(weight, bits))
             images.append(twin.images(case.prompts, case.seeds, case.sampling))
-        return Drawn.strongest(torch.stack(images), case.witness, bits=list(self.bits))
+        return Drawn.strongest(images, case.witness, bits=list(self.bits))
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

@@ -29,7 +29,10 @@ from genunlearn.ops.intervals import share
 from genunlearn.ops.membership import auc
 
 LARGEST = 256
-"""Images are made no larger than this for the classifier."""
+"""Images are made no larger than this for the classifier, and exactly so large for a pretrained backbone."""
+
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Colours that pretrained backbones expect."""
 
 SMALL = 64
 """Up to this size the first convolution keeps the size of the image."""
@@ -139,8 +142,9 @@ class DomainClassifier:
     Attributes:
         network: Gives features; it may be on another device than the images.
         head: Gives two logits from features, the original's second.
-        mean: Mean colour of the training images, ``(3, 1, 1)``.
+        mean: Mean colour that the network expects, ``(3, 1, 1)``: of the training images, or of ImageNet.
         deviation: Its standard deviation.
+        size: Side to which images are brought; None for their own, up to `LARGEST`.
         held_out: Images that it was not trained on, ``(n, 3, height, width)``.
         truth: Which of them are the original's, ``(n,)`` bool.
     """
@@ -149,6 +153,7 @@ class DomainClassifier:
     head: nn.Linear
     mean: Tensor
     deviation: Tensor
+    size: int | None
     held_out: Tensor
     truth: Tensor
 
@@ -179,7 +184,7 @@ class DomainClassifier:
         return self.head(self._features(images)).softmax(1)[:, 1].cpu()
 
     def _features(self, images: Tensor) -> Tensor:
-        scaled = ((part - self.mean) / self.deviation for part in _sized(images).split(CHUNK))
+        scaled = ((part - self.mean) / self.deviation for part in _sized(images, self.size).split(CHUNK))
         return torch.cat([self.network(part.to(self.head.weight.device)) for part in scaled])
 
 
@@ -196,14 +201,14 @@ def train_domain_classifier(original: Tensor, unlearned: Tensor, training: Train
         SourceNotFound: The backbone is not there.
     """
     check_pools(original, unlearned)
-    images = _sized(torch.cat([unlearned, original]).float().cpu())
+    pretrained = training.backbone is not None
+    size = LARGEST if pretrained else None
+    images = _sized(torch.cat([unlearned.cpu(), original.cpu()]), size)
     labels = torch.cat([torch.zeros(len(unlearned)), torch.ones(len(original))]).long()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         trained, tested = _split(labels, training.split)
-        mean = images[trained].mean((0, 2, 3)).view(3, 1, 1)
-        deviation = images[trained].std((0, 2, 3)).clamp_min(1e-6).view(3, 1, 1)
-        pretrained = training.backbone is not None
+        mean, deviation = _colours(images[trained], pretrained)
         network: Any = (
             Pretrained(training.backbone) if training.backbone else ResidualNet(images.shape[-1], training.width)
         )
@@ -217,6 +222,7 @@ def train_domain_classifier(original: Tensor, unlearned: Tensor, training: Train
         head=head,
         mean=mean,
         deviation=deviation,
+        size=size,
         held_out=images[tested],
         truth=labels[tested].bool(),
     )
@@ -284,12 +290,22 @@ def _split(labels: Tensor, split: float) -> tuple[Tensor, Tensor]:
     return torch.cat(trained), torch.cat(tested)
 
 
-def _sized(images: Tensor) -> Tensor:
-    """Images of at most `LARGEST` pixels a side."""
+def _colours(images: Tensor, pretrained: bool) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each channel, ``(3, 1, 1)``."""
+    if pretrained:
+        mean, deviation = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_DEVIATION)
+    else:
+        mean, deviation = images.mean((0, 2, 3)), images.std((0, 2, 3)).clamp_min(1e-6)
+    return mean.view(3, 1, 1), deviation.view(3, 1, 1)
+
+
+def _sized(images: Tensor, size: int | None) -> Tensor:
+    """Images of `size` pixels a side, or of at most `LARGEST`."""
     images = images.float().cpu()
-    if max(images.shape[-2:]) <= LARGEST:
+    side = size or min(LARGEST, max(images.shape[-2:]))
+    if images.shape[-2:] == (side, side) or (size is None and max(images.shape[-2:]) <= LARGEST):
         return images
-    return F.interpolate(images, (LARGEST, LARGEST), mode="bilinear", antialias=True, align_corners=False)
+    return F.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
 def _convolution(source: int, target: int, size: int, stride: int) -> list[nn.Module]:

@@ -141,7 +141,7 @@ def test_of_several_variants_the_strongest_counts() -> None:
     images[1, 0], images[2, 1], images[0, 1] = 0.9, 0.4, 0.3
     drawn = Drawn.strongest(images, Bright())
     assert drawn.shown.tolist() == [True, False] and drawn.scores.tolist() == pytest.approx([0.9, 0.4])
-    assert drawn.details == {"variant": [1, 2], "shown_by_variant": [0, 0.5, 0]}
+    assert drawn.details == {"variant": [1, 2], "shown_by_variant": [0.0, 0.5, 0.0]}
 
 
 def test_plain_images_are_made_once_a_target() -> None:

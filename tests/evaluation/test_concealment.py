@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
+from transformers import ResNetConfig, ResNetModel
 
 from genunlearn.errors import DataError, SourceNotFound
 from genunlearn.evaluation.concealment import CONCEALMENT, CRS, ConcealmentProbes, NormalisedLeak
@@ -148,6 +150,17 @@ def test_the_network_fits_images_of_any_size(size: int) -> None:
 def test_images_that_cannot_be_used(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         probes(**fields)
+
+
+def test_a_pretrained_backbone_sees_images_as_it_knows_them(tmp_path: Path) -> None:
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic")
+    ResNetModel(config).save_pretrained(tmp_path)
+    training = Training(backbone=str(tmp_path), epochs=1, batch_size=8)
+    classifier = train_domain_classifier(images(10, 0.5, 0), images(10, 0, 1), training)
+    assert classifier.held_out.shape == (4, 3, 256, 256) and classifier.mean.flatten().tolist()[0] == pytest.approx(
+        0.485
+    )
+    assert classifier.features(images(2, 0.5, 2)).shape == (2, 8)
 
 
 def test_a_backbone_that_is_not_there() -> None:
