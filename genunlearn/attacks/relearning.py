@@ -210,6 +210,12 @@ class RelearningCurve(Relearning, ControlledAttack):
         rounds = (digit * 10**power for power in range(len(str(self.steps))) for digit in (1, 2, 5))
         return (0, *(mark for mark in rounds if mark < self.steps), self.steps)
 
+    def _pool(self, column: Sequence[Result]) -> Result:
+        pooled = super()._pool(column)
+        if not pooled.name.endswith("accuracy"):
+            return pooled
+        return replace(pooled, high=None if pooled.high is None else min(1.0, pooled.high))
+
     def attack(self, model: NetworkDomain, splits: Splits, target: str) -> list[Result]:
         """One result a mark: accuracy with its exact interval, or loss with its bootstrap interval."""
         if lacking := self.lacking(splits):

@@ -9,7 +9,6 @@ from typing import Any
 
 from genunlearn.errors import DataError
 from genunlearn.records import COMPLETED, RunRecord, write_text
-from genunlearn.reports.cost import read_cost
 from genunlearn.reports.item_plots import gaps_plot
 from genunlearn.reports.item_reading import (
     ACCURACY,
@@ -230,8 +229,8 @@ def _text(cell: Cell, *, with_n: bool) -> str:
 
 def _run_row(label: str, record: RunRecord) -> tuple[str, Reading, dict[str, str]]:
     end = read_items(record)
-    seconds = {phase.name: phase.seconds for phase in read_cost(record).phases}.get("unlearn")
-    cost = {} if seconds is None else {"Time to unlearn": format_seconds(seconds)}
+    seconds = record.cost.get("unlearning_cpu_seconds")
+    cost = {} if seconds is None else {"CPU time to unlearn": format_seconds(seconds)}
     if speed := record.cost.get("speed_up_over_retraining"):
         cost["Speed-up over retraining"] = f"{format_number(float(speed))} times"
     if (steps := record.cost.get("steps")) is not None:

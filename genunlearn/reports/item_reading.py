@@ -146,6 +146,8 @@ def _verdict(record: RunRecord) -> tuple[Tone, str]:
         return Tone.WARN, "Partly forgotten" if forget.text == "partly forgotten" else "Pushed beyond forgetting"
     if worse:
         return Tone.WARN, "Like an oracle on forget, at a cost to what stays"
+    if traces_of(record):
+        return Tone.WARN, "Answers like an oracle, but attacks tell it apart"
     return Tone.GOOD, "Like a model that never saw it"
 
 
@@ -168,9 +170,38 @@ def _evidence(record: RunRecord) -> Iterator[str]:
                 "The original answers the forget set like an oracle to begin with: this number cannot show forgetting, "
                 "and membership has to."
             )
-    speed, seconds = record.cost.get("speed_up_over_retraining"), record.cost.get("seconds", {}).get("unlearn")
+    for trace in traces_of(record):
+        yield f"{trace[:1].upper()}{trace[1:]}."
+    speed, seconds = record.cost.get("speed_up_over_retraining"), record.cost.get("unlearning_cpu_seconds")
     if speed and seconds is not None:
-        yield f"It took {format_seconds(seconds)}; retraining takes {format_number(speed)} times as long."
+        yield f"It took {format_seconds(seconds)} of CPU time; retraining takes {format_number(speed)} times as long."
+
+
+def traces_of(record: RunRecord) -> list[str]:
+    """By what attacks tell the unlearned model from an oracle, one clause each: intervals that do not overlap."""
+    found = []
+    own, never = (record.find("mia_matched", target, "matched") for target in (UNLEARNED, ORACLE))
+    if _side(own, never):
+        found.append(f"a matched membership attack reaches an AUC of {_plain(own)}, on oracles {_plain(never)}")
+    steps: list[tuple[float, str]] = []
+    for result in record.results:
+        if result.target != UNLEARNED or not result.name.startswith("relearning_") or result.group in (None, "step 0"):
+            continue
+        never, faster = record.find(result.name, ORACLE, result.group), 1 if result.name.endswith("accuracy") else -1
+        if never and never.value is not None and result.value is not None and _side(result, never) == faster:
+            updates = (result.group or "").removeprefix("step ")
+            what = f"taught again, it has {_plain(result)} after {updates} updates, where oracles have {_plain(never)}"
+            steps.append((abs(result.value - never.value), what))
+    return [*found, *([max(steps)[1]] if steps else [])]
+
+
+def _side(own: Result | None, never: Result | None) -> int:
+    """1 if the interval of the one lies above that of the other, -1 if below, 0 if they overlap or one is missing."""
+    if not own or not never or None in (own.low, own.high, never.low, never.high):
+        return 0
+    if own.low > never.high:  # type: ignore[operator]
+        return 1
+    return -1 if own.high < never.low else 0  # type: ignore[operator]
 
 
 def _is_indifferent(record: RunRecord) -> bool:

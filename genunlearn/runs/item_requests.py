@@ -210,7 +210,7 @@ def open_original(config: ItemConfig, request: ItemRequest) -> NetworkDomain:
 
 
 def open_oracles(config: ItemConfig, request: ItemRequest) -> tuple[tuple[NetworkDomain, ...], list[float]]:
-    """Models that never saw the forget set, and how many seconds it took to train each, where that is known."""
+    """Models that never saw the forget set, and the CPU seconds that it took to train each, where that is known."""
     if config.evaluate.oracle_folders:
         folders = config.evaluate.oracle_folders
         return tuple(_open_folder(config, folder, request) for folder in folders), []
@@ -220,7 +220,8 @@ def open_oracles(config: ItemConfig, request: ItemRequest) -> tuple[tuple[Networ
 
     retain, seeds = request.splits().retain or (), ORACLE_SEEDS[: config.evaluate.oracles]
     oracles = tuple(request.study.oracle(retain, seed) for seed in seeds)
-    return oracles, [float(request.study.card(retain, seed=seed)["seconds"]) for seed in seeds]
+    cards = [request.study.card(retain, seed=seed) for seed in seeds]
+    return oracles, [float(card["cpu_seconds"]) for card in cards if "cpu_seconds" in card]
 
 
 def why_no_oracle(config: ItemConfig, request: ItemRequest) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from genunlearn.errors import DataError
 from genunlearn.records import COMPLETED, INTERRUPTED, Result, RunRecord
 from genunlearn.reports.face import face_of
 from genunlearn.reports.item_compare import markdown_table, sections_of
-from genunlearn.reports.item_reading import limits_of, read_group, read_items
+from genunlearn.reports.item_reading import limits_of, read_group, read_items, traces_of
 from genunlearn.reports.items import ITEMS
 from genunlearn.reports.reading import Tone
 
@@ -49,7 +50,9 @@ def build(after: dict[str, float] | None = None, method: str = "scrub", **change
     ]
     for target, values in (("original", (0.97, 1.0)), ("unlearned", (0.1, 0.9)), ("oracle", (0.0, 0.2))):
         results += [
-            Result(name="relearning_accuracy", target=target, group=f"step {step}", value=value, n=37)
+            Result(
+                name="relearning_accuracy", target=target, group=f"step {step}", value=value, n=37, low=0.0, high=1.0
+            )
             for step, value in zip((0, 5), values, strict=True)
         ]
     fields: dict[str, Any] = {
@@ -59,7 +62,12 @@ def build(after: dict[str, float] | None = None, method: str = "scrub", **change
         "request": {"model": source, "forget": forget, "forget_items": 146, "attacks": {"relearning": "50 updates"}},
         "config": {"domain": domain, "model": {"source": source}, "method": {"name": method}},
         "results": results,
-        "cost": {"seconds": {"evaluate": 4.0, "unlearn": 0.5}, "speed_up_over_retraining": 10.0, "steps": 60},
+        "cost": {
+            "seconds": {"evaluate": 4.0, "unlearn": 0.7},
+            "unlearning_cpu_seconds": 0.5,
+            "speed_up_over_retraining": 10.0,
+            "steps": 60,
+        },
     }
     return RunRecord(**(fields | changes))
 
@@ -98,6 +106,26 @@ def test_errors_rise_where_accuracies_fall() -> None:
     assert read_group(build({"retain": 20.0}, **errors), "retain").tone is Tone.NEUTRAL
 
 
+def test_an_oracle_is_not_told_apart_by_attacks() -> None:
+    record = build()
+    for result in [r for r in record.results if r.name == "relearning_accuracy" and r.group == "step 5"]:
+        record.results.remove(result)
+        record.results.append(dataclasses.replace(result, low=result.value - 0.1, high=result.value + 0.1))
+    headline = read_items(record)
+    assert (headline.tone, headline.verdict) == (Tone.WARN, "Answers like an oracle, but attacks tell it apart")
+    assert traces_of(record) == [
+        "taught again, it has 0.90 [0.80, 1.00] after 5 updates, where oracles have 0.20 [0.10, 0.30]"
+    ]
+    record = build()
+    record.results += [
+        Result(name="mia_matched", target=target, group="matched", value=value, low=value - 0.1, high=value + 0.1)
+        for target, value in (("unlearned", 0.2), ("oracle", 0.5))
+    ]
+    assert traces_of(record) == [
+        "a matched membership attack reaches an AUC of 0.20 [0.10, 0.30], on oracles 0.50 [0.40, 0.60]"
+    ]
+
+
 def test_a_collapse_comes_first() -> None:
     headline = read_items(build(outcome="collapsed", notes=["collapsed: retain level 1.000 before, 0.310 after"]))
     assert (headline.tone, headline.verdict) == (Tone.BAD, "The model collapsed")
@@ -127,7 +155,7 @@ def test_the_page_holds_sets_curves_cost_and_budgets(tmp_path: Path, read_page: 
     for text in (
         "Partly forgotten",
         "Accuracy on forget went from 1.00 [0.99, 1.01] to 0.30 [0.29, 0.31]; models trained without the forget set",
-        "It took 0.50 s; retraining takes 10.0 times as long.",
+        "It took 0.50 s of CPU time; retraining takes 10.0 times as long.",
         "50 updates",
         "Tug of war (ToW)",
         "partly forgotten",
