@@ -1,0 +1,64 @@
+"""The work of an audit in units: each done once, by whichever process comes to it, and kept for the others.
+
+A unit's result is JSON, and images beside it. Finished units are not done again, so that a killed audit goes on where
+it was; several processes take units in turn, and read each other's results from the shared folder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from genunlearn.engine.progress import Watch
+from genunlearn.processes import this_process
+from genunlearn.records import write_json
+
+Value = dict[str, Any]
+Unit = tuple[str, Callable[[], Value]]
+"""A name, and what computes its value."""
+
+
+class Units:
+    """Finished units in a folder."""
+
+    def __init__(self, folder: Path, watch: Watch) -> None:
+        self.folder, self.watch = folder, watch
+
+    def do(self, title: str, units: Sequence[Unit]) -> dict[str, Value]:
+        """Do those units that are not done, shared among processes; all values by name."""
+        process, found = this_process(), {}
+        open_ones = [unit for unit in units if not self._file(unit[0]).is_file()]
+        process.wait_for_everyone()  # all have looked before any begins
+        with self.watch.bar(title, len(open_ones)) as bar:
+            for place, (name, compute) in enumerate(open_ones):
+                if place % process.num_processes == process.process_index:
+                    self.watch.announce(f"{title}: {name}")
+                    write_json(self._file(name), compute())
+                bar.update(bar.task_ids[0], advance=1)
+        process.wait_for_everyone()
+        for name, _ in units:
+            found[name] = json.loads(self._file(name).read_text(encoding="utf-8"))
+        return found
+
+    def keep_images(self, name: str, images: Mapping[str, Tensor]) -> None:
+        """Keep images ``(..., 3, height, width)`` in [0, 1] beside a unit, at 8 bits a colour."""
+        from safetensors.torch import save_file
+
+        path = self._file(name).with_suffix(".safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({key: (value.cpu() * 255).round().byte().contiguous() for key, value in images.items()}, path)
+
+    def images(self, name: str) -> dict[str, Tensor]:
+        """Images that were kept beside a unit, in [0, 1]."""
+        from safetensors.torch import load_file
+
+        kept = load_file(self._file(name).with_suffix(".safetensors"))
+        return {key: value.float() / 255 for key, value in kept.items()}
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{re.sub(r'[^a-z0-9._=-]+', '-', name.lower())}.json"
