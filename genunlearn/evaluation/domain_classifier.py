@@ -81,15 +81,12 @@ class ResidualNet(nn.Module):
             stem.append(nn.MaxPool2d(3, 2, 1))
             size //= 4
         stages = min(4, max(1, int(math.log2(max(size, 4) / 4)) + 1))
-        widths = [width * 2**stage for stage in range(stages)]
-        blocks = [
-            Block(source, target, 2 if stage and not half else 1)
-            for stage, target in enumerate(widths)
-            for half in range(2)
-            for source in [widths[max(0, stage - 1)] if not half else target]
-        ]
+        blocks = [Block(width, width, 1), Block(width, width, 1)]
+        for _ in range(1, stages):
+            blocks += [Block(width, 2 * width, 2), Block(2 * width, 2 * width, 1)]
+            width *= 2
         self.body = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.num_features = widths[-1]
+        self.num_features = width
 
     def forward(self, images: Tensor) -> Tensor:
         """Features ``(n, num_features)``, none below 0."""
@@ -124,11 +121,11 @@ class Pretrained(nn.Module):
         super().__init__()
         try:
             self.body: Any = AutoModel.from_pretrained(source, use_safetensors=True)
+            with torch.no_grad():
+                self.num_features = self(torch.zeros(1, 3, LARGEST, LARGEST)).shape[1]
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise SourceNotFound(f"backbone = {source!r}: {reason}; give a folder or a hub id, or null") from error
-        with torch.no_grad():
-            self.num_features = self(torch.zeros(1, 3, LARGEST, LARGEST)).shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
         """Features ``(n, num_features)``."""
