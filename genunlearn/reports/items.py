@@ -23,9 +23,10 @@ from genunlearn.reports.item_reading import (
     words_of,
 )
 from genunlearn.reports.page import render_page
+from genunlearn.reports.pictures import Sheet, sheet_of
 from genunlearn.reports.scope import as_cell, find_or_reason, named_records, targets_of
 from genunlearn.reports.terminal import STYLES
-from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, humanise, run_method, run_model
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, humanise, run_method, run_model, target_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,6 +48,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
         sets=_sets(record),
         plot=sets_plot(record),
         metrics=_blocks(record),
+        painted=_painted(record, folder),
         relearning=relearning_plot(record),
         membership=membership_plot(_curves(folder).get("membership_roc", {})),
         cost=read_cost(record),
@@ -92,6 +94,13 @@ def _blocks(record: RunRecord) -> dict[str, Any]:
             lines.append({"words": group_words(group), "cells": cells})
         blocks.append({"words": words_of(name), "lines": lines})
     return {"blocks": blocks, "targets": targets, "reasons": list(reasons)}
+
+
+def _painted(record: RunRecord, folder: Path) -> Sheet:
+    """What the models take for each forgotten class, beside the mean of its pictures."""
+    strips = {"Mean of the forget set": ("mean", folder)}
+    strips |= {humanise(target_words(t).label, capital=True): (t, folder) for t in targets_of(record)}
+    return sheet_of("Painted by gradient", record.examples, strips)
 
 
 def _curves(folder: Path) -> dict[str, Any]:

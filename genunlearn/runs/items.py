@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from genunlearn.attacks.controls import Company
+from genunlearn.attacks.inversion import ModelInversion
 from genunlearn.config import ItemConfig
 from genunlearn.contracts import Method, Outcome, Splits
 from genunlearn.data.items import targets_of
@@ -23,6 +24,7 @@ from genunlearn.runs.carrying import carry_out
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.item_guard import Finding, inspect
 from genunlearn.runs.item_looks import RATES, Look, Observer, build_attacks
+from genunlearn.runs.item_pictures import paint_classes
 from genunlearn.runs.item_requests import (
     ItemRequest,
     base_hash,
@@ -79,6 +81,7 @@ class ItemRun:
             looks[UNLEARNED] = self._look(observer, model, UNLEARNED)
             if oracles:
                 looks[ORACLE] = self._look_at_oracles(observer)
+            self._paint({ORIGINAL: original, UNLEARNED: model} | ({ORACLE: oracles[0]} if oracles else {}), splits)
             self._conclude(outcome, self._inspect(original, model, splits))
             self._write_down(looks, splits)
         return self.record
@@ -192,6 +195,12 @@ class ItemRun:
             return None
         with self.folder.phase("evaluate"):
             return inspect(original, model, splits.retain, tolerance=self.config.evaluate.max_retain_loss)
+
+    def _paint(self, models: Mapping[str, NetworkDomain], splits: Splits) -> None:
+        painter = next((attack for attack in build_attacks(self.config) if isinstance(attack, ModelInversion)), None)
+        if painter is not None and self.folder.is_main:
+            with self.folder.phase("evaluate"):
+                self.record.examples = paint_classes(painter, models, splits, self.folder.path)
 
     def _conclude(self, outcome: Outcome, found: Finding | None) -> None:
         """Say how it ended; a ruined model is called so, with the strength that would have been safe."""

@@ -21,6 +21,7 @@ from genunlearn.engine.checkpoints import Checkpoints
 from genunlearn.errors import ConfigError, DataError, MismatchError, NameNotFound, NeedNotMet
 from genunlearn.records import RunRecord, read_record
 from genunlearn.registry import METHODS
+from genunlearn.reports.items import ITEMS
 from genunlearn.runs.item_guard import inspect
 from genunlearn.runs.item_looks import RATES
 from genunlearn.runs.items import ItemRun
@@ -114,6 +115,21 @@ def test_the_membership_curve_is_kept(run: Run, tmp_path: Path) -> None:
         assert rates == sorted(rates)
         assert rates[-1] == 1.0
     assert (curve["members"], curve["others"]) == (TRAIN // 3, 10)
+
+
+def test_inversion_leaves_a_picture_of_each_class(run: Run, settings: dict[str, Any], tmp_path: Path) -> None:
+    from PIL import Image
+
+    attack = {"name": "inversion_likeness", "pictures": 2, "steps": 3}
+    record = run(evaluate=settings["evaluate"] | {"attacks": [attack]})
+    (row,) = record.examples
+    assert row["prompt"] == "class 1"
+    mean = np.asarray(Image.open(tmp_path / "out" / row["mean"]))
+    assert mean[:4, 4:].mean() > mean[4:, :4].mean() + 50  # the bright corner of class 1
+    for name in ("original", "unlearned", "oracle"):
+        assert Image.open(tmp_path / "out" / row[name]).size == (8, 8)
+    page = ITEMS.write(record, tmp_path / "out").read_text()
+    assert page.count("data:image/png") == 4
 
 
 def test_without_an_oracle_the_record_says_so(run: Run) -> None:
