@@ -8,7 +8,7 @@ import torch
 from genunlearn.contracts import Splits
 from genunlearn.errors import DataError, QualityError
 from genunlearn.lab import digits, regression, text
-from genunlearn.lab.cache import CACHE_VARIABLE
+from genunlearn.lab.cache import CACHE_VARIABLE, read_card
 from genunlearn.lab.study import Lab, Study, score
 
 
@@ -112,3 +112,14 @@ def test_requests_that_a_lab_cannot_meet() -> None:
 def test_splits_of_a_lab_are_disjoint() -> None:
     splits: Splits = regression.load("diabetes").splits
     assert not {i.id for i in splits.forget} & {i.id for i in splits.retain}
+
+
+def test_a_lab_is_built_by_name_with_and_without_a_request() -> None:
+    folder = regression.build_diabetes()
+    assert folder == regression.STUDIES["diabetes"].folder()
+    oracle = regression.build_diabetes(without=["range:..75"])
+    assert oracle != folder
+    assert (oracle / "model.safetensors").is_file()
+    assert "cpu_seconds" in read_card(oracle)
+    with pytest.raises(DataError, match="2 requests: lab:diabetes takes one"):
+        regression.build_diabetes(without=["range:..75", "random:0.1"])
