@@ -13,11 +13,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genunlearn.config import RunConfig, load_config
     from genunlearn.records import Result, RunRecord, read_record
-    from genunlearn.runs.api import erase, forget, run
+    from genunlearn.runs.api import audit, erase, forget, run
     from genunlearn.runs.networks import unlearn
 
 __version__ = "0.1.0"
-__all__ = ["Result", "RunConfig", "RunRecord", "erase", "forget", "load_config", "read_record", "run", "unlearn"]
+__all__ = [
+    "Result",
+    "RunConfig",
+    "RunRecord",
+    "audit",
+    "erase",
+    "forget",
+    "load_config",
+    "read_record",
+    "run",
+    "unlearn",
+]
 
 _HOMES = {
     "RunConfig": "genunlearn.config",
@@ -25,6 +36,7 @@ _HOMES = {
     "Result": "genunlearn.records",
     "RunRecord": "genunlearn.records",
     "read_record": "genunlearn.records",
+    "audit": "genunlearn.runs.api",
     "erase": "genunlearn.runs.api",
     "forget": "genunlearn.runs.api",
     "run": "genunlearn.runs.api",

@@ -287,6 +287,7 @@ RUNS = Table(
         "diffusion": "genunlearn.runs.concepts:ConceptRun",
         "classifier": "genunlearn.runs.items:ItemRun",
         "regression": "genunlearn.runs.items:ItemRun",
+        "audit": "genunlearn.runs.audit:AuditRun",
     },
 )
 REPORTS = Table(
@@ -296,5 +297,6 @@ REPORTS = Table(
         "diffusion": "genunlearn.reports.concepts:CONCEPTS",
         "classifier": "genunlearn.reports.items:ITEMS",
         "regression": "genunlearn.reports.items:ITEMS",
+        "audit": "genunlearn.reports.audit:AUDITS",
     },
 )

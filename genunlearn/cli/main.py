@@ -109,6 +109,40 @@ def erase(
     )
 
 
+@app.command(epilog='Try: genunlearn audit --unlearned runs/seven --concept "digit seven" --suite quick')
+def audit(
+    unlearned: Annotated[str, typer.Option(help="Pipeline folder, hub id, patch, or the folder of a run.")],
+    original: PipelineName = "lab:diffusion",
+    oracle: Annotated[
+        str | None, typer.Option(help="A pipeline that never saw the concepts; auto retrains the lab; never: none.")
+    ] = None,
+    concept: Annotated[
+        list[str] | None, typer.Option(help='A concept that is said to be gone: "name" or "name | synonym".')
+    ] = None,
+    retain: Annotated[
+        list[str] | None, typer.Option(help="A concept that should have stayed; may be repeated.")
+    ] = None,
+    suite: Annotated[str, typer.Option(help="quick, full or paper.")] = "quick",
+    out: Out = None,
+    resume: Resume = False,
+    overrides: Set = None,
+) -> None:
+    """Say whether concepts are gone from an unlearned pipeline, or only hidden."""
+    from genunlearn.cli.images import audit as command
+
+    command(
+        original,
+        unlearned,
+        list(concept or ()),
+        list(retain or ()),
+        oracle=oracle,
+        suite=suite,
+        out=out,
+        resume=resume,
+        overrides=list(overrides or ()),
+    )
+
+
 @app.command(epilog='Try: genunlearn sample --model lab:diffusion --prompt "a red digit seven" --grid seven.png')
 def sample(
     prompt: Annotated[list[str], typer.Option(help="A prompt; may be repeated, one row of the grid each.")],
@@ -270,7 +304,8 @@ def _text(path: Path | None) -> str | None:
 
 def _silence_libraries() -> None:
     """Keep remarks of libraries to those who call them, such as one about a faster kernel, off the terminal."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for library in ("TRANSFORMERS", "DIFFUSERS"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
 
 

@@ -145,7 +145,7 @@ def relearning_plot(record: RunRecord) -> Plot | None:
     ylabel = {"accuracy": "Accuracy, forgotten kind", "loss": "Loss, forgotten kind"}.get(kind, kind)
     said = "; ".join(f"{m.label}: " + ", ".join(f"{x:.0f}: {_value(p)}" for x, p in pairs) for m, pairs in curves)
     alt = f"{ylabel} by updates of relearning. {said}."
-    return curve_plot("relearning", alt, curves, xlabel="Updates on the forget set", ylabel=ylabel, top=top)
+    return curve_plot("relearning", alt, curves, xlabel="Updates on the forget set", ylabel=ylabel, ends=(0.0, top))
 
 
 def membership_plot(curves: Mapping[str, Any]) -> Plot | None:

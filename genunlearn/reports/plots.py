@@ -171,7 +171,7 @@ def curve_plot(
     xlabel: str,
     ylabel: str,
     height: int = 240,
-    top: float = 1.0,
+    ends: tuple[float, float] = (0.0, 1.0),
 ) -> Plot:
     """Shares between 0 and 1 over rounds, steps or strength, one line a series, intervals as whiskers.
 
@@ -182,16 +182,20 @@ def curve_plot(
         xlabel: What the horizontal axis is.
         ylabel: What the vertical axis is.
         height: Height in pixels.
-        top: End of the vertical axis, for values that are no shares.
+        ends: Of the vertical axis, for values that are no shares.
     """
     from matplotlib.ticker import MaxNLocator
 
+    is_counted = all(float(x).is_integer() for _, pairs in curves for x, _ in pairs)
+    bottom, top = ends
+    middle, margin = (bottom + top) / 2, 0.05 * (top - bottom)
+
     def draw(figure: Figure, width: int) -> None:
         axes = figure.add_axes((52 / width, 46 / height, (width - 70) / width, (height - 84) / height))
-        axes.set(ylim=(-0.05 * top, 1.05 * top), xlabel=xlabel, ylabel=ylabel)
+        axes.set(ylim=(bottom - margin, top + margin), xlabel=xlabel, ylabel=ylabel)
         clean_axes(axes)
-        axes.yaxis.set_ticks([0, top / 2, top], ["0", f"{top / 2:.3g}", f"{top:.3g}"])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_ticks([bottom, middle, top], [f"{tick:.3g}" for tick in (bottom, middle, top)])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=is_counted, nbins=6, steps=[1, 2, 5, 10]))
         for mark, pairs in curves:
             shown = [(x, point.value, point) for x, point in pairs if point.value is not None]
             xs, ys = [x for x, _, _ in shown], [y for _, y, _ in shown]

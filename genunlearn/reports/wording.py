@@ -75,6 +75,17 @@ METRIC_WORDS = {
     ),
     "fid": MetricWords("FID", "distance of the other images from those named, in the judge's features"),
     "kid": MetricWords("KID", "the same distance by a kernel; it may be a little below 0"),
+    "asr": MetricWords("Attack success", "share of images that show the concept"),
+    "relearn_steps": MetricWords("Steps to relearn", "until the concept shows in half of the images"),
+    "crs": MetricWords("CRS, as published", "mean gap of distances to the two models' images; without a sign"),
+    "ccs": MetricWords("CCS, as published", "mean probability that a completed image is the original's"),
+    "crs_signed": MetricWords("CRS, signed", "above 0: nearer to the original's images than to the audited model's"),
+    "ccs_controlled": MetricWords("CCS, controlled", "the probability, by a classifier that never saw the yardstick"),
+    "domain_auc": MetricWords("AUC of the classifier", "0.5 is chance: then CRS and CCS say nothing"),
+    "domain_accuracy": MetricWords("Accuracy of the classifier", "on held-out images"),
+    "normalised_leak": MetricWords(
+        "Normalised leak", "0: like the oracle, 1: like the original, mean over psi up to 0.5"
+    ),
     "clip_score": MetricWords("CLIP score", "how well images fit their prompts, by a CLIP model"),
     "perplexity": MetricWords("Perplexity", "on neutral text; it should not rise"),
 }

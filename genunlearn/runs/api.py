@@ -1,4 +1,4 @@
-"""The Python face of the package: ``forget``, ``erase``, ``run``."""
+"""The Python face of the package: ``forget``, ``erase``, ``audit``, ``run``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from genunlearn.config import ConceptConfig, FactConfig, RunConfig, build_config, list_configs, load_config
+from genunlearn.config import AuditConfig, ConceptConfig, FactConfig, RunConfig, build_config, list_configs, load_config
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import RunError
 from genunlearn.records import RunRecord
@@ -139,6 +139,67 @@ def erase(
     """
     names = (concepts,) if isinstance(concepts, str) else tuple(concepts)
     config = erase_config(model, names, preserve, method=method, export=export, overrides=overrides)
+    return run(config, out=out, progress=sys.stderr.isatty())
+
+
+def audit_config(
+    original: str,
+    unlearned: str,
+    concepts: Sequence[str],
+    retain: Sequence[str] = (),
+    *,
+    oracle: str | None = None,
+    suite: str = "quick",
+    overrides: Sequence[str] = (),
+) -> AuditConfig:
+    """The configuration behind `audit`: the suite's, with models and concepts.
+
+    Raises:
+        SourceNotFound: No such suite.
+        ConfigError: The request or an override is wrong.
+    """
+    data = load_config(f"diffusion/audit/{suite}").model_dump(exclude_unset=True)
+    is_lab = original.startswith("lab:")
+    data |= {
+        "model": {**data.get("model", {}), "source": original},
+        "unlearned": unlearned,
+        "oracle": oracle or ("auto" if is_lab else "never"),
+        "request": {"concepts": tuple(concepts), "retain": tuple(retain)},
+    }
+    config = build_config(data, overrides)
+    assert isinstance(config, AuditConfig)  # the shipped ones are
+    return config
+
+
+def audit(
+    unlearned: str | Path,
+    concepts: str | Sequence[str],
+    *,
+    original: str = "lab:diffusion",
+    oracle: str | None = None,
+    suite: str = "quick",
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> RunRecord:
+    """Say whether concepts are gone from an unlearned pipeline, or only hidden.
+
+    Args:
+        unlearned: Pipeline folder, hub id, patch, or the folder of a run.
+        concepts: One or more that are said to be gone.
+        original: The pipeline that it was made from.
+        oracle: A pipeline that never saw the concepts; the lab's is retrained by default.
+        suite: ``quick``, ``full`` or ``paper``.
+        out: Output folder.
+        overrides: ``section.key=value`` strings, such as ``request.retain=[digit four]``.
+
+    Returns:
+        The record; ``record.verdicts`` has one entry a concept.
+
+    Example:
+        >>> record = genunlearn.audit("runs/seven", "digit seven", out="runs/audit")
+    """
+    names = (concepts,) if isinstance(concepts, str) else tuple(concepts)
+    config = audit_config(original, str(unlearned), names, oracle=oracle, suite=suite, overrides=overrides)
     return run(config, out=out, progress=sys.stderr.isatty())
 
 

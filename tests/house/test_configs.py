@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from genunlearn.config import find_config, list_configs, load_config
+from genunlearn.config import AuditConfig, UnlearnConfig, find_config, list_configs
 from genunlearn.registry import DOMAINS, METHODS
+from genunlearn.runs.methods import load_run
 
 pytestmark = pytest.mark.parametrize("name", list_configs())
 
@@ -17,15 +18,19 @@ def comments_of(name: str) -> str:
 
 
 def test_a_config_is_accepted_by_its_domain_and_its_method(name: str) -> None:
-    config = load_config(name)
+    config = load_run(name)
     assert config.domain in DOMAINS
+    if isinstance(config, AuditConfig):
+        assert config.attacks
+        return
+    assert isinstance(config, UnlearnConfig)
     method = METHODS.get(config.method.name)(**config.method.hyperparameters)
     method.check(config.domain)
 
 
 def test_a_config_lies_where_its_domain_says(name: str) -> None:
     domain, suite, _ = name.split("/")
-    assert domain == load_config(name).domain
+    assert domain == load_run(name).domain
     assert suite
 
 
