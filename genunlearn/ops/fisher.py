@@ -57,7 +57,9 @@ def empirical_fisher(
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for gradients in per_example_gradients(loss, weights, tensors, chunk):
         for name, gradient in gradients.items():
-            total[name] += gradient.square().sum(0)
+            # In place where nothing shares the memory: a second tensor of this size costs more than the squares.
+            squares = gradient.square_() if gradient.is_contiguous() else gradient.square()
+            total[name] += squares.sum(0)
     return total
 
 
