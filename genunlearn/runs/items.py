@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from genunlearn.attacks.controls import Company
 from genunlearn.attacks.inversion import ModelInversion
@@ -18,7 +19,7 @@ from genunlearn.domains.network import NetworkDomain
 from genunlearn.engine import parameters
 from genunlearn.engine.progress import Watch
 from genunlearn.engine.trainer import Trainer
-from genunlearn.errors import ConfigError
+from genunlearn.errors import ConfigError, NonFiniteLoss
 from genunlearn.records import Result, RunRecord, hash_files, write_json
 from genunlearn.runs.carrying import carry_out
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
@@ -102,16 +103,13 @@ class ItemRun:
             self.watch.announce(f"loading {self.config.model.source}")
             original = open_original(self.config, self.request)
             self.request = self.request.ask(original)
-            self.method.check(self.config.domain, retain=self._gives_retain, oracle=True, whole_classes=self._is_whole)
+            is_whole = self.request.is_whole
+            self.method.check(self.config.domain, retain=self._gives_retain, oracle=True, whole_classes=is_whole)
             return original, open_original(self.config, self.request)
 
     @property
     def _gives_retain(self) -> bool:
         return self.config.request.retain == "all" and self.request.has_retain
-
-    @property
-    def _is_whole(self) -> bool:
-        return self.request.is_whole
 
     def _open_oracles(self) -> tuple[NetworkDomain, ...]:
         with self.folder.phase("oracle"):
@@ -169,6 +167,11 @@ class ItemRun:
         model.module.eval()
         self.record.cost["unlearning_cpu_seconds"] = round(time.process_time() - worked, 3)
         self.record.cost |= {"steps": trainer.steps_done}
+        if not model.predict(splits.forget).isfinite().all():
+            raise NonFiniteLoss(
+                f"method {self.method.name!r} has left weights whose answers are not finite numbers: weaken it, for "
+                "instance by a lower train.learning_rate"
+            )
         return outcome
 
     def _carry_out(self, trainer: Trainer, model: NetworkDomain, splits: Splits) -> Outcome:
@@ -212,12 +215,7 @@ class ItemRun:
         if found and found.is_collapsed:
             self.record.notes.append(f"collapsed: {found}")
         if "safe_alpha" in own:
-            safe, allowed = own["safe_alpha"], getattr(self.method, "max_retain_rise", 0.0)
-            remedy = f"method.alpha = {safe:g} keeps" if safe else "no alpha that was tried keeps"
-            self.record.notes.append(
-                f"{self.method.name}: the retain loss rose from {own['retain_loss_before']:.3g} by too much; {remedy} "
-                f"its rise within max_retain_rise = {allowed:g}"
-            )
+            self.record.notes.append(f"{self.method.name}: {_on_strength(own)}")
         for note in self.record.notes:
             self.watch.announce(note)
 
@@ -239,6 +237,16 @@ class ItemRun:
         if self.folder.is_main:
             roc = {"false_positive_rates": [round(float(rate), 2) for rate in RATES], "true_positive_rates": curves}
             write_json(self.folder.path / CURVES, {"membership_roc": {**roc, **sizes}})
+
+
+def _on_strength(details: Mapping[str, Any]) -> str:
+    """What an edit that has watched the retain loss says of its strength."""
+    rose = f"the retain loss rose from {details['retain_loss_before']:.3g} by more than method.max_retain_rise"
+    if not details["is_collapsed"]:
+        return f"{rose}, so it was softened to method.alpha = {details['alpha']:g}"
+    if not details["safe_alpha"]:
+        return f"{rose}, with every alpha that was tried"
+    return f"{rose}; method.alpha = {details['safe_alpha']:g} would have kept it within"
 
 
 def _checked(config: ItemConfig) -> tuple[Method, ItemRequest]:

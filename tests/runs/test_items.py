@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from genunlearn.config import build_config
+from genunlearn.contracts import EditReport
 from genunlearn.data.items import as_items
 from genunlearn.domains.classifier import Classifier, Regressor
 from genunlearn.engine.checkpoints import Checkpoints
-from genunlearn.errors import ConfigError, DataError, MismatchError, NameNotFound, NeedNotMet
+from genunlearn.errors import ConfigError, DataError, MismatchError, NameNotFound, NeedNotMet, NonFiniteLoss
 from genunlearn.records import RunRecord, read_record
 from genunlearn.registry import METHODS
 from genunlearn.reports.items import ITEMS
@@ -246,6 +247,24 @@ def test_an_edit_names_the_strength_that_would_have_been_safe(run: Run) -> None:
     alpha = float(note.partition("method.alpha = ")[2].partition(" ")[0])
     safer = run("safer", method=ssd | {"alpha": alpha}, evaluate={"attacks": []})
     assert safer.outcome == "edited"
+
+
+def test_an_edit_that_softens_itself_says_so(run: Run) -> None:
+    ssd = {"name": "ssd", "alpha": 0.05, "strength": 0.001, "batch_size": 8, "max_retain_rise": 0.1, "soften": True}
+    record = run(method=ssd, evaluate={"attacks": []})
+    assert record.outcome == "edited"
+    (note,) = [note for note in record.notes if note.startswith("ssd: ")]
+    assert "so it was softened to method.alpha = " in note
+
+
+def test_answers_that_are_no_numbers_end_the_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Any, model: Any, splits: Any) -> EditReport:
+        next(model.module.parameters()).data.fill_(float("nan"))
+        return EditReport(changed=("all",))
+
+    monkeypatch.setattr(METHODS.get("ssd"), "apply", broken)
+    with pytest.raises(NonFiniteLoss, match="'ssd' has left weights whose answers are not finite numbers"):
+        run(method={"name": "ssd"}, evaluate={"attacks": []})
 
 
 # ---- requests ---------------------------------------------------------------------------------------------------
