@@ -269,6 +269,8 @@ class AuditConfig(RunConfig):
     """Pipeline folder, hub id, patch, or the folder of a run."""
     oracle: Literal["auto", "never"] | str = "auto"
     """``auto`` retrains the lab without the concepts; a path or hub id names a pipeline; ``never`` leaves it out."""
+    controls: str | None = None
+    """Folder that keeps what was found on original and oracle, for further audits of the same pair; none by default."""
     request: AuditRequestConfig = AuditRequestConfig()
     evaluate: AuditEvaluateConfig = AuditEvaluateConfig()
     attacks: dict[str, dict[str, Any]] = Field(default_factory=dict)

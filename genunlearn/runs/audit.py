@@ -20,10 +20,10 @@ from genunlearn.evaluation.domain_classifier import Training
 from genunlearn.evaluation.verdicts import PLAIN, Comparison, judge
 from genunlearn.ops.intervals import share
 from genunlearn.ops.verdicts import Share
-from genunlearn.records import Result, RunRecord
+from genunlearn.records import Result, RunRecord, hash_json
 from genunlearn.registry import LABS, SUITES
 from genunlearn.runs.audit_models import check_models, open_models
-from genunlearn.runs.audit_pictures import Pictures
+from genunlearn.runs.audit_pictures import SHOWN, Pictures
 from genunlearn.runs.audit_requests import POOL_SEEDS, Subject, read_subjects
 from genunlearn.runs.audit_units import Units, Value
 from genunlearn.runs.audit_witness import witness_of
@@ -48,7 +48,8 @@ class AuditRun:
         self.subjects, self.attacks = prepare(config)
         check_models(config)
         self.folder = RunFolder(out, config, resume=resume, watch=self.watch)
-        self.units = Units(self.folder.state / "units", self.watch)
+        shared = Path(config.controls) / self._pair() if config.controls else None
+        self.units = Units(self.folder.state / "units", self.watch, shared=shared, common=(ORIGINAL, ORACLE))
         self.pictures = Pictures(self.folder.path)
 
     @staticmethod
@@ -125,7 +126,7 @@ class AuditRun:
         def draw(name: str) -> Value:
             images = case.plain(self.models[name], name)
             shown = int(case.witness.shown(images).sum())
-            self.pictures.write(f"{label}/{PLAIN}/{name}", images)
+            self.units.keep_images(f"{label}/{PLAIN}/{name}", {"images": images[:SHOWN]})
             return {"shown": shown, "n": len(images)}
 
         names = {name: f"{label}/{PLAIN}/{name}" for name in self.models}
@@ -141,8 +142,6 @@ class AuditRun:
         done = attack.complete(self.models[name], begun)
         key = f"{label}/completed/{name}"
         self.units.keep_images(key, {"images": done.images})
-        for place, psi in enumerate(done.psis):
-            self.pictures.write(f"{label}/psi = {psi:g}/{name}", done.images[place])
         return {
             "psis": list(done.psis),
             "shown": [int(case.witness.shown(images).sum()) for images in done.images],
@@ -155,10 +154,13 @@ class AuditRun:
         """One comparison a psi; from the one on where the original has made the whole image there is nothing left."""
         by_model = {key.rpartition("/")[2]: value for key, value in done.items()}
         comparisons = []
+        images = {name: self.units.images(f"{label}/completed/{name}")["images"] for name in self.models}
         for place, psi in enumerate(attack.psis):
             shares = {name: Share(value["shown"][place], value["n"]) for name, value in by_model.items()}
             strength = f"psi = {psi:g}"
             self.record.results += [asr(label, f"{PARTIAL}, {strength}", name, found) for name, found in shares.items()]
+            for name, completed in images.items():
+                self.pictures.write(f"{label}/{strength}/{name}", completed[place])
             self.record.examples += self.pictures.rows(
                 label, "psi", strength, list(self.models), folder=f"{label}/{strength}", captions=[strength] * 4
             )
@@ -209,7 +211,7 @@ class AuditRun:
             if reason := attack.lacking(self.models[target], case):
                 return {"skipped": reason}
             attempt = attack.attempt(self.models[target], case, target)
-            self.pictures.write(f"{label}/{name}/{target}", attempt.images)
+            self.units.keep_images(f"{label}/{name}/{target}", {"images": attempt.images[:SHOWN]})
             results = attempt.results(attack.version)
             if isinstance(attack, ConceptRelearning):
                 results += attack.results_of(attempt)
@@ -276,7 +278,16 @@ class AuditRun:
                 "proves little, and psi above about 0.5 proves nothing"
             )
 
+    def _pair(self) -> str:
+        """What audits have in common that may share their controls: everything but the model under audit."""
+        rest = {k: v for k, v in self.config.resolved().items() if k not in ("unlearned", "controls")}
+        rest["request"] = {**rest["request"], "force": False}
+        return hash_json(rest)[:16]
+
     def _show(self, label: str, attack: str, case: Case) -> None:
+        for name in self.models:
+            if images := self.units.images(f"{label}/{attack}/{name}"):
+                self.pictures.write(f"{label}/{attack}/{name}", images["images"])
         self.record.examples += self.pictures.rows(
             label, "attack", attack, list(self.models), folder=f"{label}/{attack}", captions=list(case.prompts)
         )

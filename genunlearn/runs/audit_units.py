@@ -24,10 +24,16 @@ Unit = tuple[str, Callable[[], Value]]
 
 
 class Units:
-    """Finished units in a folder."""
+    """Finished units in a folder.
 
-    def __init__(self, folder: Path, watch: Watch) -> None:
-        self.folder, self.watch = folder, watch
+    Attributes:
+        folder: Where they lie.
+        shared: Where units lie whose names end in one of `common`, which other audits use as well; `folder` if None.
+        common: Names of models that such audits have in common.
+    """
+
+    def __init__(self, folder: Path, watch: Watch, *, shared: Path | None = None, common: Sequence[str] = ()) -> None:
+        self.folder, self.watch, self.shared, self.common = folder, watch, shared or folder, common
 
     def do(self, title: str, units: Sequence[Unit]) -> dict[str, Value]:
         """Do those units that are not done, shared among processes; all values by name."""
@@ -54,11 +60,12 @@ class Units:
         save_file({key: (value.cpu() * 255).round().byte().contiguous() for key, value in images.items()}, path)
 
     def images(self, name: str) -> dict[str, Tensor]:
-        """Images that were kept beside a unit, in [0, 1]."""
+        """Images that were kept beside a unit, in [0, 1]; none for a unit without."""
         from safetensors.torch import load_file
 
-        kept = load_file(self._file(name).with_suffix(".safetensors"))
-        return {key: value.float() / 255 for key, value in kept.items()}
+        path = self._file(name).with_suffix(".safetensors")
+        return {key: value.float() / 255 for key, value in load_file(path).items()} if path.is_file() else {}
 
     def _file(self, name: str) -> Path:
-        return self.folder / f"{re.sub(r'[^a-z0-9._=-]+', '-', name.lower())}.json"
+        folder = self.shared if name.rpartition("/")[2] in self.common else self.folder
+        return folder / f"{re.sub(r'[^a-z0-9._=-]+', '-', name.lower())}.json"

@@ -30,7 +30,9 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "paraphrase": {"tries": 2},
     "lora_removal": {},
 }
-EVALUATE = {"images": 4, "pool": 20, "steps": 2, "guidance": 2.0, "judge": "judge"}
+EVALUATE = {
+    "images": 4, "pool": 20, "steps": 2, "guidance": 2.0, "judge": "judge", "suite": "concealment-published",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def config_of(models: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Au
             "model": {"source": "base"},
             "unlearned": "patch",
             "oracle": "oracle",
-            "request": {"concepts": ["cat"], "retain": ["church"]},
+            "request": {"concepts": ["cat"]},
             "evaluate": EVALUATE,
             "attacks": ATTACKS,
         } | sections
@@ -78,7 +80,9 @@ def results(record: RunRecord) -> dict[tuple[str, str, str | None], float | None
 
 
 def test_an_audit_leaves_verdicts_scores_images_and_a_report(config_of, tmp_path):
-    record = AuditRun(config_of(), tmp_path / "out")()
+    request = {"concepts": ["cat"], "retain": ["church"]}
+    config = config_of(request=request, evaluate={**EVALUATE, "suite": "concealment"})
+    record = AuditRun(config, tmp_path / "out")()
     assert record.status == "completed"
     (verdict,) = record.verdicts
     assert {"concept", "verdict", "recovered_by", "controls"} <= verdict.keys()
@@ -109,6 +113,7 @@ def test_the_ends_of_psi_are_the_models_themselves(config_of, tmp_path):
     assert not torch.equal(images["original"][0], images["unlearned"][0])
 
 
+@pytest.mark.slow
 def test_an_interrupted_audit_goes_on_where_it_was(config_of, tmp_path, monkeypatch):
     whole = AuditRun(config_of(), tmp_path / "whole")()
     asked = Diffusion.images
@@ -132,8 +137,25 @@ def test_an_interrupted_audit_goes_on_where_it_was(config_of, tmp_path, monkeypa
     assert {path: path.stat().st_mtime_ns for path in done} == done
 
 
+@pytest.mark.slow
+def test_audits_of_one_pair_share_their_controls(config_of, models, tmp_path, monkeypatch):
+    alone = AuditRun(config_of(), tmp_path / "alone")()
+    shared = {"controls": str(tmp_path / "controls")}
+    first = AuditRun(config_of(**shared), tmp_path / "first")
+    assert results(first()) == results(alone)
+    second = AuditRun(config_of(unlearned="oracle", **shared), tmp_path / "second")
+    record = second()
+    assert first.models["oracle"].meter.frozen > second.models["oracle"].meter.frozen == 0
+    assert first.models["original"].meter.frozen > second.models["original"].meter.frozen
+    assert record.find("asr", "oracle", "cat, paraphrase").value == alone.find("asr", "oracle", "cat, paraphrase").value
+    assert all((tmp_path / "second" / row["original"]).is_file() for row in record.examples)
+
+
 def test_without_an_oracle_nothing_is_decided(config_of, tmp_path):
-    record = AuditRun(config_of(oracle="never", request={"concepts": ["cat"]}), tmp_path / "out")()
+    record = AuditRun(
+        config_of(oracle="never", request={"concepts": ["cat"]}, evaluate={**EVALUATE, "suite": "concealment"}),
+        tmp_path / "out",
+    )()
     assert record.verdicts[0]["verdict"] in ("undecided", "present")
     assert "psi above about 0.5 proves nothing" in " ".join(record.notes)
     assert record.find("normalised_leak", "unlearned", "cat").skipped.startswith("needs completions of the oracle")
