@@ -152,9 +152,15 @@ def tables(records: Mapping[str, RunRecord], refused: Mapping[str, Mapping[str, 
             f"{words_of(name).label} on forget, retain and test: {words_of(name).meaning}.",
         ]
         parts += [markdown_table(section, columns), runs_table(section)]
+        parts += [f"{label}: {note}." for label, record in section.runs.items() for note in on_collapse(record)]
         for reason, methods in refused.get(section.title, {}).items():
             parts.append(f"Left out: {', '.join(methods)} ({reason}).")
     return "\n\n".join(parts) + "\n"
+
+
+def on_collapse(record: RunRecord) -> list[str]:
+    """What a run says of its collapse, and of the strength that would have been safe."""
+    return [note for note in record.notes if note.startswith("collapsed: ")]
 
 
 if __name__ == "__main__":
