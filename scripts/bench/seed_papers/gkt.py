@@ -1,0 +1,80 @@
+"""Zero-shot unlearning (Chundawat et al., TIFS 2023): gated knowledge transfer over pseudo-batches, digit 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from markdown_blocks import table
+
+from genunlearn.data.items import Item
+from genunlearn.domains.classifier import Classifier
+from genunlearn.lab.digits import DIGITS
+from genunlearn.methods.classifier.gkt import GKT, Transfer
+from seed_papers.cells import over, percent
+from seed_papers.mnist import accuracy, read_mnist, teach
+
+FORGOTTEN = 0
+PUBLISHED = {450: (85.4, 0.0), 600: (87.0, 0.0), 700: (89.7, 0.0), 750: (94.8, 0.0), 800: (98.4, 6.0),
+             850: (98.8, 53.3), 900: (98.8, 76.3)}  # fmt: skip
+"""Accuracy on retain and forget test digits by pseudo-batches: AllCNN, batches of 256, the authors' notebook."""
+TEACHER = ("99.35", "99.51")
+MARKS = (150, 300, *PUBLISHED)
+BATCH = 64
+HEADER = ("pseudo-batches", "published: retain", "forget", "ours, gate alone: retain", "forget",
+          "ours, class hidden: retain", "forget", "leak")  # fmt: skip
+
+Look = tuple[float, float, float]
+"""Accuracy on retain and forget, and the guard's running measure of the leak."""
+
+
+def run_digits(seeds: int) -> str:
+    """On lab:digits."""
+    return rows([DIGITS.original(seed) for seed in range(seeds)], DIGITS.data.test)
+
+
+def run_mnist(seeds: int, mnist: Path | None) -> str:
+    """On MNIST at half its resolution."""
+    if mnist is None or not mnist.is_file():
+        return "Not run: no MNIST file was given (`--mnist` or `GENUNLEARN_MNIST`)."
+    train, test = read_mnist(mnist, 20_000, 5_000)
+    return rows([teach(train, seed) for seed in range(seeds)], test)
+
+
+def rows(teachers: Sequence[Classifier], test: Sequence[Item]) -> str:
+    """Two trajectories a teacher: with the gate alone, as published, and with the class hidden from the student."""
+    kept = [item for item in test if int(item.target) != FORGOTTEN]
+    gone = [item for item in test if int(item.target) == FORGOTTEN]
+    plain = [trajectory(teacher, GKT(batch_size=BATCH, guard="authors", seed=seed), kept, gone)
+             for seed, teacher in enumerate(teachers)]  # fmt: skip
+    guarded = [trajectory(teacher, GKT(batch_size=BATCH, seed=seed), kept, gone)
+               for seed, teacher in enumerate(teachers)]  # fmt: skip
+    known = [percent([accuracy(teacher, items) for teacher in teachers]) for items in (kept, gone)]
+    lines = [["teacher", *TEACHER, *known, *known, "-"]]
+    for mark in MARKS:
+        published = [f"{value}" for value in PUBLISHED.get(mark, ("-", "-"))]
+        leak = over([curve[mark][2] for curve in guarded], 4, least=0.0)
+        lines.append([str(mark), *published, *cells(plain, mark), *cells(guarded, mark), leak])
+    return table(HEADER, lines)
+
+
+def cells(curves: Sequence[dict[int, Look]], mark: int) -> list[str]:
+    """Retain and forget accuracy at a mark, over seeds."""
+    return [percent([curve[mark][side] for curve in curves]) for side in (0, 1)]
+
+
+def trajectory(teacher: Classifier, method: GKT, kept: Sequence[Item], gone: Sequence[Item]) -> dict[int, Look]:
+    """The student at the marks; nothing stops it on the way."""
+    curve = {}
+    with torch.random.fork_rng(devices=[]), teacher.inference():
+        torch.manual_seed(method.seed)
+        game = Transfer(method, teacher, [FORGOTTEN], "x", gone[0].inputs["x"].shape)
+        for number in range(1, MARKS[-1] + 1):
+            game.step()
+            if number % method.check_every == 0:
+                game.remember()
+            if number in MARKS:
+                curve[number] = accuracy(game.student, kept), accuracy(game.student, gone), game.leak
+                print(f"{method.guard}, {number} pseudo-batches: {curve[number]}", flush=True)
+    return curve
