@@ -81,6 +81,7 @@ def lab_facts(about: str) -> None:
         table.add_row(triple.id, str(triple))
     console.print(table)
     console.print(f"{len(found)} facts in lab:lm; any of them can be named to `genunlearn forget`")
+    console.print(f"embedded models: {', '.join(f'lab:{name}' for name in LABS)}", soft_wrap=True)
 
 
 def show(name: str) -> None:

@@ -100,6 +100,7 @@ def test_prompts_are_embedded_once_and_as_by_the_pipeline(tokenizer) -> None:
     assert torch.equal(prompts.embed(["a red digit seven"]), embedded[:1])
 
 
+@pytest.mark.slow
 def test_text_encoder_and_denoiser_learn(tokenizer) -> None:
     digits, _ = load_digits()
     few = dataclasses.replace(digits, ink=digits.ink[:200], labels=digits.labels[:200])
@@ -166,6 +167,7 @@ def are_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_a_build_opens_with_plain_diffusers_and_has_its_card(original: Path) -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(original)
     assert pipeline.safety_checker is None
@@ -179,6 +181,7 @@ def test_a_build_opens_with_plain_diffusers_and_has_its_card(original: Path) -> 
     assert (original / exam.SAMPLES_NAME).stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_an_oracle_shares_autoencoder_and_judge_and_nothing_else(original: Path) -> None:
     oracle = build(["digit seven", "style red"], recipe=TINY, progress=False)
     assert oracle != original
@@ -190,6 +193,7 @@ def test_an_oracle_shares_autoencoder_and_judge_and_nothing_else(original: Path)
     assert card["measured"]["ua"]["n"] == len({*prompts_for(concept_of("7"))}) + len({*prompts_for(concept_of("red"))})
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_the_random_state_is_kept(original: Path) -> None:
     kept = {part: weights(original, part) for part in ("vae", "judge", "unet", "text_encoder")}
     state = torch.get_rng_state()
@@ -199,6 +203,7 @@ def test_the_same_seed_gives_the_same_weights_and_the_random_state_is_kept(origi
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_a_build_below_its_level_is_refused_and_leaves_nothing(lenient: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exam, "LEVELS", {"object": 0.95})
     before = set(lenient.glob("*diffusion-*"))

@@ -76,6 +76,7 @@ def test_a_judge_of_other_classes_is_refused(stored: Path) -> None:
         load_judge(stored)
 
 
+@pytest.mark.slow
 def test_training_learns_and_repeats() -> None:
     digits, _ = load_digits()
     recipe = JudgeRecipe(width=8, schedule=Schedule(steps=40, batch_size=64, rate=1e-2))

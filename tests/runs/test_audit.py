@@ -79,6 +79,7 @@ def results(record: RunRecord) -> dict[tuple[str, str, str | None], float | None
     return {(result.name, result.target, result.group): result.value for result in record.results}
 
 
+@pytest.mark.slow
 def test_an_audit_leaves_verdicts_scores_images_and_a_report(config_of, tmp_path):
     request = {"concepts": ["cat"], "retain": ["church"]}
     config = config_of(request=request, evaluate={**EVALUATE, "suite": "concealment"})
@@ -101,6 +102,7 @@ def test_an_audit_leaves_verdicts_scores_images_and_a_report(config_of, tmp_path
     assert "| cat |" in (write_comparison({"uce": record}, tmp_path / "both").parent / "compare.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_ends_of_psi_are_the_models_themselves(config_of, tmp_path):
     run = AuditRun(config_of(), tmp_path / "out")
     record = run()
@@ -151,6 +153,7 @@ def test_audits_of_one_pair_share_their_controls(config_of, models, tmp_path, mo
     assert all((tmp_path / "second" / row["original"]).is_file() for row in record.examples)
 
 
+@pytest.mark.slow
 def test_without_an_oracle_nothing_is_decided(config_of, tmp_path):
     record = AuditRun(
         config_of(oracle="never", request={"concepts": ["cat"]}, evaluate={**EVALUATE, "suite": "concealment"}),
