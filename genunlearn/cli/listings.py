@@ -14,7 +14,7 @@ from rich.table import Table
 from genunlearn.config import find_config, list_configs
 from genunlearn.errors import InputError
 from genunlearn.prompts import list_prompts, load_prompt
-from genunlearn.registry import METHODS, METRICS, SUITES, unknown_name
+from genunlearn.registry import LABS, METHODS, METRICS, SUITES, unknown_name
 from genunlearn.shipped import shipped
 
 console = Console(highlight=False)
