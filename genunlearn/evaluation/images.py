@@ -208,13 +208,9 @@ class KernelDistance(_Distance):
     distance: ClassVar[Callable[[Tensor, Tensor], Estimate]] = staticmethod(kid)
 
 
-SUITES: dict[str, tuple[Callable[[], Metric], ...]] = {
-    "images": (
-        UnlearningAccuracy,
-        InDomainRetainAccuracy,
-        CrossDomainRetainAccuracy,
-        FrechetDistance,
-        KernelDistance,
-    ),
-    "images-quick": (UnlearningAccuracy, InDomainRetainAccuracy, CrossDomainRetainAccuracy),
-}
+IMAGES_QUICK: tuple[Callable[[], Metric], ...] = (
+    UnlearningAccuracy,
+    InDomainRetainAccuracy,
+    CrossDomainRetainAccuracy,
+)
+IMAGES: tuple[Callable[[], Metric], ...] = (*IMAGES_QUICK, FrechetDistance, KernelDistance)

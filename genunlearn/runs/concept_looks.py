@@ -14,8 +14,9 @@ from genunlearn.config.sections import ImageEvaluateConfig
 from genunlearn.domains.diffusion import Diffusion
 from genunlearn.domains.diffusion_sampling import Sampling
 from genunlearn.evaluation.image_check import ImageCheck
-from genunlearn.evaluation.images import SUITES, ImageProbes, Judge
+from genunlearn.evaluation.images import ImageProbes, Judge
 from genunlearn.records import Result
+from genunlearn.registry import SUITES
 from genunlearn.runs.concept_requests import USUAL, Ask, ConceptRequest, Named
 from genunlearn.runs.folder import RunFolder
 
@@ -134,7 +135,7 @@ class Looks:
                 references=self._references(target, name, judge.features(images)),
                 prompts=name,
             )
-            for metric in SUITES[self.settings.suite]:
+            for metric in SUITES.get(self.settings.suite):
                 results += metric().measure(probes, target)
         if clip := self.panel.clip:
             for group, rows in self._groups(ask).items():

@@ -11,8 +11,9 @@ import torch
 
 from genunlearn.errors import DataError
 from genunlearn.evaluation.image_distances import fid, kid
-from genunlearn.evaluation.images import SUITES, ImageProbes
+from genunlearn.evaluation.images import ImageProbes
 from genunlearn.records import Result
+from genunlearn.registry import SUITES
 
 OBJECTS, STYLES = ("cat", "dog", "horse"), ("sketch", "oil")
 
@@ -67,7 +68,7 @@ def probes(*erased: Concept, judge: PixelJudge | None = None, **fields) -> Image
 
 
 def measure(looked: ImageProbes, suite: str = "images-quick") -> dict[tuple[str, str | None], Result]:
-    results = [result for metric in SUITES[suite] for result in metric().measure(looked, "unlearned")]
+    results = [result for metric in SUITES.get(suite) for result in metric().measure(looked, "unlearned")]
     return {(result.name, result.group): result for result in results}
 
 
