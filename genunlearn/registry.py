@@ -244,6 +244,7 @@ ATTACKS = Table(
         "textual_inversion": "genunlearn.attacks.textual_inversion:TextualInversion",
         "noise_probing": "genunlearn.attacks.noise_probing:NoiseProbing",
         "concept_relearning": "genunlearn.attacks.concept_relearning:ConceptRelearning",
+        "unrelated_relearning": "genunlearn.attacks.concept_relearning:UnrelatedRelearning",
         "unlearn_diff_atk": "genunlearn.attacks.unlearn_diff_atk:UnlearnDiffAtk",
         "p4d": "genunlearn.attacks.p4d:P4D",
         "ring_a_bell": "genunlearn.attacks.ring_a_bell:RingABell",

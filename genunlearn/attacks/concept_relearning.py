@@ -145,3 +145,18 @@ class ConceptRelearning(ConceptAttack):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class UnrelatedRelearning(ConceptRelearning):
+    """Fine-tuning on images that do not show the concept: if these bring it back, nothing was removed."""
+
+    name: ClassVar[str] = "unrelated_relearning"
+
+    data: Annotated[Literal["concept", "unrelated"], Field(description="which images the attacker trains on")] = (
+        "unrelated"
+    )
+
+    def attempt(self, model: Any, case: Case, target: str) -> Attempt:
+        """The attempt, filed under this name."""
+        return ConceptAttack.attempt(self, model, case, target)

@@ -256,7 +256,7 @@ class AuditEvaluateConfig(Section):
     """Folder of an image classifier that says what images show; the lab has its own."""
     clip: str | None = None
     """CLIP model that says so where no classifier is at hand."""
-    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """*gone* asks that no attack can bring the concept back more often than from the oracle by this much."""
 
 

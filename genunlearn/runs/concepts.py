@@ -144,7 +144,7 @@ class ConceptRun:
         if isinstance(self.method, Edit):  # it changes weights itself, in closed form
             return chosen.model_copy(update={"kind": "full"})
         if chosen.target_modules == "all-linear":
-            return chosen.model_copy(update={"target_modules": getattr(self.method, "parameters", "x")})
+            return chosen.model_copy(update={"target_modules": getattr(self.method, "parameters", "full")})
         return chosen
 
     def _splits(self, model: Diffusion) -> Splits:

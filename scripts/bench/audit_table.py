@@ -28,8 +28,6 @@ from genunlearn.runs.api import audit_config, run
 CONCEPTS = ("digit seven", "digit three")
 METHODS = ("esd", "esd_u", "concept_ablation", "sdd", "uce", "salun")
 CONTROLS = ("oracle", "original")
-NEIGHBOURS = {"digit seven": "digit four", "digit three": "digit six"}
-"""A concept that should have stayed, for the published score of each."""
 
 
 def main() -> None:
@@ -65,9 +63,8 @@ def one_audit(concept: str, method: str, arguments: argparse.Namespace) -> RunRe
     overrides = [f"controls={arguments.out / 'controls'}", f"request.force={str(method in CONTROLS).lower()}"]
     if arguments.images:
         overrides.append(f"evaluate.images={arguments.images}")
-    retain = [NEIGHBOURS[concept]] if concept in NEIGHBOURS else []
     model = model_of(concept, method, arguments.erasures / place / method)
-    config = audit_config("lab:diffusion", model, [concept], retain, suite=arguments.suite, overrides=overrides)
+    config = audit_config("lab:diffusion", model, [concept], suite=arguments.suite, overrides=overrides)
     return run(config, out=folder, resume=folder.exists())
 
 
