@@ -3,6 +3,7 @@
 
     python scripts/bench/audit.py                    # one prompt, published protocol, about a minute on two cores
     python scripts/bench/audit.py --seeds 8          # a longer look
+    python scripts/bench/audit.py --write docs/audits.md
 
 One prompt in the published protocol: eight psi, 100 steps, guidance 7.5, on lab:diffusion. The plain implementation
 reruns the original from noise for every psi and makes one image a call; its images are compared with ours. As the
@@ -13,15 +14,13 @@ Wall times are medians over repetitions in which the two take turns.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from markdown_blocks import replace_block, table
 from torch import Tensor
 
 from genunlearn.attacks.partial_diffusion import PartialDiffusion
@@ -54,7 +53,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4, help="images of each psi")
     parser.add_argument("--repeats", type=int, default=3, help="how often each way is timed")
     parser.add_argument("--steps", type=int, default=100, help="denoising steps of an image")
-    parser.add_argument("--json", type=Path, help="write all numbers here")
+    parser.add_argument("--write", type=Path, help="Markdown file whose block 'speed' the table replaces")
     arguments = parser.parse_args()
 
     folder = str(build())
@@ -74,16 +73,11 @@ def main() -> None:
             slow.seconds / fast.seconds for slow, fast in zip(costs["plain"], costs["shared"], strict=True)
         ),
     }
-    count = len(attack.psis) * arguments.seeds
-    show(
-        costs,
-        ratios,
-        f"{count} images ({len(attack.psis)} psi x {arguments.seeds} seeds), {arguments.steps} steps",
-        gap,
-    )
-    if arguments.json:
-        found = {name: [asdict(cost) for cost in each] for name, each in costs.items()}
-        arguments.json.write_text(json.dumps({"images": count, "largest difference": gap, "ratios": ratios, **found}))
+    what = f"{len(attack.psis)} psi x {arguments.seeds} seeds, {arguments.steps} steps"
+    text = speed_table(costs, ratios, what, gap)
+    print(text)
+    if arguments.write:
+        replace_block(arguments.write, "speed", text)
     if min(ratios.values()) < LEAST or gap > 1e-2:
         raise SystemExit(1)
 
@@ -124,20 +118,17 @@ def weakened(model: Diffusion) -> Diffusion:
     return model
 
 
-def show(costs: dict[str, list[Cost]], ratios: dict[str, float], what: str, gap: float) -> None:
-    """Print the table."""
-    table = Table(title=f"partial diffusion, one prompt: {what}")
-    for column in ("", "original forwards", "unlearned forwards", f"seconds (median of {len(costs['plain'])})"):
-        table.add_column(column, justify="left" if not column else "right")
+def speed_table(costs: dict[str, list[Cost]], ratios: dict[str, float], what: str, gap: float) -> str:
+    """Forwards and seconds of both ways, and the ratios."""
+    count = len(costs["plain"])
+    rows = []
     for name, each in costs.items():
         seconds = statistics.median(cost.seconds for cost in each)
-        table.add_row(name, f"{each[0].original:,}", f"{each[0].unlearned:,}", f"{seconds:.2f}")
-    table.add_row("ratio", f"{ratios['original forwards']:.2f}", "", f"{ratios['wall time']:.2f}")
-    console = Console(width=110)
-    console.print(table)
-    console.print(
-        f"largest difference between the images of the two: {gap:.1e}; at least {LEAST:g} times less is asked for"
-    )
+        rows.append([name, f"{each[0].original:,}", f"{each[0].unlearned:,}", f"{seconds:.2f} s"])
+    rows.append(["ratio", f"{ratios['original forwards']:.2f}", "", f"{ratios['wall time']:.2f}"])
+    header = [what, "forwards of the original", "of the audited model", f"time, median of {count}"]
+    note = f"The images of the two differ by at most {gap:.0e}; at least {LEAST:g} times less is asked for."
+    return f"{table(header, rows)}\n\n{note}"
 
 
 if __name__ == "__main__":
