@@ -253,3 +253,19 @@ def test_a_killed_run_resumes_to_the_same_patch(write_erasure, workplace):
     first, second = (read_record(workplace / name) for name in ("straight", "out"))
     assert first.status == second.status == "completed"
     assert first.hashes == second.hashes
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(write_erasure, workplace):
+    from safetensors.torch import load_file
+
+    write_erasure()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    for name, first in (("one", []), ("two", launcher)):
+        command = [sys.executable, *first, "-m", "genunlearn", "run", "erase.yaml", "--out", name]
+        done = subprocess.run(command, cwd=workplace, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    one, two = (load_file(workplace / name / "patch" / "delta.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
