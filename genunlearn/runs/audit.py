@@ -79,30 +79,37 @@ class AuditRun:
     # ---- what is done for one concept ---------------------------------------------------------------------------
 
     def _look_at(self, subject: Subject) -> None:
-        label, settings = subject.named.label, self.config.evaluate
-        case, begun = self._case(subject), self.attacks.get(PARTIAL)
-        comparisons = []
-        if subject.role == "forget":
-            with self.folder.phase("attacks"):
-                comparisons += self._plain(subject, case)
-        if isinstance(begun, PartialDiffusion):
-            with self.folder.phase("partial diffusion"):
-                done = self.units.do(f"{label}, {PARTIAL}", [
-                    (f"{label}/completed/{name}", partial(self._complete, begun, case, label, name))
-                    for name in self.models
-                ])  # fmt: skip
-            if subject.role == "forget":
-                comparisons += self._by_psi(label, begun, done)
-            with self.folder.phase("concealment scores"):
-                self._score(subject, begun, settings.pool)
-        if subject.role == "forget":
-            with self.folder.phase("attacks"):
-                for name, attack in self.attacks.items():
-                    if name != PARTIAL:
-                        comparisons += self._attack(subject, case, name, attack)
-            self.folder.keep()
-            verdict = judge(label, comparisons, settings.tolerance).to_json()
-            self.record.verdicts.append(verdict | {"comparisons": [_plain_json(c) for c in comparisons]})
+        """Every attack and a verdict on what should be gone; of what should have stayed, the scores alone."""
+        label, case = subject.named.label, self._case(subject)
+        if subject.role == "retain":
+            self._begin_and_end(subject, case)
+            return
+        with self.folder.phase("attacks"):
+            comparisons = self._plain(subject, case)
+        comparisons += self._begin_and_end(subject, case)
+        with self.folder.phase("attacks"):
+            for name, attack in self.attacks.items():
+                if name != PARTIAL:
+                    comparisons += self._attack(subject, case, name, attack)
+        self.folder.keep()
+        verdict = judge(label, comparisons, self.config.evaluate.tolerance).to_json()
+        self.record.verdicts.append(verdict | {"comparisons": [_plain_json(c) for c in comparisons]})
+
+    def _begin_and_end(self, subject: Subject, case: Case) -> list[Comparison]:
+        """Partial diffusion, and the scores of what it completes; nothing where the audit leaves it out."""
+        label, attack = subject.named.label, self.attacks.get(PARTIAL)
+        if attack is None:
+            return []
+        keys = {name: f"{label}/completed/{name}" for name in self.models}
+        with self.folder.phase("partial diffusion"):
+            done = self.units.do(
+                f"{label}, {PARTIAL}",
+                [(key, partial(self._complete, attack, case, label, name)) for name, key in keys.items()],
+            )
+            comparisons = self._by_psi(label, attack, done)
+        with self.folder.phase("concealment scores"):
+            self._score(subject, attack, self.config.evaluate.pool)
+        return comparisons
 
     def _case(self, subject: Subject) -> Case:
         settings = self.config.evaluate
