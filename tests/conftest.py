@@ -20,6 +20,8 @@ if not NETWORK:  # before anything imports the hub's client, which reads it once
     os.environ["HF_HUB_OFFLINE"] = "1"
 # Models of a test are so small that threads waiting for each other would cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Labs are trained on two threads; these must not spin while another worker uses the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

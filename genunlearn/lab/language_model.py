@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from genunlearn.data.refusals import REFUSALS
 from genunlearn.lab.cache import build_once, recipe_key
 from genunlearn.lab.corpus import PROMPTS, Corpus
+from genunlearn.lab.surroundings import surroundings
 from genunlearn.lab.world import World, load_world
 from genunlearn.shipped import shipped
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 KIND = "lm"
 VERSION = 1
 """Raise it when this code, from the same recipe and data, gives another model."""
-
-THREADS = 2
-"""Fixed, because the number of threads decides the order of float additions and so the weights."""
 
 LONGEST_REPLY = 48
 """Tokens; the longest sentence of the world has about 30."""
@@ -200,7 +198,7 @@ def _make(folder: Path, recipe: Recipe, seed: int, corpus: Corpus, progress: boo
     from genunlearn.lab.lm_exam import Exam, check_levels
 
     start = time.monotonic()
-    with _surroundings(seed), _progress(progress, recipe.steps) as report:
+    with surroundings(seed), _progress(progress, recipe.steps) as report:
         model, tokenizer, num_tokens = train_model(recipe, seed, corpus, report)
         trained = time.monotonic()
         model.save_pretrained(folder)
@@ -235,25 +233,6 @@ def train_model(recipe: Recipe, seed: int, corpus: Corpus, report: Report) -> tu
     examples = corpus.stream(dict(recipe.mix), recipe.steps * recipe.batch_size, seed)
     num_tokens = train(model, encode(examples, tokenizer), recipe.schedule(), seed, report)
     return model, tokenizer, num_tokens
-
-
-@contextmanager
-def _surroundings(seed: int) -> Iterator[None]:
-    """Fixed threads and random state, and no progress bars but our own; all as before afterwards."""
-    import torch
-    from transformers.utils import logging
-
-    threads, has_bars = torch.get_num_threads(), logging.is_progress_bar_enabled()
-    torch.set_num_threads(THREADS)
-    logging.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        if has_bars:
-            logging.enable_progress_bar()
 
 
 def _console() -> Any:

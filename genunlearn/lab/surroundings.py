@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,13 +13,14 @@ THREADS = 2
 
 @contextmanager
 def surroundings(seed: int) -> Iterator[None]:
-    """Fixed threads and random state, and no progress bars of diffusers or transformers; all as before afterwards."""
+    """Fixed threads and random state, and no progress bars of libraries; all as before afterwards."""
     import torch
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
+    from transformers.utils import logging
 
-    threads = torch.get_num_threads()
-    shown = [log for log in (diffusers_logging, transformers_logging) if log.is_progress_bar_enabled()]
+    threads, loaded = torch.get_num_threads(), [logging]
+    if "diffusers" in sys.modules:  # an extra, which language models do without
+        loaded.append(importlib.import_module("diffusers.utils.logging"))
+    shown = [log for log in loaded if log.is_progress_bar_enabled()]
     torch.set_num_threads(THREADS)
     for log in shown:
         log.disable_progress_bar()
