@@ -237,7 +237,7 @@ def start(workplace: Path, *arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_patch(write_erasure, workplace):
-    write_erasure(train={**TRAIN, "max_steps": 12})
+    write_erasure(train={**TRAIN, "max_steps": 40})
     straight = start(workplace, "--out", "straight")
     assert straight.communicate(timeout=300)[1] is not None
     process = start(workplace, "--out", "out")
