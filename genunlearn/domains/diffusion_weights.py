@@ -226,7 +226,8 @@ def write_patch(model: Any, path: Path, kind: str, tensors: Mapping[str, Tensor]
     header = {"kind": kind, "pipeline": type(model.pipeline).__name__, "base": model.base.brief(), **notes}
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, path, metadata={"format": "pt", HEADER: json.dumps(header)})
+    # One entry alone: several are written in a random order, and the same patch would have different bytes.
+    save_file(plain, path, metadata={HEADER: json.dumps(header)})
     return path
 
 
