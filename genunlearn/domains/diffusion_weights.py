@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -240,7 +240,7 @@ def read_header(path: Path) -> dict[str, Any] | None:
     try:
         with safe_open(path, "pt") as file:
             return json.loads((file.metadata() or {}).get(HEADER, "null"))
-    except Exception as error:  # safetensors raises its own kind for a damaged header
+    except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
 
 

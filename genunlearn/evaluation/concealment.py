@@ -14,6 +14,7 @@ the oracle stand beside the unlearned one; per psi they carry the group ``CONCEP
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -127,9 +128,9 @@ class _OfCompletions(Metric):
         """Results for one model."""
         return self.results(probes, target) if target in probes.completed else []
 
+    @abc.abstractmethod
     def results(self, probes: ConcealmentProbes, target: str) -> list[Result]:
         """Results for a model that has completed images."""
-        raise NotImplementedError
 
     def _result(self, group: str, target: str, values: Values, n: int, **more: Any) -> Result:
         value, low, high = values

@@ -12,6 +12,7 @@ what an image shows:
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -130,9 +131,9 @@ class _PerConcept(Metric):
         """One result an erased concept."""
         return [self._result(probes, concept, target) for concept in probes.erased]
 
+    @abc.abstractmethod
     def hits(self, probes: ImageProbes, concept: NamedConcept) -> list[bool]:
         """What counts for the metric, image by image."""
-        raise NotImplementedError
 
     def _result(self, probes: ImageProbes, concept: NamedConcept, target: str) -> Result:
         hits = self.hits(probes, concept)
