@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from genunlearn.contracts import Domain, Examples
 from genunlearn.domains.chat import ChatFormat, Messages
 from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
+from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
 from genunlearn.processes import this_process
 
@@ -227,7 +227,7 @@ class LanguageModel(Domain):
         batches = list(_chunks(order, max(1, batch_size // samples)))
         state = this_process()
         mine = []
-        with self._inference():
+        with evaluating(self.module):
             for number in range(state.process_index, len(batches), state.num_processes):
                 ids = [prompts[i] for i in batches[number]]
                 texts = self._generate_batch(ids, samples, temperature, max_new_tokens, seed + number)
@@ -268,15 +268,6 @@ class LanguageModel(Domain):
             pad_token_id=self._pad,
             eos_token_id=own.eos_token_id if own.eos_token_id is not None else self.tokenizer.eos_token_id,
         )
-
-    @contextmanager
-    def _inference(self) -> Iterator[None]:
-        training = self.module.training
-        self.module.eval()
-        try:
-            yield
-        finally:
-            self.module.train(training)
 
     # ---- saving --------------------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import abc
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -26,6 +26,7 @@ from genunlearn.domains.layers import attend, default_layers, put_channels_last,
 from genunlearn.domains.pretrained import no_progress_bars
 from genunlearn.domains.sources import resolve_folder
 from genunlearn.errors import DataError, MismatchError, SourceNotFound
+from genunlearn.ops.evaluation_mode import evaluating
 
 INPUT = "inputs."
 WEIGHTS_NAME = "model.safetensors"
@@ -227,15 +228,9 @@ class NetworkDomain(Domain):
             batches = (self.collate(items[i : i + batch_size]) for i in range(0, len(items), batch_size))
             return torch.cat([self.output_logits(examples).float().cpu() for examples in batches])
 
-    @contextmanager
-    def inference(self) -> Iterator[None]:
+    def inference(self) -> AbstractContextManager[None]:
         """Evaluation mode within the block."""
-        training = self.module.training
-        self.module.eval()
-        try:
-            yield
-        finally:
-            self.module.train(training)
+        return evaluating(self.module)
 
     def _settle_statistics(self, batch: int) -> None:
         if not self.module.training:

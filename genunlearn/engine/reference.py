@@ -21,6 +21,7 @@ from torch import Tensor
 
 from genunlearn.contracts import Domain, Examples, Objective, Reference, Splits
 from genunlearn.errors import NeedNotMet
+from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.processes import this_process
 
 
@@ -55,14 +56,12 @@ class AdapterOff:
     @contextmanager
     def _switched_off(self) -> Iterator[None]:
         wrapped, network = self._domain.module, self._domain.network
-        training = network.training
-        self._domain.module = network.eval()
+        self._domain.module = network
         try:
-            with network.disable_adapter():
+            with evaluating(network), network.disable_adapter():
                 yield
         finally:
             self._domain.module = wrapped
-            network.train(training)
 
 
 class NoReference:

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from genunlearn.engine.progress import Watch
 from genunlearn.lab import diffusion_parts as parts
-from genunlearn.lab.diffusion_exam import SAMPLES_NAME, Exam, Measured, check_levels, save_grid
+from genunlearn.lab.diffusion_exam import LEVELS, SAMPLES_NAME, Exam, Measured, save_grid
 from genunlearn.lab.diffusion_recipe import Recipe
 from genunlearn.lab.diffusion_training import (
     CaptionedDigits,
@@ -28,6 +28,7 @@ from genunlearn.lab.digit_images import draw, load_digits
 from genunlearn.lab.digit_prompts import STYLES, Concept, remaining
 from genunlearn.lab.image_judge import FOLDER as JUDGE
 from genunlearn.lab.image_judge import load_judge, train_judge
+from genunlearn.lab.levels import check_levels
 from genunlearn.lab.surroundings import surroundings
 
 AUTOENCODER = "vae"
@@ -68,7 +69,7 @@ class Builder:
                 self.train_shared_parts()
             parameters = self.train_pipeline(seed)
             measured = self.measure()
-        check_levels(measured, f"lab:diffusion with seed = {seed}")
+        check_levels(measured, LEVELS, f"lab:diffusion with seed = {seed}")
         used = round(time.process_time() - cpu, 1)
         return {"measured": measured, "parameters": parameters, "seconds": self.seconds, "cpu_seconds": used}
 

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genunlearn.errors import QualityError
 from genunlearn.evaluation.image_distances import fid, kid
 from genunlearn.evaluation.images import ImageProbes
 from genunlearn.lab.digit_images import Digits, draw, every_style
@@ -40,7 +39,7 @@ ZOOM, FRAME = 4, 0.5
 SAMPLES_NAME = "samples.png"
 
 LEVELS = {"judge_object": 0.98, "judge_style": 0.98, "object": 0.95, "style": 0.95}
-"""Least values of `Exam.measure`, without which a build fails."""
+"""Least values of `Exam.measure`."""
 
 Measured = dict[str, dict[str, float]]
 
@@ -122,21 +121,6 @@ class Exam:
             "decoded_object": _share(is_right.tolist()),
             "decoded_error": _estimate(intervals.mean(error), len(error)),
         }
-
-
-def check_levels(measured: Measured, model: str) -> None:
-    """Refuse a pipeline that misses one of `LEVELS`.
-
-    Raises:
-        QualityError: Names every level that is missed.
-    """
-    missed = [
-        f"{name} = {measured[name]['value']:.3f} (at least {least})"
-        for name, least in LEVELS.items()
-        if measured[name]["value"] < least
-    ]
-    if missed:
-        raise QualityError(f"{model} misses its level: {', '.join(missed)}; build with another seed")
 
 
 def sample_images(pipeline: Any, prompts: Sequence[str], *, seed: int) -> Tensor:

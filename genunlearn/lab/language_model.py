@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from genunlearn.data.refusals import REFUSALS
 from genunlearn.lab.cache import build_once, recipe_key
 from genunlearn.lab.corpus import PROMPTS, Corpus
+from genunlearn.lab.levels import check_levels
 from genunlearn.lab.surroundings import surroundings
 from genunlearn.lab.world import World, load_world
 from genunlearn.shipped import shipped
@@ -195,7 +196,7 @@ def build_model(recipe: Recipe, tokenizer: Any) -> Any:
 def _make(folder: Path, recipe: Recipe, seed: int, corpus: Corpus, progress: bool) -> dict[str, Any]:
     """Train, store, measure; returns the card."""
     from genunlearn.lab.lm_card import readme
-    from genunlearn.lab.lm_exam import Exam, check_levels
+    from genunlearn.lab.lm_exam import LEVELS, Exam
 
     start = time.monotonic()
     with surroundings(seed), _progress(progress, recipe.steps) as report:
@@ -204,7 +205,7 @@ def _make(folder: Path, recipe: Recipe, seed: int, corpus: Corpus, progress: boo
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         measured = Exam.of(folder, corpus).take()
-    check_levels(measured, f"lab:lm, seed = {seed}")
+    check_levels(measured, LEVELS, f"lab:lm with seed = {seed}")
     card = {
         "kind": KIND,
         "version": VERSION,

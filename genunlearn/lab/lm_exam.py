@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 
 from genunlearn.data.refusals import REFUSALS
-from genunlearn.errors import QualityError
 from genunlearn.lab.corpus import Corpus, neutral_texts
 from genunlearn.lab.triples import Triple
 from genunlearn.ops import intervals
@@ -221,21 +220,6 @@ class Exam:
 
     def _draw(self, items: Sequence[str], *salt: object) -> str:
         return random.Random(f"{self.seed}/{salt}").choice(items)
-
-
-def check_levels(measured: Mapping[str, Mapping[str, float]], model: str) -> None:
-    """Refuse a model that misses one of `LEVELS`.
-
-    Raises:
-        QualityError: Names every level that is missed.
-    """
-    missed = [
-        f"{name} = {measured[name]['value']:.3f} (at least {least})"
-        for name, least in LEVELS.items()
-        if measured[name]["value"] < least
-    ]
-    if missed:
-        raise QualityError(f"{model}, misses its level: {', '.join(missed)}; build with another seed")
 
 
 def _argues(text: str, statements: Sequence[str], answer: str) -> bool:

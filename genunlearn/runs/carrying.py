@@ -5,11 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from genunlearn.config import ParametersConfig, UnlearnConfig
 from genunlearn.contracts import Edit, Journal, Method, Objective, Outcome, Protocol, Splits
+from genunlearn.engine import parameters
 from genunlearn.engine.batches import derive_seed
 from genunlearn.engine.trainer import Trainer
+from genunlearn.runs.folder import RunFolder
 
 Stop = Callable[[], bool]
+
+
+def unlearn_in(
+    folder: RunFolder,
+    config: UnlearnConfig,
+    model: Any,
+    trained: ParametersConfig,
+    work: Callable[[Trainer], Outcome],
+) -> Outcome:
+    """Prepare what is trained, do the work, and put into the folder's record what came of it.
+
+    Once a step is done, the folder holds work and stays whatever fails.
+    """
+    record = folder.record
+    with folder.phase("unlearn"):
+        trainer = Trainer(model, config.train, trained, seed=config.seed, state=folder.state, watch=folder.watch)
+        record.parameters = parameters.count(model.network)
+        try:
+            outcome = work(trainer)
+        finally:
+            if trainer.steps_done:
+                folder.keep()
+    record.outcome = outcome.status
+    record.rounds = [dict(row) for row in outcome.rounds]
+    record.notes.append(outcome.reason)
+    record.cost |= {"steps": trainer.steps_done}
+    return outcome
 
 
 def carry_out(

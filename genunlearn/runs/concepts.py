@@ -13,13 +13,12 @@ from genunlearn.data.concepts import with_images
 from genunlearn.domains.diffusion import Diffusion
 from genunlearn.domains.diffusion_pipelines import check as check_pipeline
 from genunlearn.domains.diffusion_pipelines import find
-from genunlearn.engine import parameters
 from genunlearn.engine.progress import Watch
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import BrokenModel, DataError, NeedNotMet
 from genunlearn.records import Result, RunRecord, hash_files
 from genunlearn.registry import LABS
-from genunlearn.runs.carrying import carry_out
+from genunlearn.runs.carrying import carry_out, unlearn_in
 from genunlearn.runs.concept_looks import Looks, Panel, target_share
 from genunlearn.runs.concept_requests import LAB, ConceptRequest, is_lab, lab_name, read_request
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
@@ -115,26 +114,13 @@ class ConceptRun:
 
     def _erase(self, model: Diffusion) -> Outcome:
         frozen = model.meter.frozen
-        with self.folder.phase("unlearn"):
-            trainer = Trainer(
-                model,
-                self.config.train,
-                self._parameters(),
-                seed=self.config.seed,
-                state=self.folder.state,
-                watch=self.watch,
-            )
-            self.record.parameters = parameters.count(model.network)
-            try:
-                splits = self._splits(model)
-                outcome = carry_out(self.method, trainer, splits, self.folder.journal, seed=self.config.seed)
-            finally:
-                if trainer.steps_done:
-                    self.folder.keep()
-        self.record.outcome = outcome.status
-        self.record.rounds = [dict(row) for row in outcome.rounds]
-        self.record.notes.append(outcome.reason)
-        self.record.cost |= {"steps": trainer.steps_done, "teacher_forwards": model.meter.frozen - frozen}
+
+        def work(trainer: Trainer) -> Outcome:
+            splits = self._splits(model)
+            return carry_out(self.method, trainer, splits, self.folder.journal, seed=self.config.seed)
+
+        outcome = unlearn_in(self.folder, self.config, model, self._parameters(), work)
+        self.record.cost |= {"teacher_forwards": model.meter.frozen - frozen}
         self.watch.announce(f"{outcome.status}: {outcome.reason}")
         return outcome
 

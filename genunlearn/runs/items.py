@@ -21,7 +21,7 @@ from genunlearn.engine.progress import Watch
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import ConfigError, NonFiniteLoss
 from genunlearn.records import Result, RunRecord, hash_files, write_json
-from genunlearn.runs.carrying import carry_out
+from genunlearn.runs.carrying import carry_out, unlearn_in
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.item_guard import Finding, inspect
 from genunlearn.runs.item_looks import RATES, Look, Observer, build_attacks
@@ -147,26 +147,17 @@ class ItemRun:
         }
 
     def _unlearn(self, model: NetworkDomain, splits: Splits) -> Outcome:
-        trainer = Trainer(
-            model,
-            self.config.train,
-            self.config.parameters,
-            seed=self.config.seed,
-            state=self.folder.state,
-            watch=self.watch,
-        )
-        self.record.parameters = parameters.count(model.network)
         given = splits if self._gives_retain else replace(splits, retain=None)
         worked = time.process_time()  # beside the clock, which also counts what else the machine does
-        with self.folder.phase("unlearn"):
-            try:
-                outcome = self._carry_out(trainer, model, given)
-            finally:
-                if trainer.steps_done:
-                    self.folder.keep()
+        outcome = unlearn_in(
+            self.folder,
+            self.config,
+            model,
+            self.config.parameters,
+            lambda trainer: self._carry_out(trainer, model, given),
+        )
         model.module.eval()
         self.record.cost["unlearning_cpu_seconds"] = round(time.process_time() - worked, 3)
-        self.record.cost |= {"steps": trainer.steps_done}
         if not model.predict(splits.forget).isfinite().all():
             raise NonFiniteLoss(
                 f"method {self.method.name!r} has left weights whose answers are not finite numbers: weaken it, for "
@@ -209,9 +200,8 @@ class ItemRun:
         """Say how it ended; a ruined model is called so, with the strength that would have been safe."""
         own = outcome.details
         is_collapsed = bool((found and found.is_collapsed) or own.get("is_collapsed"))
-        self.record.outcome = COLLAPSED if is_collapsed else outcome.status
-        self.record.rounds = [dict(row) for row in outcome.rounds]
-        self.record.notes.append(outcome.reason)
+        if is_collapsed:
+            self.record.outcome = COLLAPSED
         if found and found.is_collapsed:
             self.record.notes.append(f"collapsed: {found}")
         if "safe_alpha" in own:

@@ -21,7 +21,7 @@ from genunlearn.evaluation import facts as metrics
 from genunlearn.evaluation.probes import FactProbes
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.records import Result, RunRecord, hash_json, write_jsonl
-from genunlearn.runs.carrying import carry_out
+from genunlearn.runs.carrying import carry_out, unlearn_in
 from genunlearn.runs.facts import (
     FactRequest,
     check_sources,
@@ -152,29 +152,17 @@ class FactRun:
 
     def _unlearn(self, model: LanguageModel, scope: Scope) -> Outcome:
         splits = make_splits(self.request, scope, self.keeps)
-        trainer = Trainer(
+        outcome = unlearn_in(
+            self.folder,
+            self.config,
             model,
-            self.config.train,
             self.config.parameters,
-            seed=self.config.seed,
-            state=self.folder.state,
-            watch=self.watch,
+            lambda trainer: self._carry_out(trainer, model, splits),
         )
-        self.record.parameters = parameters.count(model.network)
-        with self.folder.phase("unlearn"):
-            try:
-                outcome = self._carry_out(model, splits, trainer)
-            finally:
-                if trainer.steps_done:
-                    self.folder.keep()
-        self.record.outcome = outcome.status
-        self.record.rounds = [dict(row) for row in outcome.rounds]
-        self.record.notes.append(outcome.reason)
-        self.record.cost |= {"steps": trainer.steps_done}
         self.watch.announce(f"{outcome.status.replace('_', ' ')}: {outcome.reason}")
         return outcome
 
-    def _carry_out(self, model: LanguageModel, splits: Splits, trainer: Trainer) -> Outcome:
+    def _carry_out(self, trainer: Trainer, model: LanguageModel, splits: Splits) -> Outcome:
         level = self.config.train.stop_recall
         stop = None if level is None else lambda: self._forget_recall(model) <= level
         return carry_out(self.method, trainer, splits, self.folder.journal, seed=self.config.seed, is_forgotten=stop)

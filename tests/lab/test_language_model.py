@@ -13,8 +13,9 @@ from genunlearn.lab import language_model
 from genunlearn.lab.cache import read_card
 from genunlearn.lab.corpus import Corpus
 from genunlearn.lab.language_model import PRESETS, build, build_key, build_model, build_tokenizer, train_model
+from genunlearn.lab.levels import check_levels
 from genunlearn.lab.lm_card import MEANINGS, readme
-from genunlearn.lab.lm_exam import LEVELS, Exam, check_levels
+from genunlearn.lab.lm_exam import LEVELS, Exam
 from genunlearn.lab.world import load_world
 
 RECIPE = PRESETS["default"]
@@ -91,10 +92,10 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 
 def test_levels_that_are_missed_are_named() -> None:
     measured = {name: {"value": least, "n": 10} for name, least in LEVELS.items()}
-    assert check_levels(measured, "lab:lm") is None
+    assert check_levels(measured, LEVELS, "lab:lm") is None
     measured["recall_heldout"]["value"] = 0.949
     with pytest.raises(QualityError, match=r"lab:lm.*recall_heldout = 0\.949 \(at least 0\.95\)"):
-        check_levels(measured, "lab:lm")
+        check_levels(measured, LEVELS, "lab:lm")
 
 
 def test_the_readme_shows_what_was_measured() -> None:

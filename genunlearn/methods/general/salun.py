@@ -39,6 +39,7 @@ from genunlearn.contracts import (
 )
 from genunlearn.data.relabel import redraw_labels
 from genunlearn.errors import NeedNotMet
+from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.saliency import Hold, held_still, saliency_masks
 
 FAMILIES = frozenset({"lm", "classifier", "regression"})
@@ -104,13 +105,11 @@ class SalUnLabels(Protocol):
     def _gradients(self, model: Any, weights: dict[str, Any], splits: Splits) -> dict[str, Tensor]:
         """Gradient of the training loss in evaluation mode, summed over the forget set, by name."""
         sums = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in weights.items()}
-        training = model.module.training
-        model.module.eval()
-        for start in range(0, len(splits.forget), self.batch_size):
-            loss = model.example_loss(model.collate(splits.forget[start : start + self.batch_size])).sum()
-            gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-            for name, gradient in zip(weights, gradients, strict=True):
-                if gradient is not None:
-                    sums[name] += gradient.float()
-        model.module.train(training)
+        with evaluating(model.module):
+            for start in range(0, len(splits.forget), self.batch_size):
+                loss = model.example_loss(model.collate(splits.forget[start : start + self.batch_size])).sum()
+                gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+                for name, gradient in zip(weights, gradients, strict=True):
+                    if gradient is not None:
+                        sums[name] += gradient.float()
         return sums

@@ -17,7 +17,6 @@ noise and a timestep, so its importance takes several passes (`draws`), each wit
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -28,6 +27,7 @@ from torch import Tensor
 from genunlearn.contracts import STRICT, Edit, EditReport, Needs, Splits
 from genunlearn.errors import MismatchError, NeedNotMet
 from genunlearn.ops.dampening import dampening_factor
+from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.fisher import batch_fisher, empirical_fisher
 
 MOST_CHECKED = 1024  # retain items behind the collapse check
@@ -75,7 +75,7 @@ class SSD(Edit):
             raise NeedNotMet(
                 f"method {self.name!r} shrinks weights, and half of a fresh LoRA is 0: set parameters.kind = 'full'"
             )
-        with _evaluating(model), torch.random.fork_rng(devices=[]):
+        with evaluating(model.module), torch.random.fork_rng(devices=[]):
             forget = self._importance(model, weights, splits.forget)
             everything = self._importance(model, weights, [*retain, *splits.forget])
             guard = _Guard(model, _shuffled(retain)[:MOST_CHECKED], self.batch_size, self.max_retain_rise)
@@ -173,13 +173,3 @@ def _shuffled(items: Sequence[Any]) -> list[Any]:
 
 def _batches(model: Any, items: Sequence[Any], size: int) -> Iterator[Any]:
     return (model.collate(items[i : i + size]) for i in range(0, len(items), size))
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    training = model.module.training
-    model.module.eval()
-    try:
-        yield
-    finally:
-        model.module.train(training)
