@@ -14,7 +14,8 @@ Deviations: what passes the gate still carries up to epsilon of the forgotten cl
 class back from it after some 750 pseudo-batches. The default hides the class: the teacher's probabilities are taken
 without it, and training stops, with the last good weights, once the student sees the class in what the gate rejects
 (`leak_limit`). ``guard = "authors"`` does neither. KL is summed over classes (``reduction = "mean"`` divides by their
-number, as the authors do); the learning rates stay constant.
+number, as the authors do). The student's BatchNorm learns its statistics (``statistics = "initial"`` leaves them at 0
+and 1, as in the authors' loop, which never leaves evaluation mode). The learning rates stay constant.
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ class GKT(Protocol):
     guard: Annotated[
         Literal["hidden", "authors"], Field(description="hide the forgotten classes from the student, or only gate")
     ] = "hidden"
+    statistics: Annotated[
+        Literal["batch", "initial"], Field(description="BatchNorm of the student: learning, or left as it begins")
+    ] = "batch"
     leak_limit: Annotated[
         float, Field(gt=0, le=1, description="student's probability of the class in rejected pictures that ends it")
     ] = 0.1
@@ -131,7 +135,7 @@ class Transfer:
     def step(self) -> None:
         """One draw of z: a generator step, then the student's steps."""
         z = torch.randn(self._method.batch_size, self._method.latent, device=self.teacher.device)
-        self.student.module.train()
+        self.student.module.train(self._method.statistics == "batch")
         if self._invent(z):
             self._learn(z)
             self._empty = 0

@@ -75,6 +75,16 @@ def test_generator_and_student_learn_and_the_teacher_stays() -> None:
     assert torch.equal(student, game.student.network[0].weight)
 
 
+@pytest.mark.parametrize("statistics", ["batch", "initial"])
+def test_batchnorm_learns_its_statistics_unless_they_are_left_as_they_begin(statistics: str) -> None:
+    game = transfer(gate=1.0, student_steps=2, statistics=statistics)
+    norm = game.student.network[1]
+    with game.teacher.inference():
+        game.step()
+    is_initial = torch.equal(norm.running_mean, torch.zeros(4)) and torch.equal(norm.running_var, torch.ones(4))
+    assert is_initial is (statistics == "initial")
+
+
 def test_pictures_have_the_shape_asked_for() -> None:
     for shape in ((1, 8, 8), (3, 30, 21), (1, 28, 28)):
         assert Generator(4, torch.Size(shape))(torch.randn(2, 4)).shape == (2, *shape)
