@@ -313,6 +313,11 @@ class Attack(abc.ABC):
     domains: ClassVar[frozenset[str]]
     version: ClassVar[int] = 1
 
+    @property
+    @abc.abstractmethod
+    def budget(self) -> str:
+        """What the attacker has and may do, in words."""
+
     @abc.abstractmethod
     def run(self, model: Any, splits: Splits, target: str) -> list[Result]:
         """Attack `model` within the budget held in the attack's fields."""

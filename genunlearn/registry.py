@@ -21,6 +21,8 @@ from typing import Any
 from genunlearn.errors import MismatchError, NameNotFound, NeedNotMet
 
 PACKAGE = "genunlearn"
+MOST_NAMED = 60
+"""More names than these would bury the near matches of an unknown one."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def unknown_name(kind: str, name: str, known: Sequence[str]) -> NameNotFound:
     spelled = {_folded(candidate): candidate for candidate in known}
     near = difflib.get_close_matches(_folded(name), spelled, n=2, cutoff=0.6)
     hint = f"did you mean {' or '.join(repr(spelled[match]) for match in near)}? " if near else ""
-    return NameNotFound(f"unknown {kind} {name!r}; {hint}known: {', '.join(known) or 'none'}")
+    everything = f"known: {', '.join(known) or 'none'}" if len(known) <= MOST_NAMED else "see genunlearn ls --help"
+    return NameNotFound(f"unknown {kind} {name!r}; {hint}{everything}")
 
 
 def _folded(name: str) -> str:

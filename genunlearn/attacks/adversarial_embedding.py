@@ -25,7 +25,7 @@ from genunlearn.ops.embeddings import matching_inputs
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class AdversarialEmbedding(ConceptAttack):
-    """RECE's adversary, against any model."""
+    """The embedding that undoes an edit, in closed form: RECE's adversary, against any model."""
 
     name: ClassVar[str] = "adversarial_embedding"
 

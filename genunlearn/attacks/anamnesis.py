@@ -34,7 +34,7 @@ Ends = tuple[float | None, float | None, float | None]
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class AnamnesisIndex(Relearning):
-    """The index, with the relearning times behind it; the group of its results is ``unit/data``.
+    """How fast the network relearns beside an oracle, with the times behind it; the results' group is ``unit/data``.
 
     A network that has not relearnt within the cap is censored: its time has a lower end but no value, and the index
     the ends that follow from it. The index is the mean over oracles.

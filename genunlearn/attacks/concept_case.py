@@ -242,11 +242,6 @@ class ConceptAttack(Attack):
 
     domains: ClassVar[frozenset[str]] = frozenset({"diffusion"})
 
-    @property
-    @abc.abstractmethod
-    def budget(self) -> str:
-        """What the attacker has and may do, in words."""
-
     @abc.abstractmethod
     def draw(self, model: Any, case: Case) -> Drawn:
         """Images under attack; `model` is left as it was."""

@@ -38,7 +38,7 @@ class Look:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class ConceptRelearning(ConceptAttack):
-    """Fine-tuning a copy, looked at on the way."""
+    """A copy is fine-tuned on images of the concept, and looked at on the way."""
 
     name: ClassVar[str] = "concept_relearning"
 

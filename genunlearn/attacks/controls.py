@@ -60,11 +60,6 @@ def company_of(splits: Splits) -> Company:
 class NetworkAttack(Attack):
     """An attack on a classifier or regressor, whose fields are its budget."""
 
-    @property
-    @abc.abstractmethod
-    def budget(self) -> str:
-        """What the attacker has and may do, in words."""
-
     def result(self, target: str, value: Estimate, n: int, **fields: Any) -> Result:
         """A result of this attack; `fields` adds a group or another name."""
         middle, low, high = value

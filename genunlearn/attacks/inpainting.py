@@ -22,7 +22,7 @@ from genunlearn.domains.diffusion_walk import Walk
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class Inpainting(ConceptAttack):
-    """Filling in."""
+    """The model fills in the hidden middle of an image of the concept."""
 
     name: ClassVar[str] = "inpainting"
 

@@ -43,7 +43,7 @@ class LatentClassifier(nn.Module):
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class LatentGuidance(ConceptAttack):
-    """A grid of pulls."""
+    """The sampler, pulled by a classifier of noisy latents: a grid of strengths."""
 
     name: ClassVar[str] = "latent_guidance"
 

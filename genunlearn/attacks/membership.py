@@ -80,7 +80,7 @@ class EntropyMembership(ControlledAttack):
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class LossMembership(EntropyMembership):
-    """The same by the loss of each item: cross-entropy, or for regressors the absolute error in the targets' unit.
+    """The same by each item's loss: cross-entropy, or for regressors the absolute error in the targets' unit.
 
     Source: Tarun, Chundawat, Mandal, Kankanhalli, "Deep Regression Unlearning" (ICML 2023), code: ``svc`` on 2000
     training and 2000 test items.

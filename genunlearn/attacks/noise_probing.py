@@ -24,7 +24,7 @@ Positive = Annotated[float, Field(ge=0)]
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class NoiseProbing(ConceptAttack):
-    """A grid of eta and noise scale."""
+    """More noise on the way than the sampler would add: a grid of eta and scale."""
 
     name: ClassVar[str] = "noise_probing"
 

@@ -28,7 +28,7 @@ from genunlearn.ops.token_search import nearest_tokens, snapped
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class P4D(TokenSearch):
-    """Free vectors, seen as their nearest tokens."""
+    """Tokens that make the model predict what the original does: free vectors, seen as their nearest tokens."""
 
     name: ClassVar[str] = "p4d"
 

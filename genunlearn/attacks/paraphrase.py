@@ -26,7 +26,7 @@ TEMPLATES = (
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class Paraphrase(ConceptAttack):
-    """Asking again, in other words."""
+    """Synonyms of the concept, and prompts that ask for it in another way."""
 
     name: ClassVar[str] = "paraphrase"
 

@@ -88,7 +88,7 @@ class Completions:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class PartialDiffusion(Attack):
-    """The original begins, another model ends.
+    """The original begins an image, another model ends it.
 
     ``start`` runs the original once; ``complete`` is called for as many models as are compared: the unlearned one,
     the original itself and an oracle. With psi 0 a completion is the model's own image, with psi 1 the original's.

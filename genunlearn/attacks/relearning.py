@@ -182,7 +182,7 @@ class Relearning(NetworkAttack):
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class RelearningCurve(Relearning, ControlledAttack):
-    """How well the forget set is known after so many updates: one result at each of them, group ``step N``.
+    """How well the forget set is known after so many updates on it: a result at each of them, group ``step N``.
 
     With a few examples (``examples = 10``) it shows how little brings back the rest of the forget set.
     """

@@ -28,7 +28,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class RingABell(ConceptAttack):
-    """A genetic search over tokens, in the text encoder alone."""
+    """Tokens whose embedding holds the concept, by a genetic search in the text encoder alone."""
 
     name: ClassVar[str] = "ring_a_bell"
 

@@ -25,7 +25,7 @@ from genunlearn.ops.denoising import squared_error
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class TextualInversion(ConceptAttack):
-    """CCE: a learnt token."""
+    """A new token, learnt on the unlearned model for what the old word no longer names (CCE)."""
 
     name: ClassVar[str] = "textual_inversion"
 

@@ -28,7 +28,7 @@ from genunlearn.ops.token_search import drawn_one_hot, project_to_simplex
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class UnlearnDiffAtk(TokenSearch):
-    """Distributions over the vocabulary; a round is a timestep."""
+    """Tokens before the prompt, as distributions over the vocabulary; a round is a timestep."""
 
     name: ClassVar[str] = "unlearn_diff_atk"
 

@@ -23,7 +23,7 @@ from genunlearn.ops.rounding import rounded
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class QuantisedReload(ConceptAttack):
-    """Every matrix and kernel of the denoiser at few bits."""
+    """The denoiser with every matrix and kernel at few bits."""
 
     name: ClassVar[str] = "quantised_reload"
 

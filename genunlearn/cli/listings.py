@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
+from types import UnionType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.syntax import Syntax
-from rich.table import Table
+from rich.table import Column, Table
 
 from genunlearn.config import find_config, list_configs
 from genunlearn.errors import InputError
 from genunlearn.prompts import list_prompts, load_prompt
-from genunlearn.registry import LABS, METHODS, METRICS, SUITES, unknown_name
+from genunlearn.registry import ATTACKS, LABS, METHODS, METRICS, SUITES, unknown_name
 from genunlearn.shipped import shipped
 
 console = Console(highlight=False)
@@ -22,7 +24,7 @@ console = Console(highlight=False)
 
 def methods() -> None:
     """All methods by name."""
-    table = Table("method", "shape", "fits", "needs", "what it does")
+    table = _table("method", "shape", "fits", "needs", "what it does")
     for name in METHODS:
         try:
             kind = METHODS.get(name)
@@ -30,9 +32,37 @@ def methods() -> None:
             table.add_row(name, "", "", "", f"not available: {error}")
             continue
         needs = [field.name for field in dataclasses.fields(kind.needs) if getattr(kind.needs, field.name)]
-        first = (inspect.getdoc(kind) or "").splitlines()[0]
-        table.add_row(name, _shape(kind), ", ".join(sorted(kind.domains)), ", ".join(needs), first)
+        table.add_row(name, _shape(kind), _fits(kind), ", ".join(needs), escape(_first_line(kind)))
     console.print(table)
+
+
+def attacks() -> None:
+    """All attacks with the budget that they have by default."""
+    table = _table("attack", "fits", "what the attacker has and may do", "what it is")
+    for name in ATTACKS:
+        try:
+            kind = ATTACKS.get(name)
+        except InputError as error:
+            table.add_row(name, "", "", f"not available: {error}")
+            continue
+        table.add_row(name, _fits(kind), *map(escape, (kind().budget, _first_line(kind))))
+    console.print(table)
+
+
+def _table(name: str, *others: str) -> Table:
+    """A table whose first column is never cut short: it holds what a user types."""
+    table = Table(Column(name, no_wrap=True))
+    for other in others:
+        table.add_column(other)
+    return table
+
+
+def _first_line(kind: type) -> str:
+    return (inspect.getdoc(kind) or "").splitlines()[0]
+
+
+def _fits(kind: Any) -> str:
+    return ", ".join(sorted(kind.domains))
 
 
 def _shape(kind: type) -> str:
@@ -45,26 +75,26 @@ def _shape(kind: type) -> str:
 def metrics() -> None:
     """All metrics with their suites."""
     suites = {name: SUITES.get(name) for name in SUITES}
-    table = Table("metric", "version", "suites", "what it measures")
+    table = _table("metric", "version", "suites", "what it measures")
     for name in METRICS:
         kind = METRICS.get(name)
         within = ", ".join(suite for suite, members in suites.items() if kind in members)
-        table.add_row(name, str(kind.version), within, (inspect.getdoc(kind) or "").splitlines()[0])
+        table.add_row(name, str(kind.version), within, escape(_first_line(kind)))
     console.print(table)
 
 
 def configs() -> None:
     """All shipped configurations with the first line of their header."""
-    table = Table("configuration", "what it does")
+    table = _table("configuration", "what it does")
     for name in list_configs():
         first = find_config(name).read_text(encoding="utf-8").splitlines()[0]
-        table.add_row(name, first.lstrip("# "))
+        table.add_row(name, escape(first.lstrip("# ")))
     console.print(table)
 
 
 def prompts() -> None:
     """All shipped prompts."""
-    table = Table("prompt", "version", "variables", "sha256")
+    table = _table("prompt", "version", "variables", "sha256")
     for name in list_prompts():
         prompt = load_prompt(name)
         table.add_row(name, str(prompt.version), ", ".join(prompt.variables), prompt.sha256[:12])
@@ -75,7 +105,7 @@ def lab_facts(about: str) -> None:
     """Facts that lab:lm knows, with the key that names each."""
     from genunlearn.lab.world import load_world
 
-    table = Table("fact id", "fact")
+    table = _table("fact id", "fact")
     found = [t for t in load_world().triples if about.casefold() in f"{t.id} {t}".casefold()]
     for triple in found:
         table.add_row(triple.id, str(triple))
@@ -85,30 +115,59 @@ def lab_facts(about: str) -> None:
 
 
 def show(name: str) -> None:
-    """Details of a method, prompt or configuration."""
+    """Details of a method, attack, metric, prompt or configuration."""
     if name in METHODS:
-        _show_method(METHODS.get(name))
+        kind = METHODS.get(name)
+        _show_class(kind, f"{_shape(kind)}; fits {_fits(kind)}")
+    elif name in ATTACKS:
+        kind = ATTACKS.get(name)
+        _show_class(kind, f"attack; fits {_fits(kind)}; {kind().budget}")
+    elif name in METRICS:
+        kind = METRICS.get(name)
+        _show_class(kind, f"metric, version {kind.version}")
     elif name in list_prompts():
         console.print((shipped("prompts") / f"{name}.jinja").read_text(encoding="utf-8"), markup=False)
     elif name in list_configs():
         console.print(Syntax(find_config(name).read_text(encoding="utf-8"), "yaml", background_color="default"))
     else:
-        raise unknown_name("method, prompt or configuration", name, [*METHODS, *list_prompts(), *list_configs()])
+        known = [*METHODS, *ATTACKS, *METRICS, *list_prompts(), *list_configs()]
+        raise unknown_name("method, attack, metric, prompt or configuration", name, known)
 
 
-def _show_method(kind: Any) -> None:
-    module = inspect.getmodule(kind)
-    console.print(f"{kind.name}  ({_shape(kind)}; fits {', '.join(sorted(kind.domains))})", style="bold")
-    console.print(inspect.getdoc(module) or "", markup=False)
-    table = Table("field", "type", "default", "meaning")
+def _show_class(kind: Any, about: str) -> None:
+    """What its module says of it, what it says itself, and its fields."""
+    console.print(f"{kind.name}  ({about})", style="bold", markup=False)
+    console.print(_flowing(inspect.getdoc(inspect.getmodule(kind)) or ""), markup=False)
+    console.print(f"\n{_flowing(inspect.getdoc(kind) or '')}", markup=False)
+    fields = [*dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    if not fields:
+        return
+    table = _table("field", "type", "default", "meaning")
     hints = typing.get_type_hints(kind, include_extras=True)
-    for field in dataclasses.fields(kind):
+    for field in fields:
         base, *notes = typing.get_args(hints[field.name]) or (hints[field.name],)
         text = next((note.description for note in notes if getattr(note, "description", None)), "")
         default = repr(field.default) if field.default is not dataclasses.MISSING else "made anew"
-        table.add_row(field.name, _type_name(base), default, text)
+        table.add_row(field.name, *map(escape, (_type_name(base), default, text)))
     console.print(table)
 
 
-def _type_name(hint: object) -> str:
-    return getattr(hint, "__name__", str(hint)) if not typing.get_args(hint) else str(hint).replace("typing.", "")
+def _flowing(text: str) -> str:
+    """The lines of each paragraph joined, for the terminal to break; what is indented stays as it is."""
+    paragraphs = (paragraph.splitlines() for paragraph in text.split("\n\n"))
+    return "\n\n".join(
+        "\n".join(lines) if any(line.startswith(" ") for line in lines) else " ".join(lines) for lines in paragraphs
+    )
+
+
+def _type_name(hint: Any) -> str:
+    """The type as it is written, without the bounds that pydantic reads."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _type_name(typing.get_args(hint)[0])
+    parts = typing.get_args(hint)
+    if not parts:
+        return {Ellipsis: "...", type(None): "None"}.get(hint) or getattr(hint, "__name__", repr(hint))
+    if isinstance(hint, UnionType):
+        return " | ".join(map(_type_name, parts))
+    names = map(repr if typing.get_origin(hint) is typing.Literal else _type_name, parts)
+    return f"{hint.__name__}[{', '.join(names)}]"

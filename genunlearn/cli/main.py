@@ -237,8 +237,10 @@ def check(
 
 
 @app.command(epilog="Try: genunlearn show unstar")
-def show(name: Annotated[str, typer.Argument(help="A method, a prompt or a shipped configuration.")]) -> None:
-    """Show fields, defaults, equation and paper of a method; the text of a prompt or configuration."""
+def show(
+    name: Annotated[str, typer.Argument(help="A method, attack, metric, prompt or shipped configuration.")],
+) -> None:
+    """Show fields, defaults, equation and paper of a method or attack; the text of a prompt or configuration."""
     from genunlearn.cli.listings import show as command
 
     command(name)
@@ -250,6 +252,14 @@ def ls_methods() -> None:
     from genunlearn.cli.listings import methods
 
     methods()
+
+
+@ls.command("attacks", epilog="Try: genunlearn show partial_diffusion")
+def ls_attacks() -> None:
+    """Attacks, the domains they fit and what the attacker has."""
+    from genunlearn.cli.listings import attacks
+
+    attacks()
 
 
 @ls.command("metrics", epilog="Try: genunlearn run lm/lab/unstar --set evaluate.suite=facts-quick")

@@ -1,0 +1,56 @@
+"""What ``ls`` and ``show`` print: every name whole, the fields with their bounds left out, and near matches."""
+
+from __future__ import annotations
+
+import pytest
+
+from genunlearn.cli.listings import _flowing, _type_name
+from genunlearn.registry import ATTACKS, METHODS, METRICS
+
+
+@pytest.mark.parametrize(("what", "table"), [("methods", METHODS), ("attacks", ATTACKS), ("metrics", METRICS)])
+def test_every_name_is_listed_whole_on_a_narrow_screen(call, monkeypatch, what, table):
+    monkeypatch.setenv("COLUMNS", "80")
+    done = call("ls", what)
+    listed = {line.split("│")[1].strip() for line in done.out.splitlines() if line.startswith("│")}
+    assert done.code == 0 and set(table) <= listed
+
+
+def test_an_attack_is_listed_with_its_budget(call):
+    row = next(line for line in call("ls", "attacks").out.splitlines() if "quantised_reload" in line)
+    assert [cell.strip() for cell in row.split("│")[1:5]] == [
+        "quantised_reload",
+        "diffusion",
+        "weights rounded to 8 or 4 bits",
+        "The denoiser with every matrix and kernel at few bits.",
+    ]
+
+
+def test_show_prints_equation_paper_and_fields(call):
+    method, attack, metric = (call("show", name).out for name in ("gkt", "partial_diffusion", "recall"))
+    assert "gkt  (Protocol; fits classifier)" in method
+    assert "    generator:  minimise -KL( t(x) || s(x) )\n" in method
+    assert "guard" in method and "Literal['hidden', 'authors']" in method
+    assert "partial_diffusion  (attack; fits diffusion; the original; up to 55% of 100 steps of each image)" in attack
+    assert "tuple[float, ...]" in attack and "FieldInfo" not in attack
+    assert "recall  (metric, version 1)" in metric and "┃" not in metric
+
+
+def test_show_suggests_what_comes_near(call):
+    done = call("show", "partial_difusion")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "genunlearn: unknown method, attack, metric, prompt or configuration 'partial_difusion'; "
+        "did you mean 'partial_diffusion'? see genunlearn ls --help\n"
+    )
+
+
+def test_paragraphs_flow_and_equations_stay() -> None:
+    text = "one\ntwo\n\n    a = b\n    c = d\n\nthree\nfour"
+    assert _flowing(text) == "one two\n\n    a = b\n    c = d\n\nthree four"
+
+
+def test_types_are_named_as_they_are_written() -> None:
+    assert _type_name(tuple[float, ...]) == "tuple[float, ...]"
+    assert _type_name(int | None) == "int | None"
+    assert _type_name(str) == "str"
