@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from genunlearn.config.sections import ImageEvaluateConfig
@@ -15,6 +16,7 @@ from genunlearn.domains.diffusion import Diffusion
 from genunlearn.domains.diffusion_sampling import Sampling
 from genunlearn.evaluation.image_check import ImageCheck
 from genunlearn.evaluation.images import ImageProbes, Judge
+from genunlearn.processes import this_process
 from genunlearn.records import Result
 from genunlearn.registry import SUITES
 from genunlearn.runs.concept_requests import USUAL, Ask, ConceptRequest, Named
@@ -113,15 +115,19 @@ class Looks:
         }
 
     def _draw(self, model: Diffusion, ask: Ask) -> Tensor:
-        settings = self.settings
+        """The images of a set. Processes share its batches in rounds, and every one of them gets all images."""
+        settings, process = self.settings, this_process()
         sampling = Sampling(steps=settings.steps, guidance=settings.guidance, batch_size=settings.batch_size)
         first = self.seed * 1_000_000  # another run's seed draws other images
         seeds, parts = [first + seed for seed in ask.seeds], []
         with self.folder.watch.bar("drawing", len(ask)) as bar:
-            for start in range(0, len(ask), settings.batch_size):
-                rows = slice(start, start + settings.batch_size)
-                parts.append(model.images(ask.prompts[rows], seeds[rows], sampling).cpu())
-                bar.update(bar.task_ids[0], advance=len(parts[-1]))
+            for start in range(0, len(ask), settings.batch_size * process.num_processes):
+                own = start + settings.batch_size * process.process_index
+                rows = slice(own, own + settings.batch_size)
+                prompts = ask.prompts[rows]
+                drawn = gather_object([model.images(prompts, seeds[rows], sampling).cpu()] if prompts else [])
+                parts += drawn
+                bar.update(bar.task_ids[0], advance=sum(map(len, drawn)))
         return torch.cat(parts)
 
     def _measure(self, target: str, name: str, images: Tensor) -> list[Result]:

@@ -256,10 +256,10 @@ def test_a_killed_run_resumes_to_the_same_patch(write_erasure, workplace):
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(write_erasure, workplace):
+def test_two_processes_train_and_draw_what_one_does(write_erasure, workplace):
     from safetensors.torch import load_file
 
-    write_erasure()
+    write_erasure(evaluate={"images": 3, "steps": 2, "batch_size": 2})  # the last round has a single batch
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     for name, first in (("one", []), ("two", launcher)):
@@ -269,3 +269,8 @@ def test_two_processes_train_what_one_does(write_erasure, workplace):
     one, two = (load_file(workplace / name / "patch" / "delta.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+    images = [
+        {path.name: path.read_bytes() for path in (workplace / name / "images" / "original").iterdir()}
+        for name in ("one", "two")
+    ]
+    assert len(images[0]) > 3 and images[0] == images[1]
