@@ -166,7 +166,8 @@ def _type_name(hint: Any) -> str:
         return _type_name(typing.get_args(hint)[0])
     parts = typing.get_args(hint)
     if not parts:
-        return {Ellipsis: "...", type(None): "None"}.get(hint) or getattr(hint, "__name__", repr(hint))
+        spelled: str = {Ellipsis: "...", type(None): "None"}.get(hint) or getattr(hint, "__name__", repr(hint))
+        return spelled
     if isinstance(hint, UnionType):
         return " | ".join(map(_type_name, parts))
     names = map(repr if typing.get_origin(hint) is typing.Literal else _type_name, parts)
