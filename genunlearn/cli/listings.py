@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
-from types import UnionType
 from typing import Any
 
 from rich.console import Console
@@ -143,12 +142,12 @@ def _show_class(kind: Any, about: str) -> None:
     if not fields:
         return
     table = _table("field", "type", "default", "meaning")
-    hints = typing.get_type_hints(kind, include_extras=True)
+    types, noted = typing.get_type_hints(kind), typing.get_type_hints(kind, include_extras=True)
     for field in fields:
-        base, *notes = typing.get_args(hints[field.name]) or (hints[field.name],)
+        notes = getattr(noted[field.name], "__metadata__", ())
         text = next((note.description for note in notes if getattr(note, "description", None)), "")
         default = repr(field.default) if field.default is not dataclasses.MISSING else "made anew"
-        table.add_row(field.name, *map(escape, (_type_name(base), default, text)))
+        table.add_row(field.name, *map(escape, (inspect.formatannotation(types[field.name]), default, text)))
     console.print(table)
 
 
@@ -158,17 +157,3 @@ def _flowing(text: str) -> str:
     return "\n\n".join(
         "\n".join(lines) if any(line.startswith(" ") for line in lines) else " ".join(lines) for lines in paragraphs
     )
-
-
-def _type_name(hint: Any) -> str:
-    """The type as it is written, without the bounds that pydantic reads."""
-    if typing.get_origin(hint) is typing.Annotated:
-        return _type_name(typing.get_args(hint)[0])
-    parts = typing.get_args(hint)
-    if not parts:
-        spelled: str = {Ellipsis: "...", type(None): "None"}.get(hint) or getattr(hint, "__name__", repr(hint))
-        return spelled
-    if isinstance(hint, UnionType):
-        return " | ".join(map(_type_name, parts))
-    names = map(repr if typing.get_origin(hint) is typing.Literal else _type_name, parts)
-    return f"{hint.__name__}[{', '.join(names)}]"
