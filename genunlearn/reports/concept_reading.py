@@ -36,6 +36,8 @@ def read_erasure(record: RunRecord) -> Headline:
 
 
 def _verdict(record: RunRecord) -> tuple[Tone, str]:
+    if record.outcome == "collapsed":
+        return Tone.BAD, "The model collapsed"
     gone = [result.value >= GONE_FROM for result in _shares(record, "ua") if result.value is not None]
     if not gone:
         return Tone.NEUTRAL, "Done, not judged"

@@ -111,6 +111,8 @@ def _verdict(record: RunRecord) -> tuple[Tone, str]:
     stated = record.outcome
     if stated == "utility_floor":
         return Tone.WARN, "Stopped before it did damage"
+    if stated == "collapsed":
+        return Tone.BAD, "The model collapsed"
     if stated == "not_known":
         return Tone.NEUTRAL, "Nothing to forget"
     if stated == "not_forgotten":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from genunlearn.config import ParametersConfig, UnlearnConfig
@@ -13,6 +13,9 @@ from genunlearn.engine.trainer import Trainer
 from genunlearn.runs.folder import RunFolder
 
 Stop = Callable[[], bool]
+
+COLLAPSED = "collapsed"
+"""Outcome of a run whose method, or whose retain data, says that the model is ruined."""
 
 
 def unlearn_in(
@@ -26,20 +29,36 @@ def unlearn_in(
 
     Once a step is done, the folder holds work and stays whatever fails.
     """
-    record = folder.record
+    record, watch = folder.record, folder.watch
     with folder.phase("unlearn"):
-        trainer = Trainer(model, config.train, trained, seed=config.seed, state=folder.state, watch=folder.watch)
+        trainer = Trainer(model, config.train, trained, seed=config.seed, state=folder.state, watch=watch)
         record.parameters = parameters.count(model.network)
         try:
             outcome = work(trainer)
         finally:
             if trainer.steps_done:
                 folder.keep()
-    record.outcome = outcome.status
+    record.outcome = COLLAPSED if outcome.details.get("is_collapsed") else outcome.status
     record.rounds = [dict(row) for row in outcome.rounds]
-    record.notes.append(outcome.reason)
     record.cost |= {"steps": trainer.steps_done}
+    record.notes.append(outcome.reason)
+    watch.announce(f"{record.outcome.replace('_', ' ')}: {outcome.reason}")
+    if strength := _on_strength(outcome.details):
+        record.notes.append(strength)
+        watch.announce(strength)
     return outcome
+
+
+def _on_strength(details: Mapping[str, Any]) -> str:
+    """What an edit that has watched the retain loss says of its strength; nothing where it was not too strong."""
+    if "safe_alpha" not in details:
+        return ""
+    rose = f"the retain loss rose from {details['retain_loss_before']:.3g} by more than method.max_retain_rise"
+    if not details["is_collapsed"]:
+        return f"{rose}, so it was softened to method.alpha = {details['alpha']:g}"
+    if not details["safe_alpha"]:
+        return f"{rose}, with every alpha that was tried"
+    return f"{rose}; method.alpha = {details['safe_alpha']:g} would have kept it within"
 
 
 def carry_out(

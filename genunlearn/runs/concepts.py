@@ -121,7 +121,6 @@ class ConceptRun:
 
         outcome = unlearn_in(self.folder, self.config, model, self._parameters(), work)
         self.record.cost |= {"teacher_forwards": model.meter.frozen - frozen}
-        self.watch.announce(f"{outcome.status}: {outcome.reason}")
         return outcome
 
     def _parameters(self) -> ParametersConfig:

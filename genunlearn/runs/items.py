@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from genunlearn.attacks.controls import Company
 from genunlearn.attacks.inversion import ModelInversion
@@ -21,9 +20,9 @@ from genunlearn.engine.progress import Watch
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import ConfigError, NonFiniteLoss
 from genunlearn.records import Result, RunRecord, hash_files, write_json
-from genunlearn.runs.carrying import carry_out, unlearn_in
+from genunlearn.runs.carrying import COLLAPSED, carry_out, unlearn_in
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
-from genunlearn.runs.item_guard import Finding, inspect
+from genunlearn.runs.item_guard import inspect
 from genunlearn.runs.item_looks import RATES, Look, Observer, build_attacks
 from genunlearn.runs.item_pictures import paint_classes
 from genunlearn.runs.item_requests import (
@@ -36,7 +35,6 @@ from genunlearn.runs.item_requests import (
 )
 from genunlearn.runs.methods import build_method
 
-COLLAPSED = "collapsed"
 CURVES = "curves.json"
 ORIGINAL, UNLEARNED, ORACLE = "original", "unlearned", "oracle"
 
@@ -77,13 +75,13 @@ class ItemRun:
             observer = Observer(self.config, self.request.measured(), splits, oracles)
             looks = {ORIGINAL: self._look(observer, original, ORIGINAL)}
             self._describe(splits, observer)
-            outcome = self._unlearn(model, splits)
+            self._unlearn(model, splits)
             self._save(model)
             looks[UNLEARNED] = self._look(observer, model, UNLEARNED)
             if oracles:
                 looks[ORACLE] = self._look_at_oracles(observer)
             self._paint({ORIGINAL: original, UNLEARNED: model} | ({ORACLE: oracles[0]} if oracles else {}), splits)
-            self._conclude(outcome, self._inspect(original, model, splits))
+            self._inspect(original, model, splits)
             self._write_down(looks, splits)
         return self.record
 
@@ -114,7 +112,7 @@ class ItemRun:
     def _open_oracles(self) -> tuple[NetworkDomain, ...]:
         with self.folder.phase("oracle"):
             if reason := why_no_oracle(self.config, self.request):
-                self.record.notes.append(f"no oracle row: {reason}")
+                self._note(f"no oracle row: {reason}")
                 return ()
             self.watch.announce("opening the oracles (the lab trains those that are not cached)")
             oracles, seconds = open_oracles(self.config, self.request)
@@ -146,10 +144,10 @@ class ItemRun:
             "attacks": observer.budgets(),
         }
 
-    def _unlearn(self, model: NetworkDomain, splits: Splits) -> Outcome:
+    def _unlearn(self, model: NetworkDomain, splits: Splits) -> None:
         given = splits if self._gives_retain else replace(splits, retain=None)
         worked = time.process_time()  # beside the clock, which also counts what else the machine does
-        outcome = unlearn_in(
+        unlearn_in(
             self.folder,
             self.config,
             model,
@@ -163,7 +161,6 @@ class ItemRun:
                 f"method {self.method.name!r} has left weights whose answers are not finite numbers: weaken it, for "
                 "instance by a lower train.learning_rate"
             )
-        return outcome
 
     def _carry_out(self, trainer: Trainer, model: NetworkDomain, splits: Splits) -> Outcome:
         level = self.config.train.stop_recall
@@ -183,31 +180,26 @@ class ItemRun:
         parameters.save_whole(model, self.folder.path / "model")
         self.record.hashes["model"] = hash_files((self.folder.path / "model").glob("*.safetensors"))
 
-    def _inspect(self, original: NetworkDomain, model: NetworkDomain, splits: Splits) -> Finding | None:
+    def _inspect(self, original: NetworkDomain, model: NetworkDomain, splits: Splits) -> None:
+        """Call a ruined model so, with the strength that would have been safe."""
         if not splits.retain:
-            self.record.notes.append("no retain data, so that a collapse would go unseen")
-            return None
+            self._note("no retain data, so that a collapse would go unseen")
+            return
         with self.folder.phase("evaluate"):
-            return inspect(original, model, splits.retain, tolerance=self.config.evaluate.max_retain_loss)
+            found = inspect(original, model, splits.retain, tolerance=self.config.evaluate.max_retain_loss)
+        if found.is_collapsed:
+            self.record.outcome = COLLAPSED
+            self._note(f"collapsed: {found}")
+
+    def _note(self, text: str) -> None:
+        self.record.notes.append(text)
+        self.watch.announce(text)
 
     def _paint(self, models: Mapping[str, NetworkDomain], splits: Splits) -> None:
         painter = next((attack for attack in build_attacks(self.config) if isinstance(attack, ModelInversion)), None)
         if painter is not None and self.folder.is_main:
             with self.folder.phase("evaluate"):
                 self.record.examples = paint_classes(painter, models, splits, self.folder.path)
-
-    def _conclude(self, outcome: Outcome, found: Finding | None) -> None:
-        """Say how it ended; a ruined model is called so, with the strength that would have been safe."""
-        own = outcome.details
-        is_collapsed = bool((found and found.is_collapsed) or own.get("is_collapsed"))
-        if is_collapsed:
-            self.record.outcome = COLLAPSED
-        if found and found.is_collapsed:
-            self.record.notes.append(f"collapsed: {found}")
-        if "safe_alpha" in own:
-            self.record.notes.append(f"{self.method.name}: {_on_strength(own)}")
-        for note in self.record.notes:
-            self.watch.announce(note)
 
     def _write_down(self, looks: Mapping[str, Look], splits: Splits) -> None:
         controls = looks[ORIGINAL]["controls"] if ORACLE in looks else []
@@ -219,7 +211,7 @@ class ItemRun:
         self.record.cost["peak_memory_mb"] = peak_memory_mb()
         seconds, retraining = self.record.cost["unlearning_cpu_seconds"], self.record.cost.get("retraining_cpu_seconds")
         if self._is_resumed:
-            self.record.notes.append("resumed: the time of unlearning is not whole, so no speed-up is given")
+            self._note("resumed: the time of unlearning is not whole, so no speed-up is given")
         elif retraining and seconds:
             self.record.cost["speed_up_over_retraining"] = round(retraining / seconds, 2)
         curves = {target: look["roc"] for target, look in looks.items() if look["roc"]}
@@ -227,16 +219,6 @@ class ItemRun:
         if self.folder.is_main:
             roc = {"false_positive_rates": [round(float(rate), 2) for rate in RATES], "true_positive_rates": curves}
             write_json(self.folder.path / CURVES, {"membership_roc": {**roc, **sizes}})
-
-
-def _on_strength(details: Mapping[str, Any]) -> str:
-    """What an edit that has watched the retain loss says of its strength."""
-    rose = f"the retain loss rose from {details['retain_loss_before']:.3g} by more than method.max_retain_rise"
-    if not details["is_collapsed"]:
-        return f"{rose}, so it was softened to method.alpha = {details['alpha']:g}"
-    if not details["safe_alpha"]:
-        return f"{rose}, with every alpha that was tried"
-    return f"{rose}; method.alpha = {details['safe_alpha']:g} would have kept it within"
 
 
 def _checked(config: ItemConfig) -> tuple[Method, ItemRequest]:

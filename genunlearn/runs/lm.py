@@ -159,7 +159,6 @@ class FactRun:
             self.config.parameters,
             lambda trainer: self._carry_out(trainer, model, splits),
         )
-        self.watch.announce(f"{outcome.status.replace('_', ' ')}: {outcome.reason}")
         return outcome
 
     def _carry_out(self, trainer: Trainer, model: LanguageModel, splits: Splits) -> Outcome:

@@ -16,10 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
+from genunlearn.contracts import EditReport
 from genunlearn.domains.diffusion import Diffusion
 from genunlearn.domains.diffusion_sampling import Sampling
 from genunlearn.engine.checkpoints import Checkpoints
 from genunlearn.records import read_record
+from genunlearn.registry import METHODS
 from tests.tiny_pipelines import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +104,22 @@ def test_a_rule_of_guidance_leaves_no_patch(call, write_erasure, workplace):
     assert call("run", write_erasure(method={"name": "negative_prompt"}), "--out", "out").code == 0
     assert not (workplace / "out" / "patch").exists()
     assert "no weight was changed" in " ".join(read_record(workplace / "out").notes)
+
+
+def test_an_edit_that_ruins_the_pipeline_is_called_so(call, write_erasure, workplace, monkeypatch):
+    def ruin(self: Any, model: Any, splits: Any) -> EditReport:
+        # Random weights have nothing to lose, so what the edit says of itself is made up.
+        found = {"is_collapsed": True, "alpha": 10.0, "safe_alpha": 20.0, "retain_loss_before": 0.25}
+        return EditReport(changed=(), details=found)
+
+    monkeypatch.setattr(METHODS.get("ssd"), "apply", ruin)
+    done = call("run", write_erasure(method={"name": "ssd"}), "--out", "out")
+    record = read_record(workplace / "out")
+    assert (done.code, record.outcome) == (0, "collapsed"), done.err
+    rose = "the retain loss rose from 0.25 by more than method.max_retain_rise"
+    note = f"{rose}; method.alpha = 20 would have kept it within"
+    assert note in record.notes and note in done.err
+    assert "The model collapsed" in (workplace / "out" / "report.html").read_text()
 
 
 def test_several_runs_compare(call, write_erasure, workplace):

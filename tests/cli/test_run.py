@@ -69,6 +69,17 @@ def test_a_run_leaves_a_record_a_patch_and_a_report(call, write_config, workplac
     assert "[/INST]" in asked
 
 
+def test_an_edit_that_ruins_the_model_is_called_so(call, write_config, workplace):
+    method = {"name": "ssd", "alpha": 0.05, "strength": 0.001}
+    done = call("run", write_config(method=method, parameters={"kind": "full"}), "--out", "out")
+    record = read_record(workplace / "out")
+    assert (done.code, record.outcome) == (0, "collapsed")
+    (note,) = [note for note in record.notes if "method.max_retain_rise" in note]
+    assert note in done.err
+    report = (workplace / "out" / "report.html").read_text()
+    assert "The model collapsed" in report and note in report
+
+
 def test_a_report_can_be_written_anew(call, write_config, workplace):
     assert call("run", write_config(**GRAD_DIFF), "--out", "out").code == 0
     (workplace / "out" / "report.html").unlink()

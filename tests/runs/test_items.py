@@ -243,7 +243,7 @@ def test_an_edit_names_the_strength_that_would_have_been_safe(run: Run) -> None:
     ssd = {"name": "ssd", "alpha": 0.05, "strength": 0.001, "batch_size": 8, "max_retain_rise": 0.1}
     record = run(method=ssd, evaluate={"attacks": []})
     assert record.outcome == "collapsed"
-    (note,) = [note for note in record.notes if note.startswith("ssd: ")]
+    (note,) = [note for note in record.notes if "max_retain_rise" in note]
     alpha = float(note.partition("method.alpha = ")[2].partition(" ")[0])
     safer = run("safer", method=ssd | {"alpha": alpha}, evaluate={"attacks": []})
     assert safer.outcome == "edited"
@@ -253,7 +253,7 @@ def test_an_edit_that_softens_itself_says_so(run: Run) -> None:
     ssd = {"name": "ssd", "alpha": 0.05, "strength": 0.001, "batch_size": 8, "max_retain_rise": 0.1, "soften": True}
     record = run(method=ssd, evaluate={"attacks": []})
     assert record.outcome == "edited"
-    (note,) = [note for note in record.notes if note.startswith("ssd: ")]
+    (note,) = [note for note in record.notes if "max_retain_rise" in note]
     assert "so it was softened to method.alpha = " in note
 
 
