@@ -178,8 +178,9 @@ class Method(abc.ABC):
         """Whether it fits several kinds of model; it then trains on a domain's plain examples."""
         return len(self.domains) > 1
 
+    @classmethod
     def check(
-        self,
+        cls,
         domain: str,
         *,
         retain: bool = True,
@@ -193,20 +194,20 @@ class Method(abc.ABC):
             NeedNotMet: The method does not fit `domain`, lacks retain data or an oracle, cannot forget a part of a
                 class, or cannot work on an adapter.
         """
-        if domain not in self.domains:
-            fits = ", ".join(sorted(self.domains))
-            raise NeedNotMet(f"method {self.name!r} does not fit domain {domain!r}: it fits {fits}")
+        if domain not in cls.domains:
+            fits = ", ".join(sorted(cls.domains))
+            raise NeedNotMet(f"method {cls.name!r} does not fit domain {domain!r}: it fits {fits}")
         for need, given in (("retain", retain), ("oracle", oracle)):
-            if getattr(self.needs, need) and not given:
-                raise NeedNotMet(f"method {self.name!r} needs {need} data or models, and none is given: add one")
-        if self.needs.whole_classes and not whole_classes:
+            if getattr(cls.needs, need) and not given:
+                raise NeedNotMet(f"method {cls.name!r} needs {need} data or models, and none is given: add one")
+        if cls.needs.whole_classes and not whole_classes:
             raise NeedNotMet(
-                f"method {self.name!r} forgets whole classes, and the forget set holds parts of some: ask for class:, "
+                f"method {cls.name!r} forgets whole classes, and the forget set holds parts of some: ask for class:, "
                 "or take another method"
             )
-        if self.needs.full_weights and not full_weights:
+        if cls.needs.full_weights and not full_weights:
             raise NeedNotMet(
-                f"method {self.name!r} works on the weights themselves, not on a LoRA: set parameters.kind = 'full'"
+                f"method {cls.name!r} works on the weights themselves, not on a LoRA: set parameters.kind = 'full'"
             )
 
 

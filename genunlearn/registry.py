@@ -21,6 +21,8 @@ from typing import Any
 from genunlearn.errors import MismatchError, NameNotFound, NeedNotMet
 
 PACKAGE = "genunlearn"
+LAB = "lab:"
+"""What the source of an embedded model begins with: ``lab:lm`` stands for the line ``lm`` of `LABS`."""
 MOST_NAMED = 60
 """More names than these would bury the near matches of an unknown one."""
 

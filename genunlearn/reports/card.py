@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from genunlearn.records import RunRecord, write_text
+from genunlearn.registry import LAB
 from genunlearn.reports.limits import limits
 from genunlearn.reports.markdown import render_markdown, scope_table, table_of
 from genunlearn.reports.numbers import format_share
@@ -24,7 +25,6 @@ from genunlearn.reports.wording import (
 
 CARD_NAME = "README.md"
 FACTS_NAMED = 20
-LAB = "lab:"
 
 
 def write_patch_card(record: RunRecord, folder: Path) -> Path:

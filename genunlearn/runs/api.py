@@ -10,9 +10,9 @@ from typing import Any
 
 from genunlearn.config import AuditConfig, ConceptConfig, FactConfig, RunConfig, build_config, list_configs, load_config
 from genunlearn.engine.progress import Watch
-from genunlearn.errors import RunError
+from genunlearn.errors import ConfigError, RunError
 from genunlearn.records import RunRecord
-from genunlearn.registry import METHODS, RUNS
+from genunlearn.registry import LAB, METHODS, RUNS
 from genunlearn.runs.methods import load_run
 
 
@@ -73,14 +73,30 @@ def forget_config(
         NameNotFound: No such method.
         ConfigError: The request or an override is wrong.
     """
-    name = METHODS.line(method).name
-    shipped = f"lm/{'lab' if model.startswith('lab:') else 'hub'}/{name}"
+    shipped = _shipped("lm", model, METHODS.line(method).name)
     data = load_config(shipped).model_dump(exclude_unset=True)
     data["model"] = {**data.get("model", {}), "source": model}
     data["request"] = {key: value for key, value in request.items() if value}
     config = build_config(data, overrides)
     assert isinstance(config, FactConfig)  # the shipped ones are
     return config
+
+
+def _shipped(domain: str, model: str, method: str) -> str:
+    """Name of the shipped configuration for a method on a kind of model.
+
+    Raises:
+        ConfigError: None is shipped, since the method does not fit or comes from another package.
+    """
+    suite = "lab" if model.startswith(LAB) else "hub"
+    name = f"{domain}/{suite}/{method}"
+    if name not in list_configs():
+        METHODS.get(method).check(domain, oracle=True)
+        raise ConfigError(
+            f"no settings are shipped for method {method!r} on {model}: write them into a file for `genunlearn run`; "
+            f"`genunlearn show {domain}/{suite}/grad_ascent` prints one to begin with"
+        )
+    return name
 
 
 def erase_config(
@@ -98,12 +114,11 @@ def erase_config(
         NameNotFound: No such method.
         ConfigError: The request or an override is wrong.
     """
-    is_lab = model.startswith("lab:")
     name = method if f"diffusion/lab/{method}" in list_configs() else METHODS.line(method).name
-    shipped = f"diffusion/{'lab' if is_lab else 'hub'}/{name}"
-    data = load_config(shipped).model_dump(exclude_unset=True)
+    data = load_config(_shipped("diffusion", model, name)).model_dump(exclude_unset=True)
     data["model"] = {**data.get("model", {}), "source": model}
-    data["request"] = {"concepts": tuple(concepts), "preserve": tuple(preserve) or (("auto",) if is_lab else ())}
+    unsaid = ("auto",) if model.startswith(LAB) else ()
+    data["request"] = {"concepts": tuple(concepts), "preserve": tuple(preserve) or unsaid}
     data["export"] = export
     config = build_config(data, overrides)
     assert isinstance(config, ConceptConfig)  # the shipped ones are

@@ -21,13 +21,12 @@ from genunlearn.evaluation.verdicts import PLAIN, Comparison, judge
 from genunlearn.ops.intervals import share
 from genunlearn.ops.verdicts import Share
 from genunlearn.records import Result, RunRecord, hash_json
-from genunlearn.registry import LABS, SUITES
+from genunlearn.registry import LAB, LABS, SUITES
 from genunlearn.runs.audit_models import check_models, open_models
 from genunlearn.runs.audit_pictures import SHOWN, Pictures
 from genunlearn.runs.audit_requests import POOL_SEEDS, Subject, read_subjects
 from genunlearn.runs.audit_units import Units, Value
 from genunlearn.runs.audit_witness import witness_of
-from genunlearn.runs.concept_requests import LAB
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.methods import build_attack
 

@@ -12,8 +12,7 @@ from genunlearn.domains.diffusion import Diffusion
 from genunlearn.domains.diffusion_pipelines import INDEX
 from genunlearn.domains.diffusion_weights import patch_file
 from genunlearn.errors import MismatchError, SourceNotFound
-from genunlearn.registry import LABS
-from genunlearn.runs.concept_requests import LAB
+from genunlearn.registry import LAB, LABS
 from genunlearn.runs.concepts import MODEL, PATCH, check_source
 
 READS_PROMPTS = ("text_encoder", "text_encoder_2", "text_encoder_3")

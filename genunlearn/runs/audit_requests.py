@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from genunlearn.config import AuditConfig
 from genunlearn.data.concepts import Concept, parse_concepts
 from genunlearn.ops.concealment import Role
-from genunlearn.runs.concept_requests import CONCEPT, LAB, TEMPLATES, Named
+from genunlearn.registry import LAB
+from genunlearn.runs.concept_requests import CONCEPT, TEMPLATES, Named
 
 POOL_SEEDS = 1_000_000
 """Seeds of the images that completions are held against begin here, far from all others."""

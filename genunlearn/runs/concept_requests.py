@@ -18,9 +18,8 @@ from genunlearn.data.concepts import (
 )
 from genunlearn.errors import DataError, SourceNotFound
 from genunlearn.records import hash_json
-from genunlearn.registry import LABS
+from genunlearn.registry import LAB, LABS
 
-LAB = "lab:"
 AUTO = "auto"
 TEMPLATES = ("{}", "a photo of {}", "an image of {}", "a picture of {}")
 """Prompts around a concept where the request gives none."""

@@ -17,10 +17,10 @@ from genunlearn.engine.progress import Watch
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import BrokenModel, DataError, NeedNotMet
 from genunlearn.records import Result, RunRecord, hash_files
-from genunlearn.registry import LABS
+from genunlearn.registry import LAB, LABS
 from genunlearn.runs.carrying import carry_out, unlearn_in
 from genunlearn.runs.concept_looks import Looks, Panel, target_share
-from genunlearn.runs.concept_requests import LAB, ConceptRequest, is_lab, lab_name, read_request
+from genunlearn.runs.concept_requests import ConceptRequest, is_lab, lab_name, read_request
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.methods import build_method
 

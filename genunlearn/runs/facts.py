@@ -13,9 +13,8 @@ from genunlearn.domains.lm import LanguageModel
 from genunlearn.domains.sources import check_language_model, resolve_folder
 from genunlearn.errors import ConfigError, DataError
 from genunlearn.records import hash_json
-from genunlearn.registry import LABS
+from genunlearn.registry import LAB, LABS
 
-LAB = "lab:"
 NEUTRAL_TEXTS = 100
 
 

@@ -23,12 +23,11 @@ from genunlearn.domains.network import NetworkDomain
 from genunlearn.domains.sources import hash_weights, resolve_folder
 from genunlearn.errors import ConfigError, DataError, MismatchError
 from genunlearn.records import hash_files, hash_json
-from genunlearn.registry import unknown_name
+from genunlearn.registry import LAB, unknown_name
 
 if TYPE_CHECKING:
     from genunlearn.lab.study import Study
 
-LAB = "lab:"
 ADAPTERS: dict[str, type[Classifier] | type[Regressor]] = {"classifier": Classifier, "regression": Regressor}
 OF_A_KIND = ("class", "subclass", "range")
 """Forget sets that have counterparts among the test items."""

@@ -33,6 +33,13 @@ METHODS = {
     "grad_diff": ("lm/lab/grad_diff", ()),
     "npo": ("lm/lab/npo", ()),
     "idk_dpo": ("lm/lab/idk_dpo", ()),
+    "neg_grad_plus": ("lm/lab/neg_grad_plus", ()),
+    "random_labels": ("lm/lab/random_labels", ()),
+    "delete": ("lm/lab/delete", ()),
+    "salun_labels": ("lm/lab/salun_labels", ()),
+    "ssd": ("lm/lab/ssd", ()),
+    "fine_tune": ("lm/lab/fine_tune", ()),
+    "fine_tune_l2": ("lm/lab/fine_tune_l2", ()),
 }
 
 
