@@ -280,6 +280,8 @@ class Outcome:
     reason: str
     rounds: Sequence[Mapping[str, Any]] = ()
     artefacts: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
+    """Weight tensors that an edit has changed."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """What an edit reports of itself."""
 

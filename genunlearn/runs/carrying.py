@@ -80,7 +80,7 @@ def carry_out(
     if isinstance(method, Edit):
         report = method.apply(model, splits)
         reason = f"{len(report.changed)} weight tensors changed"
-        return Outcome(status="edited", reason=reason, details=report.details)
+        return Outcome(status="edited", reason=reason, changed=report.changed, details=report.details)
     assert isinstance(method, Objective)
     prepared = method.prepare(splits, derive_seed(seed, "prepare"))
     if is_forgotten is None:

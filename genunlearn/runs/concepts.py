@@ -71,7 +71,7 @@ class ConceptRun:
             after = looks.at("unlearned", model)
             self._write_down(model, {"original": before, "unlearned": after})
             self._refuse_broken(looks, outcome)
-            self._save(model)
+            self._save(model, outcome)
             self._write_down(model, {"original": before, "unlearned": after, **self._oracle(looks)})
         return self.record
 
@@ -153,10 +153,10 @@ class ConceptRun:
                 "learning rate or strength, or more concepts to preserve; nothing was exported"
             )
 
-    def _save(self, model: Diffusion) -> None:
+    def _save(self, model: Diffusion, outcome: Outcome) -> None:
         if not self.folder.is_main:
             return
-        kind = self._export_kind(model)
+        kind = self._export_kind(model, outcome)
         if kind is None:
             self.record.notes.append("no weight was changed: the method works while images are made")
             return
@@ -164,17 +164,20 @@ class ConceptRun:
         if not target.exists():
             if kind != "lora" and self.config.parameters.kind == "lora" and not isinstance(self.method, Edit):
                 model.merge()
+            if kind == "delta" and outcome.changed:  # what an edit has left alone is no part of the patch
+                for name, weight in model.network.named_parameters():
+                    weight.requires_grad_(name in outcome.changed)
             path = model.export(target, kind, rank=self.config.parameters.rank)
             self.record.hashes["patch"] = hash_files([path] if path.is_file() else sorted(path.rglob("*.safetensors")))
         self.record.notes.append(f"written as {kind}: {target.name}/")
 
-    def _export_kind(self, model: Diffusion) -> str | None:
+    def _export_kind(self, model: Diffusion, outcome: Outcome) -> str | None:
         """The form in which the change is exact, unless one is asked for; None where no weight has changed."""
         wanted = self.config.export
         if wanted != "auto":
             return wanted
         if isinstance(self.method, Edit):
-            return "lora" if model.low_rank else None
+            return "lora" if model.low_rank else "delta" if outcome.changed else None
         return "lora" if self.config.parameters.kind == "lora" else "delta"
 
     def _oracle(self, looks: Looks) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def draw(model: Diffusion) -> torch.Tensor:
         (ESD, "lora", "pytorch_lora_weights.safetensors"),
         ({"name": "uce"}, "full", "pytorch_lora_weights.safetensors"),
         ({"name": "neg_grad_plus"}, "full", "delta.safetensors"),
+        ({"name": "ssd", "alpha": 1.5, "strength": 0.5}, "full", "delta.safetensors"),
     ],
 )
 def test_a_run_leaves_a_record_a_patch_images_and_a_report(
@@ -91,6 +92,15 @@ def test_a_run_leaves_a_record_a_patch_images_and_a_report(
     assert (out / "patch" / file).is_file()
     patched.load_patch(out / "patch")
     assert not torch.allclose(draw(patched), draw(plain), atol=1e-4)
+
+
+def test_the_patch_of_an_edit_holds_what_it_has_changed(call, write_erasure, workplace):
+    from safetensors.torch import load_file
+
+    method = {"name": "ssd", "alpha": 1.5, "strength": 0.5}
+    assert call("run", write_erasure(method=method), "--out", "out").code == 0
+    patch = load_file(workplace / "out" / "patch" / "delta.safetensors")
+    assert f"{len(patch)} weight tensors changed" in read_record(workplace / "out").notes
 
 
 def test_a_whole_pipeline_can_be_written(call, write_erasure, workplace, pipeline):
