@@ -70,7 +70,10 @@ class GKT(Protocol):
     ] = "batch"
     leak_limit: Annotated[
         float, Field(gt=0, le=1, description="student's probability of the class in rejected pictures that ends it")
-    ] = 0.1
+    ] = 0.01
+    leak_after: Annotated[
+        int, Field(ge=0, description="pseudo-batches before it can: a fresh student gives every class its share")
+    ] = 50
     check_every: Annotated[int, Field(ge=1, description="pseudo-batches between looks at the leak")] = 10
     latent: Annotated[int, Field(ge=1, description="size of z")] = 128
     seed: Annotated[int, Field(ge=0, description="of student, generator and draws")] = 0
@@ -104,7 +107,7 @@ class GKT(Protocol):
                 if (number + 1) % self.check_every:
                     continue
                 journal.announce(f"pseudo-batch {number + 1}: leak {transfer.leak:.3f}")
-                if self.guard == "hidden" and transfer.leak > self.leak_limit:
+                if self.guard == "hidden" and number >= self.leak_after and transfer.leak > self.leak_limit:
                     transfer.restore()
                     return number + 1, True
                 transfer.remember()

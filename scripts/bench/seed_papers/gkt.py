@@ -24,7 +24,7 @@ TEACHER = ("99.35", "99.51")
 MARKS = (150, 300, *PUBLISHED, 950, 1000)
 AUTHORS = GKT(batch_size=256, reduction="mean")
 SMALL = GKT(batch_size=64)
-HEADER = ("pseudo-batches", "published: retain", "forget", "ours, gate alone: retain", "forget",
+HEADER = ("pseudo-batches", "published: retain", "forget", "ours, gate alone: retain", "forget", "leak",
           "ours, class hidden: retain", "forget", "leak")  # fmt: skip
 
 Look = tuple[float, float, float]
@@ -53,17 +53,17 @@ def rows(method: GKT, teachers: Sequence[Classifier], test: Sequence[Item]) -> s
         for guard in ("authors", "hidden")
     )
     known = [percent([accuracy(teacher, items) for teacher in teachers]) for items in (kept, gone)]
-    lines = [["teacher", *TEACHER, *known, *known, "-"]]
+    lines = [["teacher", *TEACHER, *known, "-", *known, "-"]]
     for mark in MARKS:
         published = [f"{value}" for value in PUBLISHED.get(mark, ("-", "-"))]
-        leak = over([curve[mark][2] for curve in guarded], 4, least=0.0)
-        lines.append([str(mark), *published, *cells(plain, mark), *cells(guarded, mark), leak])
+        lines.append([str(mark), *published, *cells(plain, mark), *cells(guarded, mark)])
     return table(HEADER, lines)
 
 
 def cells(curves: Sequence[dict[int, Look]], mark: int) -> list[str]:
-    """Retain and forget accuracy at a mark, over seeds."""
-    return [percent([curve[mark][side] for curve in curves]) for side in (0, 1)]
+    """Retain and forget accuracy and the leak at a mark, over seeds."""
+    retain, forget, leak = zip(*(curve[mark] for curve in curves), strict=True)
+    return [percent(retain), percent(forget), over(leak, 4, least=0.0)]
 
 
 def trajectory(teacher: Classifier, method: GKT, kept: Sequence[Item], gone: Sequence[Item]) -> dict[int, Look]:

@@ -96,14 +96,18 @@ def test_what_is_no_picture_is_refused() -> None:
         GKT().run(None, Classifier(model), Splits(forget=unit_items([0], 3)), FileJournal(None))
 
 
-def test_the_guard_goes_back_to_the_last_weights_below_the_limit() -> None:
+@pytest.mark.parametrize(("leak_after", "status"), [(2, "stopped_by_guard"), (4, "trained")])
+def test_the_guard_goes_back_to_the_last_weights_below_the_limit(leak_after: int, status: str) -> None:
     model = Classifier(digits.build_resnet(4, width=4))
     model.reinitialise(0)
     model.module.eval()
-    method = GKT(batch_size=8, latent=4, pseudo_batches=4, check_every=1, leak_limit=1e-6, gate=1e-6, student_steps=1)
+    limits = {"leak_limit": 1e-6, "leak_after": leak_after, "gate": 1e-6}
+    method = GKT(batch_size=8, latent=4, pseudo_batches=4, check_every=1, student_steps=1, **limits)
     outcome = method.run(None, model, Splits(forget=[PICTURE]), FileJournal(None))
-    assert outcome.status == "stopped_by_guard"
-    assert "back to the last weights below the limit" in outcome.reason
+    assert outcome.status == status
+    is_stopped = status == "stopped_by_guard"
+    assert outcome.reason.startswith("3 pseudo-batches" if is_stopped else "4 pseudo-batches")
+    assert ("back to the last weights below the limit" in outcome.reason) is is_stopped
 
 
 @pytest.mark.slow
