@@ -52,8 +52,8 @@ def rows(method: GKT, teachers: Sequence[Classifier], test: Sequence[Item]) -> s
         [trajectory(known, replace(method, guard=guard, seed=seed), kept, gone) for seed, known in enumerate(teachers)]
         for guard in ("authors", "hidden")
     )
-    known = [percent([accuracy(teacher, items) for teacher in teachers]) for items in (kept, gone)]
-    lines = [["teacher", *TEACHER, *known, "-", *known, "-"]]
+    levels = [percent([accuracy(teacher, items) for teacher in teachers]) for items in (kept, gone)]
+    lines = [["teacher", *TEACHER, *levels, "-", *levels, "-"]]
     for mark in MARKS:
         published = [f"{value}" for value in PUBLISHED.get(mark, ("-", "-"))]
         lines.append([str(mark), *published, *cells(plain, mark), *cells(guarded, mark)])
