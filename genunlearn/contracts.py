@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from typing import Protocol as Interface
@@ -250,6 +251,9 @@ class Journal(Interface):
 
     def announce(self, message: str) -> None:
         """Tell the person who watches what happens."""
+
+    def bar(self, title: str, total: int) -> AbstractContextManager[Callable[..., None]]:
+        """Show how far long work is: what is entered is called after each step, with a ``note`` or without."""
 
 
 class Train(Interface):

@@ -6,9 +6,11 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from genunlearn.engine.progress import Advance, Watch
 from genunlearn.processes import this_process
 from genunlearn.records import write_text
 
@@ -20,12 +22,12 @@ class FileJournal:
         seconds: Time spent by stage name, over all interruptions.
     """
 
-    def __init__(self, folder: Path | None, announce: Callable[[str], None] = lambda message: None) -> None:
+    def __init__(self, folder: Path | None, watch: Watch | None = None) -> None:
         """Read what an earlier run has recorded; a last line cut short by a kill is dropped."""
         self.path = folder / "journal.jsonl" if folder else None
         self.seconds: dict[str, float] = {}
         self._values: dict[str, Any] = {}
-        self._announce = announce
+        self._watch = watch or Watch(is_shown=False)
         if self.path is not None and self.path.is_file():
             self._read(self.path)
 
@@ -40,7 +42,11 @@ class FileJournal:
 
     def announce(self, message: str) -> None:
         """Hand the message to whoever watches."""
-        self._announce(message)
+        self._watch.announce(message)
+
+    def bar(self, title: str, total: int) -> AbstractContextManager[Advance]:
+        """A progress bar for whoever watches."""
+        return self._watch.bar(title, total)
 
     def _keep(self, name: str, value: Any, seconds: float) -> None:
         self._values[name] = value

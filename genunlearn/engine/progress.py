@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Advance(Protocol):
+    """Moves a bar on."""
+
+    def __call__(self, count: int = 1, note: str = "") -> None:
+        """`count` more are done; the note stands behind the bar."""
 
 
 class Watch:
@@ -21,8 +29,8 @@ class Watch:
         self.console.print(message, markup=False)
 
     @contextmanager
-    def bar(self, title: str, total: int) -> Iterator[Progress]:
-        """A progress bar; advance it with ``progress.update(progress.task_ids[0], advance=1, note=...)``."""
+    def bar(self, title: str, total: int) -> Iterator[Advance]:
+        """A progress bar, moved on by what is entered."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=28),
@@ -32,5 +40,9 @@ class Watch:
         )
         is_seen = self.console.is_terminal  # elsewhere a bar would leave empty lines
         with Progress(*columns, console=self.console, transient=True, disable=not is_seen) as progress:
-            progress.add_task(title, total=total, note="")
-            yield progress
+            task = progress.add_task(title, total=total, note="")
+
+            def advance(count: int = 1, note: str = "") -> None:
+                progress.update(task, advance=count, note=note)
+
+            yield advance

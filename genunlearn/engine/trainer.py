@@ -140,11 +140,11 @@ class Trainer:
         if first:
             self._checkpoints.restore(self._module, optimizer.optimizer)
         is_stopped = False
-        with self.watch.bar(f"training, phase {number + 1}", last - first) as bar:
+        with self.watch.bar(f"training, phase {number + 1}", last - first) as advance:
 
             def note(done: int, entry: Entry) -> None:
                 self.history.append(entry)
-                bar.update(bar.task_ids[0], advance=1, note=f"loss {entry['loss']:.3f}")
+                advance(note=f"loss {entry['loss']:.3f}")
 
             def stop(done: int, entry: Entry) -> bool:
                 nonlocal is_stopped

@@ -108,19 +108,19 @@ class Builder:
         pipeline.set_progress_bar_config(disable=True)
         exam = Exam(load_judge(self.folder), self.held_out_digits, self.without)
         with self.phase("measuring", exam.num_images) as report:
-            measured, samples = exam.measure(pipeline, lambda count: report(advance=count))
+            measured, samples = exam.measure(pipeline, lambda count: report(count=count))
         columns = len({style for _, style in remaining(self.without)})
         save_grid(samples, columns, self.folder / SAMPLES_NAME)
         return measured
 
     @contextmanager
     def phase(self, name: str, total: int) -> Iterator[Callable[..., None]]:
-        """A phase of the build with its progress bar; yields ``report(loss=None, advance=1)``, which moves it."""
+        """A phase of the build with its progress bar; yields ``report(loss=None, count=1)``, which moves it."""
         start = time.monotonic()
-        with self.watch.bar(f"lab:diffusion, {name}", total) as bar:
+        with self.watch.bar(f"lab:diffusion, {name}", total) as advance:
 
-            def report(loss: float | None = None, advance: int = 1) -> None:
-                bar.update(bar.task_ids[0], advance=advance, note="" if loss is None else f"loss {loss:.3f}")
+            def report(loss: float | None = None, count: int = 1) -> None:
+                advance(count, "" if loss is None else f"loss {loss:.3f}")
 
             yield report
         self.seconds[name] = round(time.monotonic() - start, 1)

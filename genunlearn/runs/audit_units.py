@@ -40,12 +40,12 @@ class Units:
         process, found = this_process(), {}
         open_ones = [unit for unit in units if not self._file(unit[0]).is_file()]
         process.wait_for_everyone()  # all have looked before any begins
-        with self.watch.bar(title, len(open_ones)) as bar:
+        with self.watch.bar(title, len(open_ones)) as advance:
             for place, (name, compute) in enumerate(open_ones):
                 if place % process.num_processes == process.process_index:
                     self.watch.announce(f"{title}: {name}")
                     write_json(self._file(name), compute())
-                bar.update(bar.task_ids[0], advance=1)
+                advance()
         process.wait_for_everyone()
         for name, _ in units:
             found[name] = json.loads(self._file(name).read_text(encoding="utf-8"))

@@ -120,14 +120,14 @@ class Looks:
         sampling = Sampling(steps=settings.steps, guidance=settings.guidance, batch_size=settings.batch_size)
         first = self.seed * 1_000_000  # another run's seed draws other images
         seeds, parts = [first + seed for seed in ask.seeds], []
-        with self.folder.watch.bar("drawing", len(ask)) as bar:
+        with self.folder.watch.bar("drawing", len(ask)) as advance:
             for start in range(0, len(ask), settings.batch_size * process.num_processes):
                 own = start + settings.batch_size * process.process_index
                 rows = slice(own, own + settings.batch_size)
                 prompts = ask.prompts[rows]
                 drawn = gather_object([model.images(prompts, seeds[rows], sampling).cpu()] if prompts else [])
                 parts += drawn
-                bar.update(bar.task_ids[0], advance=sum(map(len, drawn)))
+                advance(sum(map(len, drawn)))
         return torch.cat(parts)
 
     def _measure(self, target: str, name: str, images: Tensor) -> list[Result]:

@@ -46,7 +46,7 @@ class RunFolder:
         self.path, self.config, self.watch = Path(path), config, watch
         self._was_there = self.path.is_dir()
         self.is_disposable = _agree(lambda: self._open(resume))
-        self.journal = FileJournal(self.state, watch.announce)
+        self.journal = FileJournal(self.state, watch)
         self.record = RunRecord(
             created=self._begun(),
             config=config.resolved(),

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from genunlearn.engine.journal import FileJournal
+from genunlearn.engine.progress import Watch
 
 
 def never() -> None:
@@ -84,7 +85,10 @@ def test_separators_in_generated_texts_do_not_cut_lines(tmp_path, separator):
     assert resumed.stage("after", never) == 1
 
 
-def test_announcements_reach_whoever_watches():
-    heard: list[str] = []
-    FileJournal(None, heard.append).announce("round 1")
-    assert heard == ["round 1"]
+def test_announcements_and_bars_reach_whoever_watches(capsys):
+    journal = FileJournal(None, Watch())
+    journal.announce("round 1")
+    with journal.bar("rounds", 2) as advance:
+        advance(note="loss 0.5")
+        advance(1)
+    assert capsys.readouterr().err == "round 1\n"  # a bar is for terminals

@@ -94,19 +94,19 @@ class GKT(Protocol):
             transfer = Transfer(self, model, forgotten, name, shape)
             done, is_leaking = self._teach(transfer, journal)
         model.network.load_state_dict(transfer.student.network.state_dict())
-        reason = f"{done} pseudo-batches, leak {transfer.leak:.3f}"
+        reason = f"{done} pseudo-batches, leak {transfer.leak:.4f}"
         if is_leaking:
             return Outcome(status="stopped_by_guard", reason=f"{reason}: back to the last weights below the limit")
         return Outcome(status="trained", reason=reason)
 
     def _teach(self, transfer: Transfer, journal: Journal) -> tuple[int, bool]:
         """Pseudo-batches done, and whether the guard ended it."""
-        with transfer.teacher.inference():
+        with transfer.teacher.inference(), journal.bar("gkt, pseudo-batches", self.pseudo_batches) as advance:
             for number in range(self.pseudo_batches):
                 transfer.step()
+                advance(note=f"leak {transfer.leak:.4f}")
                 if (number + 1) % self.check_every:
                     continue
-                journal.announce(f"pseudo-batch {number + 1}: leak {transfer.leak:.3f}")
                 if self.guard == "hidden" and number >= self.leak_after and transfer.leak > self.leak_limit:
                     transfer.restore()
                     return number + 1, True
