@@ -94,7 +94,7 @@ def _shipped(domain: str, model: str, method: str) -> str:
         METHODS.get(method).check(domain, oracle=True)
         raise ConfigError(
             f"no settings are shipped for method {method!r} on {model}: write them into a file for `genunlearn run`; "
-            f"`genunlearn show {domain}/{suite}/grad_ascent` prints one to begin with"
+            f"`genunlearn show {domain}/{suite}/fine_tune` prints one to begin with"
         )
     return name
 

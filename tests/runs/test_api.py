@@ -32,6 +32,12 @@ def test_a_method_of_another_family_is_refused() -> None:
 
 
 def test_a_method_without_settings_says_where_to_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genunlearn.runs.api.list_configs", lambda: ["lm/lab/grad_ascent"])
-    with pytest.raises(ConfigError, match=r"no settings are shipped for method 'npo' on some/model: .* lm/hub/grad_"):
+    monkeypatch.setattr("genunlearn.runs.api.list_configs", lambda: [])
+    with pytest.raises(ConfigError, match=r"for method 'npo' on some/model: .* `genunlearn show lm/hub/fine_tune`"):
         forget_config("some/model", FACTS, method="npo")
+
+
+@pytest.mark.parametrize("domain", ["lm", "diffusion"])
+@pytest.mark.parametrize("suite", ["lab", "hub"])
+def test_where_to_begin_is_there(domain: str, suite: str) -> None:
+    assert f"{domain}/{suite}/fine_tune" in list_configs()
