@@ -286,7 +286,7 @@ def main() -> None:
     """Run the contests, print the table, fail where the work was not equal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9, help="how often each side is timed")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads of torch, on both sides")
+    parser.add_argument("--threads", type=int, nargs="+", default=[2, 1], help="threads of torch, on both sides")
     parser.add_argument("--write", type=Path, help="Markdown document that gets the table")
     arguments = parser.parse_args()
     rows, unequal = [], set()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """One run in the shape of each seed paper's table, ours beside the published numbers.
 
-    python scripts/bench/fidelity.py --mnist mnist.npz          # about 10 minutes on one core
+    python scripts/bench/fidelity.py --mnist mnist.npz          # some 75 minutes on one core, 50 of them gkt on MNIST
     python scripts/bench/fidelity.py --parts unsir course       # some of the papers
     python scripts/bench/fidelity.py --write docs/fidelity.md   # and put the tables there
 
