@@ -18,7 +18,10 @@ from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.registry import ATTACKS, LABS, METHODS, METRICS, SUITES, unknown_name
 from genunlearn.shipped import shipped
 
-console = Console(highlight=False)
+
+def _print(*objects: Any, **style: Any) -> None:
+    """To stdout, as wide as the terminal is now."""
+    Console(highlight=False).print(*objects, **style)
 
 
 def methods() -> None:
@@ -32,7 +35,7 @@ def methods() -> None:
             continue
         needs = [field.name for field in dataclasses.fields(kind.needs) if getattr(kind.needs, field.name)]
         table.add_row(name, _shape(kind), _fits(kind), ", ".join(needs), escape(_first_line(kind)))
-    console.print(table)
+    _print(table)
 
 
 def attacks() -> None:
@@ -45,7 +48,7 @@ def attacks() -> None:
             table.add_row(name, "", "", f"not available: {error}")
             continue
         table.add_row(name, _fits(kind), *map(escape, (kind().budget, _first_line(kind))))
-    console.print(table)
+    _print(table)
 
 
 def _table(name: str, *others: str) -> Table:
@@ -79,7 +82,7 @@ def metrics() -> None:
         kind = METRICS.get(name)
         within = ", ".join(suite for suite, members in suites.items() if kind in members)
         table.add_row(name, str(kind.version), within, escape(_first_line(kind)))
-    console.print(table)
+    _print(table)
 
 
 def configs() -> None:
@@ -88,7 +91,7 @@ def configs() -> None:
     for name in list_configs():
         first = find_config(name).read_text(encoding="utf-8").splitlines()[0]
         table.add_row(name, escape(first.lstrip("# ")))
-    console.print(table)
+    _print(table)
 
 
 def prompts() -> None:
@@ -97,7 +100,7 @@ def prompts() -> None:
     for name in list_prompts():
         prompt = load_prompt(name)
         table.add_row(name, str(prompt.version), ", ".join(prompt.variables), prompt.sha256[:12])
-    console.print(table)
+    _print(table)
 
 
 def lab_facts(about: str) -> None:
@@ -108,9 +111,9 @@ def lab_facts(about: str) -> None:
     found = [t for t in load_world().triples if about.casefold() in f"{t.id} {t}".casefold()]
     for triple in found:
         table.add_row(triple.id, str(triple))
-    console.print(table)
-    console.print(f"{len(found)} facts in lab:lm; any of them can be named to `genunlearn forget`")
-    console.print(f"embedded models: {', '.join(f'lab:{name}' for name in LABS)}", soft_wrap=True)
+    _print(table)
+    _print(f"{len(found)} facts in lab:lm; any of them can be named to `genunlearn forget`")
+    _print(f"embedded models: {', '.join(f'lab:{name}' for name in LABS)}", soft_wrap=True)
 
 
 def show(name: str) -> None:
@@ -125,9 +128,9 @@ def show(name: str) -> None:
         kind = METRICS.get(name)
         _show_class(kind, f"metric, version {kind.version}")
     elif name in list_prompts():
-        console.print((shipped("prompts") / f"{name}.jinja").read_text(encoding="utf-8"), markup=False)
+        _print((shipped("prompts") / f"{name}.jinja").read_text(encoding="utf-8"), markup=False)
     elif name in list_configs():
-        console.print(Syntax(find_config(name).read_text(encoding="utf-8"), "yaml", background_color="default"))
+        _print(Syntax(find_config(name).read_text(encoding="utf-8"), "yaml", background_color="default"))
     else:
         known = [*METHODS, *ATTACKS, *METRICS, *list_prompts(), *list_configs()]
         raise unknown_name("method, attack, metric, prompt or configuration", name, known)
@@ -135,9 +138,9 @@ def show(name: str) -> None:
 
 def _show_class(kind: Any, about: str) -> None:
     """What its module says of it, what it says itself, and its fields."""
-    console.print(f"{kind.name}  ({about})", style="bold", markup=False)
-    console.print(_flowing(inspect.getdoc(inspect.getmodule(kind)) or ""), markup=False)
-    console.print(f"\n{_flowing(inspect.getdoc(kind) or '')}", markup=False)
+    _print(f"{kind.name}  ({about})", style="bold", markup=False)
+    _print(_flowing(inspect.getdoc(inspect.getmodule(kind)) or ""), markup=False)
+    _print(f"\n{_flowing(inspect.getdoc(kind) or '')}", markup=False)
     fields = [*dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
     if not fields:
         return
@@ -148,7 +151,7 @@ def _show_class(kind: Any, about: str) -> None:
         text = next((note.description for note in notes if getattr(note, "description", None)), "")
         default = repr(field.default) if field.default is not dataclasses.MISSING else "made anew"
         table.add_row(field.name, *map(escape, (inspect.formatannotation(types[field.name]), default, text)))
-    console.print(table)
+    _print(table)
 
 
 def _flowing(text: str) -> str:

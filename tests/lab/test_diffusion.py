@@ -147,7 +147,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lenient(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own, and an exam that is quick and that nobody fails."""
     monkeypatch.setenv("GENUNLEARN_CACHE", str(cache))
-    monkeypatch.setattr(exam, "LEVELS", {})
+    monkeypatch.setattr("genunlearn.lab.diffusion_build.LEVELS", {})
     monkeypatch.setattr(exam, "SAMPLING_STEPS", 1)
     monkeypatch.setattr(exam, "PER_PROMPT", 1)
     return cache_root() / "lab"
@@ -205,7 +205,7 @@ def test_the_same_seed_gives_the_same_weights_and_the_random_state_is_kept(origi
 
 @pytest.mark.slow
 def test_a_build_below_its_level_is_refused_and_leaves_nothing(lenient: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exam, "LEVELS", {"object": 0.95})
+    monkeypatch.setattr("genunlearn.lab.diffusion_build.LEVELS", {"object": 0.95})
     before = set(lenient.glob("*diffusion-*"))
     with pytest.raises(QualityError, match=r"object = 0\.\d+ \(at least 0.95\)"):
         build(recipe=TINY, seed=1, progress=False)
