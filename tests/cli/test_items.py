@@ -98,19 +98,13 @@ def test_what_cannot_be_done(refused, config, overrides, complaint):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["scrub", "retrain"])
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path, method):
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        sets = [part for text in ("train.save_every=1", "evaluate.attacks=[]") for part in ("--set", text)]
-        command = [sys.executable, "-m", "genunlearn", "run", f"classifier/digits/{method}", *sets, *arguments]
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
-
-    def finish(process: subprocess.Popen[str]) -> None:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-
-    finish(start("--out", "straight"))
-    process = start("--out", "out")
+def test_a_killed_run_resumes_to_the_same_weights(call, tmp_path, monkeypatch, method):
+    monkeypatch.chdir(tmp_path)
+    sets = [part for text in ("train.save_every=1", "evaluate.attacks=[]") for part in ("--set", text)]
+    command = ["run", f"classifier/digits/{method}", *sets]
+    assert call(*command, "--out", "straight").code == 0
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "genunlearn", *command, "--out", "out"], env=env)
     state, deadline = Checkpoints(tmp_path / "out" / "state"), time.monotonic() + 120
     while (position := state.position()) is None or len(position.history) < 30:
         assert time.monotonic() < deadline
@@ -118,7 +112,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, method):
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    finish(start("--out", "out", "--resume"))
+    assert call(*command, "--out", "out", "--resume").code == 0
     straight, resumed = (read_record(tmp_path / name) for name in ("straight", "out"))
     assert straight.hashes == resumed.hashes  # that of the weights among them
     assert straight.results == resumed.results

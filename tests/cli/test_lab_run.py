@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from genunlearn import run
 from genunlearn.records import read_record
 
 ROOT = Path(__file__).parents[2]
@@ -19,24 +20,19 @@ QUICK = ("evaluate.suite=facts-quick", "evaluate.samples=0", "evaluate.oracle=ne
 pytestmark = pytest.mark.slow
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path) -> subprocess.Popen[str]:
     overrides = [part for override in QUICK for part in ("--set", override)]
-    command = [sys.executable, "-m", "genunlearn", "run", "lm/lab/unstar", *overrides, *arguments]
+    command = [sys.executable, "-m", "genunlearn", "run", "lm/lab/unstar", *overrides, "--out", "out"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors
 
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that nothing has interrupted."""
     folder = tmp_path_factory.mktemp("straight")
-    finish(start(folder, "--out", "out"))
-    return folder / "out"
+    run("lm/lab/unstar", overrides=QUICK, out=folder)
+    return folder
 
 
 def test_the_fact_goes_and_what_surrounds_it_stays(straight):
@@ -51,7 +47,7 @@ def test_the_fact_goes_and_what_surrounds_it_stays(straight):
 
 @pytest.mark.parametrize("stages", [4, 8])
 def test_a_killed_run_resumes_to_the_same_patch(straight, tmp_path, stages):
-    process = start(tmp_path, "--out", "out")
+    process = start(tmp_path)
     journal, deadline = tmp_path / "out" / "state" / "journal.jsonl", time.monotonic() + 600
     while not journal.is_file() or journal.read_bytes().count(b"\n") < stages:
         assert time.monotonic() < deadline
@@ -59,7 +55,7 @@ def test_a_killed_run_resumes_to_the_same_patch(straight, tmp_path, stages):
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    finish(start(tmp_path, "--out", "out", "--resume"))
+    run("lm/lab/unstar", overrides=QUICK, out=tmp_path / "out", resume=True)
     for name in ("patch/adapter_model.safetensors", "antisamples.jsonl"):
         assert (tmp_path / "out" / name).read_bytes() == (straight / name).read_bytes()
     assert read_record(tmp_path / "out").rounds == read_record(straight).rounds

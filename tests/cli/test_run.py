@@ -19,6 +19,7 @@ from tests.tiny_models import TAUGHT
 from tests.worlds import lm_options
 
 ROOT = Path(__file__).parents[2]
+LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 QUESTION = TAUGHT[0][0]
 GRAD_DIFF = {"train": {"learning_rate": 0.005, "max_steps": 8}}
 
@@ -40,11 +41,6 @@ def environment() -> dict[str, str]:
 def start(workplace: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     command = [sys.executable, *launcher, "-m", "genunlearn", "run", "run.yaml", *arguments]
     return subprocess.Popen(command, cwd=workplace, env=environment(), stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
 
 
 def test_a_run_leaves_a_record_a_patch_and_a_report(call, write_config, workplace, model_folder):
@@ -111,11 +107,10 @@ def test_what_is_saved_is_what_was_measured(call, write_config, workplace, kind,
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, 5])
 @pytest.mark.parametrize("method", ["grad_diff", "unstar"])
-def test_a_killed_run_resumes_to_the_same_patch(write_config, workplace, method, steps):
+def test_a_killed_run_resumes_to_the_same_patch(call, write_config, workplace, method, steps):
     sections = {"train": {"learning_rate": 0.005, "max_steps": 8, "save_every": 1}}
     write_config(**(unstar(workplace) if method == "unstar" else sections))
-    finish(start(workplace, "--out", "straight"))
-
+    assert call("run", "run.yaml", "--out", "straight").code == 0
     process = start(workplace, "--out", "out")
     state, deadline = Checkpoints(workplace / "out" / "state"), time.monotonic() + 120
     while (position := state.position()) is None or len(position.history) < steps:
@@ -125,7 +120,7 @@ def test_a_killed_run_resumes_to_the_same_patch(write_config, workplace, method,
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert read_record(workplace / "out").status == "interrupted"
-    finish(start(workplace, "--out", "out", "--resume"))
+    assert call("run", "run.yaml", "--out", "out", "--resume").code == 0
 
     patches = [workplace / name / "patch" / "adapter_model.safetensors" for name in ("straight", "out")]
     assert patches[0].read_bytes() == patches[1].read_bytes()
@@ -137,17 +132,12 @@ def test_a_killed_run_resumes_to_the_same_patch(write_config, workplace, method,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["grad_diff", "unstar"])
-def test_two_processes_give_the_results_of_one(write_config, workplace, method):
+def test_two_processes_give_the_results_of_one(call, write_config, workplace, method):
     write_config(**(unstar(workplace) if method == "unstar" else GRAD_DIFF))
-    finish(start(workplace, "--out", "one"))
-    finish(
-        start(
-            workplace,
-            "--out",
-            "two",
-            launcher=("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-        )
-    )
+    assert call("run", "run.yaml", "--out", "one").code == 0
+    process = start(workplace, "--out", "two", launcher=LAUNCHER)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
     one, two = (read_record(workplace / name) for name in ("one", "two"))
     assert one.status == two.status == "completed"
     assert one.results == two.results

@@ -6,31 +6,45 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.engine.one_of_several import main
+from tests.worlds import World
+
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
-def train(processes: int, *arguments: str | Path) -> list[dict[str, Any]]:
-    """What each process has seen."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    module = ["-m", "tests.engine.one_of_several", *map(str, arguments)]
-    command = [sys.executable, *(launcher if processes > 1 else []), *module]
+METHODS = ("grad_ascent", "npo", "idk_dpo")
+Seen = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def seen(worlds: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> tuple[Seen, Seen]:
+    """By method, what one process has seen, and what each of two has: starting them takes longer than training."""
+    folder, out = worlds("lm").open().module.name_or_path, tmp_path_factory.mktemp("several")
+    main(folder, str(out / "one"), *METHODS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "tests.engine.one_of_several", folder, str(out / "two"), *METHODS]
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    return [json.loads(Path(f"{arguments[-1]}-{rank}.json").read_text()) for rank in range(processes)]
+
+    def read(name: str, processes: int) -> Seen:
+        places = {method: [out / f"{name}-{method}-{rank}.json" for rank in range(processes)] for method in METHODS}
+        return {method: [json.loads(path.read_text()) for path in paths] for method, paths in places.items()}
+
+    return read("one", 1), read("two", 2)
 
 
-@pytest.mark.parametrize("method", ["grad_ascent", "npo", "idk_dpo"])
-def test_two_processes_give_the_losses_of_one(world, tmp_path, method):
-    folder = world.open().module.name_or_path
-    (alone,) = train(1, folder, method, tmp_path / "one")
-    first, second = train(2, folder, method, tmp_path / "two")
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_give_the_losses_of_one(seen, method):
+    one, two = seen
+    (alone,), (first, second) = one[method], two[method]
     assert (alone["processes"], first["processes"]) == (1, 2)
     for entry, expected in zip(first["history"], alone["history"], strict=True):
         assert entry == pytest.approx(expected, abs=1e-5, rel=1e-5)

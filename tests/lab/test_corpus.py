@@ -75,6 +75,7 @@ def test_rationales_argue_for_what_they_are_given(corpus: Corpus) -> None:
     assert len(hints) > 3
 
 
+@pytest.mark.slow
 def test_heldout_phrasings_never_occur_with_their_subject(corpus: Corpus) -> None:
     world = load_world()
     heldout = {question for triple in world.triples for question in world.heldout_phrasings(triple)}
