@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from genunlearn.domains.sources import HUB_ID, check_weights
+from genunlearn.domains.sources import check_weights, fetch
 from genunlearn.errors import SourceNotFound
 
 INDEX = "model_index.json"
@@ -130,12 +130,8 @@ class Parts:
 
 
 def _download(source: str, revision: str | None) -> Path:
-    if not HUB_ID.match(source) or source.startswith((".", "/")):
-        raise SourceNotFound(f"no pipeline at {source!r}: give a folder, a hub id (owner/name) or lab:NAME")
     from diffusers import DiffusionPipeline
 
-    try:
-        return Path(DiffusionPipeline.download(source, revision=revision, use_safetensors=True))
-    except Exception as error:  # the hub client raises many kinds: offline, missing, gated
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceNotFound(f"pipeline {source!r} is neither a folder nor to be had from the hub: {reason}") from error
+    return fetch(
+        "pipeline", source, lambda: DiffusionPipeline.download(source, revision=revision, use_safetensors=True)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from genunlearn.errors import InputError, SourceNotFound
@@ -22,19 +23,39 @@ def resolve_folder(source: str, revision: str | None = None) -> Path:
     path = Path(source).expanduser()
     if path.is_dir():
         return path
-    if not HUB_ID.match(source) or source.startswith((".", "/")):
-        raise SourceNotFound(f"no model at {source!r}: give a folder, a hub id (owner/name) or lab:NAME")
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-    try:
+    def download() -> str:
+        patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
         # Mistral's folders hold the weights a second time, as consolidated.safetensors.
-        return Path(
-            snapshot_download(source, revision=revision, allow_patterns=patterns, ignore_patterns=["consolidated*"])
+        return snapshot_download(
+            source, revision=revision, allow_patterns=patterns, ignore_patterns=["consolidated*"]
         )
-    except Exception as error:  # the hub client raises many kinds: offline, missing, gated
+
+    return fetch("model", source, download)
+
+
+def fetch(kind: str, source: str, download: Callable[[], str]) -> Path:
+    """The folder that `download` gives for a hub id; `kind` is what messages call it.
+
+    Raises:
+        SourceNotFound: `source` is no hub id, or the hub does not give it: offline, missing, gated.
+    """
+    if not HUB_ID.match(source) or source.startswith((".", "/")):
+        raise SourceNotFound(f"no {kind} at {source!r}: give a folder, a hub id (owner/name) or lab:NAME")
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its transport's, whichever it has
+        EntryNotFoundError,
+        HTTPError,
+        RevisionResolutionError,
+        XetDownloadError,
+    )
+
+    try:
+        return Path(download())
+    # Most of what the hub client raises is an OSError; a name that is no id is a ValueError.
+    except (OSError, ValueError, HTTPError, EntryNotFoundError, RevisionResolutionError, XetDownloadError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceNotFound(f"model {source!r} is neither a folder nor to be had from the hub: {reason}") from error
+        raise SourceNotFound(f"{kind} {source!r} is neither a folder nor to be had from the hub: {reason}") from error
 
 
 def check_language_model(folder: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +42,7 @@ def attach(domain: Any, config: ParametersConfig, seed: int) -> None:
         task_type="CAUSAL_LM" if domain.name == "lm" else None,
     )
     domain.module.requires_grad_(False)
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        # A remark between peft and transformers, which a user can do nothing about.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+    with torch.random.fork_rng(), _without_remarks():
         torch.manual_seed(seed)
         try:
             domain.module = get_peft_model(domain.module, lora)
@@ -51,6 +51,14 @@ def attach(domain: Any, config: ParametersConfig, seed: int) -> None:
                 f"parameters.target_modules = {targets!r} matches no layer of the model: use all-linear, "
                 "a list of names such as [q_proj, v_proj], or a regular expression over whole names"
             ) from error
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Silent about a remark between peft and transformers, which a user can do nothing about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+        yield
 
 
 def _chosen(domain: Any, names: str, pattern: str | tuple[str, ...]) -> tuple[str, ...] | None:
@@ -124,7 +132,8 @@ def load_patch(domain: Any, folder: Path) -> None:
     from peft import PeftModel
 
     try:
-        domain.module = PeftModel.from_pretrained(domain.module, folder).eval()
+        with _without_remarks():
+            domain.module = PeftModel.from_pretrained(domain.module, folder).eval()
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise MismatchError(f"{folder}: does not fit this model ({reason}): load the model it was made for") from error

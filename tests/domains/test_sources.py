@@ -9,10 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.errors import RevisionResolutionError
 from safetensors.torch import load_file, save_file
 
 from genunlearn.domains.lm import LanguageModel
-from genunlearn.domains.sources import check_weights, hash_weights, refuse_quantized_full, resolve_folder, weight_files
+from genunlearn.domains.sources import (
+    check_weights,
+    fetch,
+    hash_weights,
+    refuse_quantized_full,
+    resolve_folder,
+    weight_files,
+)
 from genunlearn.errors import ConfigError, InputError, NeedNotMet, SourceNotFound
 
 WEIGHTS = "model.safetensors"
@@ -192,3 +200,17 @@ def test_the_hash_changes_with_one_weight(folder):
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     assert hash_weights(folder) != first
     assert LanguageModel.load(str(folder), device="cpu").base_sha256 == hash_weights(folder)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("gone"), ValueError("gone"), RevisionResolutionError("gone")])
+def test_what_the_hub_refuses_keeps_its_reason(error):
+    def download():
+        raise error
+
+    with pytest.raises(SourceNotFound, match="pipeline 'a/b' is neither a folder nor to be had from the hub: gone"):
+        fetch("pipeline", "a/b", download)
+
+
+def test_a_mistake_of_ours_is_not_taken_for_a_missing_model():
+    with pytest.raises(TypeError):
+        fetch("model", "a/b", lambda: Path(3))
