@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from genunlearn.config import RunConfig, load_config
     from genunlearn.records import Result, RunRecord, read_record
     from genunlearn.runs.api import audit, erase, forget, run
-    from genunlearn.runs.networks import unlearn
+    from genunlearn.runs.network.unlearn import unlearn
 
 __version__ = "0.1.0"
 __all__ = [
@@ -40,7 +40,7 @@ _HOMES = {
     "erase": "genunlearn.runs.api",
     "forget": "genunlearn.runs.api",
     "run": "genunlearn.runs.api",
-    "unlearn": "genunlearn.runs.networks",
+    "unlearn": "genunlearn.runs.network.unlearn",
 }
 
 

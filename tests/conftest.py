@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from genunlearn.domains.lm import LanguageModel
+    from genunlearn.domains.lm.adapter import LanguageModel
     from tests.world import World
 
 NETWORK = os.environ.get("GENUNLEARN_TEST_NETWORK") == "1"
@@ -66,6 +66,6 @@ def world(worlds: Callable[[str], World]) -> World:
 @pytest.fixture
 def tiny(tiny_folder: Callable[[str], Path]) -> Callable[[str], LanguageModel]:
     """A freshly loaded tiny model of a family, with random weights."""
-    from genunlearn.domains.lm import LanguageModel
+    from genunlearn.domains.lm.adapter import LanguageModel
 
     return lambda name: LanguageModel.load(str(tiny_folder(name)), device="cpu")

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from genunlearn.contracts import Method, Splits, with_sides
-from genunlearn.data.concepts import forget_prompts, parse_concepts, preserve_prompts, with_images
-from genunlearn.domains.diffusion import Diffusion
-from genunlearn.domains.diffusion_sampling import Sampling
+from genunlearn.data.diffusion.concepts import forget_prompts, parse_concepts, preserve_prompts, with_images
+from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.sampling import Sampling
 from tests.tiny_pipelines import tiny
 from tests.world import World
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from genunlearn.data.items import as_items
-from genunlearn.domains.classifier import Classifier
-from genunlearn.domains.fitting import Lessons, fit
+from genunlearn.data.network.items import as_items
+from genunlearn.domains.network.classifier import Classifier
+from genunlearn.domains.network.fitting import Lessons, fit
 
 SIDE = 8
 TRAIN, TEST = 72, 30

@@ -7,12 +7,12 @@ from torch import nn
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Edit, Objective, Protocol, Splits, Terms
-from genunlearn.data.items import Item, as_items
-from genunlearn.domains.classifier import Classifier
-from genunlearn.domains.network import NetworkDomain
+from genunlearn.data.network.items import Item, as_items
+from genunlearn.domains.network.base import NetworkDomain
+from genunlearn.domains.network.classifier import Classifier
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
-from genunlearn.lab.study import Lab, fixed_threads, score
+from genunlearn.lab.network.study import Lab, fixed_threads, score
 
 
 def tabled(probabilities: list[list[float]]) -> Classifier:

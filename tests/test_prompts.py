@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from genunlearn import shipped as shipped_module
-from genunlearn.data.lists import parse_list
+from genunlearn.data.answers.lists import parse_list
 from genunlearn.errors import ConfigError, NameNotFound, SourceNotFound
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.shipped import shipped

@@ -26,8 +26,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from genunlearn.data.facts import QA
-from genunlearn.domains.lm import LanguageModel
+from genunlearn.data.lm.facts import QA
+from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.pretrained import no_progress_bars
 
 SENTENCES = (

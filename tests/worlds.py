@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from genunlearn.contracts import Splits
-from genunlearn.data.facts import QA, Fact, Scope
-from genunlearn.data.items import as_items
-from genunlearn.domains.classifier import Classifier, Regressor
-from genunlearn.domains.fitting import Lessons, fit
-from genunlearn.domains.lm import LanguageModel
-from genunlearn.domains.network import NetworkDomain
-from genunlearn.lab.digits import build_resnet
+from genunlearn.data.lm.facts import QA, Fact, Scope
+from genunlearn.data.network.items import as_items
+from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.network.base import NetworkDomain
+from genunlearn.domains.network.classifier import Classifier, Regressor
+from genunlearn.domains.network.fitting import Lessons, fit
+from genunlearn.lab.network.digits import build_resnet
 from genunlearn.records import write_jsonl
 from tests.diffusion_world import diffusion
 from tests.tiny_models import TAUGHT, build, teach

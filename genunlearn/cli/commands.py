@@ -115,7 +115,7 @@ def enter(ledger: Path, record: RunRecord, folder: Path) -> None:
 def finish(record: RunRecord, out: Path) -> None:
     """Print what went and what stayed, and where the report lies."""
     from genunlearn.processes import this_process
-    from genunlearn.reports.face import face_of
+    from genunlearn.reports.reporter import face_of
 
     if this_process().is_main_process:
         face_of(record).show(record, console)
@@ -125,7 +125,7 @@ def finish(record: RunRecord, out: Path) -> None:
 def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
     """Print several runs in one table and write the comparison."""
     from genunlearn.processes import this_process
-    from genunlearn.reports.face import face_of
+    from genunlearn.reports.reporter import face_of
 
     if not this_process().is_main_process:
         return
@@ -144,7 +144,7 @@ def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
 def antisamples(config: str, *, out: Path | None, resume: bool, overrides: Sequence[str]) -> None:
     """Write the anti-samples and say how to go on."""
     from genunlearn.engine.progress import Watch
-    from genunlearn.runs.lm import write_antisamples
+    from genunlearn.runs.lm.run import write_antisamples
     from genunlearn.runs.methods import load_run
 
     out = out or fresh_folder("antisamples")
@@ -160,7 +160,7 @@ def ask(model: str, questions: Sequence[str], patch: Path | None) -> None:
     """Answers of the model and, with a patch, of the patched model beside them."""
     from genunlearn.config import ModelConfig
     from genunlearn.engine.parameters import load_patch
-    from genunlearn.runs.facts import open_model
+    from genunlearn.runs.lm.request import open_model
 
     loaded = open_model(FactConfig(model=ModelConfig(source=model)))
     table = Table("question", "before" if patch else "answer", show_lines=len(questions) > 1)

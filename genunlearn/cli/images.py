@@ -74,8 +74,8 @@ def sample(
 ) -> None:
     """Draw a grid: prompts below each other, the original and each patched pipeline in turn, a seed a column."""
     from genunlearn.config import ConceptConfig, ModelConfig
-    from genunlearn.domains.diffusion_sampling import Sampling
-    from genunlearn.runs.concepts import open_pipeline
+    from genunlearn.domains.diffusion.sampling import Sampling
+    from genunlearn.runs.diffusion.run import open_pipeline
 
     if grid.suffix.lower() != ".png":
         raise InputError(f"--grid {grid}: give a file that ends in .png")

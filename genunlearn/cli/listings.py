@@ -105,7 +105,7 @@ def prompts() -> None:
 
 def lab_facts(about: str) -> None:
     """Facts that lab:lm knows, with the key that names each."""
-    from genunlearn.lab.world import load_world
+    from genunlearn.lab.lm.world import load_world
 
     table = _table("fact id", "fact")
     found = [t for t in load_world().triples if about.casefold() in f"{t.id} {t}".casefold()]

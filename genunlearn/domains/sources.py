@@ -28,9 +28,7 @@ def resolve_folder(source: str, revision: str | None = None) -> Path:
     def download() -> str:
         patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
         # Mistral's folders hold the weights a second time, as consolidated.safetensors.
-        return snapshot_download(
-            source, revision=revision, allow_patterns=patterns, ignore_patterns=["consolidated*"]
-        )
+        return snapshot_download(source, revision=revision, allow_patterns=patterns, ignore_patterns=["consolidated*"])
 
     return fetch("model", source, download)
 

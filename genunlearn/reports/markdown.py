@@ -9,8 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from genunlearn.reports.lm.scope import Records, scope_grid
 from genunlearn.reports.page import FILTERS, package_version
-from genunlearn.reports.scope import Records, scope_grid
 from genunlearn.reports.wording import group_words, humanise
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from genunlearn.data.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS
+from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS
 from genunlearn.records import Result, RunRecord
 from genunlearn.registry import METHODS
 

@@ -59,7 +59,7 @@ def run(
 
 def write_reports(record: RunRecord, folder: Path) -> Path:
     """Write the report of a run, and the cards of what it left; returns the report's path."""
-    from genunlearn.reports.face import face_of
+    from genunlearn.reports.reporter import face_of
 
     return face_of(record).write(record, folder)
 

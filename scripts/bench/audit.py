@@ -23,10 +23,10 @@ import torch
 from markdown_blocks import replace_block, table
 from torch import Tensor
 
-from genunlearn.attacks.partial_diffusion import PartialDiffusion
-from genunlearn.domains.diffusion import Diffusion
-from genunlearn.lab.diffusion import build
-from genunlearn.lab.digit_prompts import prompt_of
+from genunlearn.attacks.diffusion.partial_diffusion import PartialDiffusion
+from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.lab.diffusion.build import build
+from genunlearn.lab.diffusion.digit_prompts import prompt_of
 
 LEAST = 3.0
 """How many times less the attack has to cost than the plain implementation."""

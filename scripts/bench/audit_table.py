@@ -19,9 +19,9 @@ from pathlib import Path
 from erasure_table import one_run
 from markdown_blocks import replace_block, table
 
-from genunlearn.lab.diffusion import build
+from genunlearn.lab.diffusion.build import build
 from genunlearn.records import COMPLETED, RECORD_NAME, RunRecord, read_record
-from genunlearn.reports.audit import write_comparison
+from genunlearn.reports.audit.report import write_comparison
 from genunlearn.reports.numbers import format_estimate
 from genunlearn.runs.api import audit_config, run
 

@@ -34,13 +34,13 @@ from torch.utils.data import DataLoader
 
 from genunlearn.config import TrainConfig
 from genunlearn.contracts import Splits
-from genunlearn.data.items import Item, as_items
-from genunlearn.domains.classifier import Classifier
+from genunlearn.data.network.items import Item, as_items
+from genunlearn.domains.network.classifier import Classifier
 from genunlearn.engine.batches import PairedBatches
 from genunlearn.engine.loop import Loop
 from genunlearn.engine.reference import make_reference
-from genunlearn.lab.digits import DIGITS, Block, build_resnet
-from genunlearn.methods.classifier.bad_teaching import BadTeaching
+from genunlearn.lab.network.digits import DIGITS, Block, build_resnet
+from genunlearn.methods.network.bad_teaching import BadTeaching
 from genunlearn.ops.fisher import empirical_fisher
 from genunlearn.ops.randomness import entropy
 from genunlearn.ops.saliency import saliency_masks

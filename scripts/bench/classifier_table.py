@@ -25,8 +25,8 @@ from genunlearn.config import list_configs
 from genunlearn.errors import NeedNotMet
 from genunlearn.records import write_text
 from genunlearn.registry import RUNS
-from genunlearn.reports.item_compare import Column, markdown_table, runs_table, sections_of, write_comparison
-from genunlearn.reports.item_reading import GROUPS, main_metric, words_of
+from genunlearn.reports.network.compare import Column, markdown_table, runs_table, sections_of, write_comparison
+from genunlearn.reports.network.reading import GROUPS, main_metric, words_of
 
 REQUESTS = (
     ("classifier/digits", "class:3"),

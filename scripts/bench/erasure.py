@@ -36,15 +36,15 @@ from torch import Tensor
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Splits
-from genunlearn.data.concepts import ConceptPrompt, images_of
-from genunlearn.domains.diffusion import Diffusion
-from genunlearn.domains.diffusion_prompts import PromptCache
-from genunlearn.domains.diffusion_sampling import Sampling, make_scheduler
+from genunlearn.data.diffusion.concepts import ConceptPrompt, images_of
+from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.prompts import PromptCache
+from genunlearn.domains.diffusion.sampling import Sampling, make_scheduler
 from genunlearn.engine.trainer import Trainer
-from genunlearn.evaluation.images import ImageProbes
-from genunlearn.lab.diffusion import build
-from genunlearn.lab.digit_prompts import STYLES, asked_of, concept_of, prompt_grid, prompt_of
-from genunlearn.lab.image_judge import load_judge
+from genunlearn.evaluation.diffusion.metrics import ImageProbes
+from genunlearn.lab.diffusion.build import build
+from genunlearn.lab.diffusion.digit_prompts import STYLES, asked_of, concept_of, prompt_grid, prompt_of
+from genunlearn.lab.diffusion.image_judge import load_judge
 from genunlearn.methods.diffusion.esd import ESD
 from genunlearn.methods.diffusion.salun import RandomConcept
 from genunlearn.ops.linear_edits import replace_map

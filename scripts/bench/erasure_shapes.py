@@ -19,10 +19,10 @@ from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, CLIPTextM
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Splits
-from genunlearn.data.concepts import forget_prompts, parse_concepts, preserve_prompts
-from genunlearn.domains.diffusion import Diffusion
+from genunlearn.data.diffusion.concepts import forget_prompts, parse_concepts, preserve_prompts
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.engine.trainer import Trainer
-from genunlearn.lab.diffusion import build
+from genunlearn.lab.diffusion.build import build
 from genunlearn.methods.diffusion.esd import ESD
 from genunlearn.methods.diffusion.uce import UCE
 

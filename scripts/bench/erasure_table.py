@@ -24,7 +24,7 @@ from genunlearn.config import list_configs
 from genunlearn.errors import GenunlearnError
 from genunlearn.ops import intervals
 from genunlearn.records import COMPLETED, RECORD_NAME, RunRecord, read_record
-from genunlearn.reports.concepts import write_comparison
+from genunlearn.reports.diffusion.report import write_comparison
 from genunlearn.runs.api import erase_config, run
 
 CONCEPTS = ("digit seven", "digit three", "digit one", "style red")

@@ -23,7 +23,7 @@ from rich.progress import track
 from rich.table import Table
 
 from genunlearn import RunRecord, load_config, run
-from genunlearn.lab.world import load_world
+from genunlearn.lab.lm.world import load_world
 
 GROUPS = ("forget", "forget_heldout", "same_subject", "same_object", "same_relation", "two_hop", "rest")
 METHODS = {

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genunlearn.attacks.controls import Company
+from genunlearn.attacks.network.base import Company
 from genunlearn.contracts import Splits
-from genunlearn.data.items import Item, as_items
-from genunlearn.domains.classifier import Classifier
-from genunlearn.domains.fitting import Lessons, fit
+from genunlearn.data.network.items import Item, as_items
+from genunlearn.domains.network.classifier import Classifier
+from genunlearn.domains.network.fitting import Lessons, fit
 
 CENTRES = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 2.0]])
 FORGOTTEN = 2

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from genunlearn.contracts import EditReport
-from genunlearn.domains.diffusion import Diffusion
-from genunlearn.domains.diffusion_sampling import Sampling
+from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.engine.checkpoints import Checkpoints
 from genunlearn.records import read_record
 from genunlearn.registry import METHODS

@@ -88,7 +88,7 @@ def test_what_is_saved_is_what_was_measured(call, write_config, workplace, kind,
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from genunlearn.domains.lm import LanguageModel
+    from genunlearn.domains.lm.adapter import LanguageModel
 
     path = write_config(parameters={"kind": kind}, train={"learning_rate": rate, "max_steps": 8})
     assert call("run", path, "--out", "out").code == 0

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from genunlearn.data.concepts import ConceptImage
-from genunlearn.data.facts import QA
-from genunlearn.data.items import as_items
+from genunlearn.data.diffusion.concepts import ConceptImage
+from genunlearn.data.lm.facts import QA
+from genunlearn.data.network.items import as_items
 from genunlearn.data.relabel import redraw_labels
 from genunlearn.errors import DataError
 

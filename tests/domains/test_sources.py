@@ -12,7 +12,7 @@ import torch
 from huggingface_hub.errors import RevisionResolutionError
 from safetensors.torch import load_file, save_file
 
-from genunlearn.domains.lm import LanguageModel
+from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.sources import (
     check_weights,
     fetch,

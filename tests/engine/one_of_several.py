@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from genunlearn.config import ParametersConfig, TrainConfig
-from genunlearn.domains.lm import LanguageModel
+from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.engine import parameters
 from genunlearn.engine.trainer import Trainer
 from genunlearn.processes import this_process

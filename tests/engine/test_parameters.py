@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from genunlearn.config import ParametersConfig, TrainConfig
-from genunlearn.domains.lm import LanguageModel
+from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.engine import parameters
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import MismatchError, SourceNotFound

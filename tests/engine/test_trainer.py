@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Needs, Objective, Term
-from genunlearn.domains.lm import LanguageModel
+from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.engine import parameters
 from genunlearn.engine.checkpoints import Checkpoints
 from genunlearn.engine.trainer import Trainer

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from genunlearn.lab import digits
 from genunlearn.lab.cache import CACHE_VARIABLE
-from genunlearn.lab.study import Lab, Study, open_lab
+from genunlearn.lab.network import digits
+from genunlearn.lab.network.study import Lab, Study, open_lab
 
 
 @pytest.fixture(scope="session")

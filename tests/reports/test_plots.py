@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-from genunlearn.reports.figures import known_share, rounds_plot
+from genunlearn.reports.lm.figures import known_share, rounds_plot
 from genunlearn.reports.plots import Mark, Point, curve_plot, inline_svg, scatter_plot
 
 MARK = Mark("mine", 1, "o")

@@ -21,14 +21,14 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Batch, Examples, Splits, Term, Terms, with_sides
-from genunlearn.data.concept_training import OnImages
-from genunlearn.data.concepts import ConceptImage, refuse_empty, swapped
-from genunlearn.domains.diffusion_training import (
+from genunlearn.data.diffusion.concepts import ConceptImage, refuse_empty, swapped
+from genunlearn.domains.diffusion.training import (
     frozen_prediction,
     held_images,
     noised_images,
     own_prediction,
 )
+from genunlearn.methods.diffusion.base import OnImages
 from genunlearn.ops.denoising import Noised, squared_error
 
 

@@ -21,9 +21,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Batch, Needs, Splits, Term, Terms, with_sides
-from genunlearn.data.concept_training import OnImages
-from genunlearn.data.concepts import relabelled
-from genunlearn.domains.diffusion_training import noised_images, own_prediction
+from genunlearn.data.diffusion.concepts import relabelled
+from genunlearn.domains.diffusion.training import noised_images, own_prediction
+from genunlearn.methods.diffusion.base import OnImages
 from genunlearn.ops.denoising import squared_error
 
 

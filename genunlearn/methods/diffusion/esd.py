@@ -21,9 +21,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Term, Terms
-from genunlearn.data.concept_training import OnTrajectories
-from genunlearn.domains.diffusion_training import frozen_prediction, held_points
-from genunlearn.domains.trajectories import Points
+from genunlearn.domains.diffusion.training import frozen_prediction, held_points
+from genunlearn.domains.diffusion.trajectories import Points
+from genunlearn.methods.diffusion.base import OnTrajectories
 from genunlearn.ops.denoising import erasing_target, squared_error
 
 Source = Literal["prompt", "empty", "anchor"]

@@ -21,9 +21,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Term, Terms
-from genunlearn.data.concept_training import OnImages
-from genunlearn.domains.diffusion_attention import concept_attention
-from genunlearn.domains.diffusion_training import held_images, noised_images
+from genunlearn.domains.diffusion.attention import concept_attention
+from genunlearn.domains.diffusion.training import held_images, noised_images
+from genunlearn.methods.diffusion.base import OnImages
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

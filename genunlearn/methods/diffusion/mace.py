@@ -23,9 +23,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
-from genunlearn.data.concepts import augmented
-from genunlearn.domains.diffusion_edits import apply_map, concept_columns, preserved_columns
-from genunlearn.domains.diffusion_weights import read_lora
+from genunlearn.data.diffusion.concepts import augmented
+from genunlearn.domains.diffusion.edits import apply_map, concept_columns, preserved_columns
+from genunlearn.domains.diffusion.weights import read_lora
 from genunlearn.errors import MismatchError
 from genunlearn.ops.linear_edits import (
     LowRank,

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
-from genunlearn.data.concepts import concept_names
-from genunlearn.domains.diffusion_sampling import ClassifierFree
+from genunlearn.data.diffusion.concepts import concept_names
+from genunlearn.domains.diffusion.sampling import ClassifierFree
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
-from genunlearn.domains.diffusion_edits import Tokens, apply_map, concept_columns, preserved_columns
+from genunlearn.domains.diffusion.edits import Tokens, apply_map, concept_columns, preserved_columns
 from genunlearn.ops.embeddings import adversarial_inputs, gram_of
 from genunlearn.ops.linear_edits import InputMap, replace_map, without_shared
 

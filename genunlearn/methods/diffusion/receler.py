@@ -25,11 +25,11 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Batch, Examples, Term, Terms
-from genunlearn.data.concept_training import OnTrajectories
-from genunlearn.domains.diffusion_attention import cross_attention_layers
-from genunlearn.domains.diffusion_prompts import PromptEmbedding
-from genunlearn.domains.diffusion_training import held_points
-from genunlearn.domains.trajectories import Points
+from genunlearn.domains.diffusion.attention import cross_attention_layers
+from genunlearn.domains.diffusion.prompts import PromptEmbedding
+from genunlearn.domains.diffusion.training import held_points
+from genunlearn.domains.diffusion.trajectories import Points
+from genunlearn.methods.diffusion.base import OnTrajectories
 from genunlearn.ops.denoising import erasing_target, squared_error
 from genunlearn.ops.embeddings import EmbeddingAttack
 

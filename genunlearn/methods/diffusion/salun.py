@@ -34,10 +34,10 @@ from genunlearn.contracts import (
     Train,
     with_sides,
 )
-from genunlearn.data.concept_training import OnImages
-from genunlearn.data.concepts import ConceptPrompt, refuse_empty, relabelled
-from genunlearn.domains.diffusion_training import noised_images, own_prediction
+from genunlearn.data.diffusion.concepts import ConceptPrompt, refuse_empty, relabelled
+from genunlearn.domains.diffusion.training import noised_images, own_prediction
 from genunlearn.errors import NeedNotMet
+from genunlearn.methods.diffusion.base import OnImages
 from genunlearn.ops.denoising import guide, squared_error
 from genunlearn.ops.saliency import Hold, held_still, saliency_masks
 

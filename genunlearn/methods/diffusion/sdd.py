@@ -18,9 +18,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Term, Terms
-from genunlearn.data.concept_training import OnTrajectories
-from genunlearn.domains.diffusion_training import held_points, own_prediction
-from genunlearn.domains.trajectories import Points
+from genunlearn.domains.diffusion.training import held_points, own_prediction
+from genunlearn.domains.diffusion.trajectories import Points
+from genunlearn.methods.diffusion.base import OnTrajectories
 from genunlearn.ops.denoising import squared_error
 
 

@@ -38,7 +38,7 @@ from genunlearn.contracts import (
     Train,
     with_sides,
 )
-from genunlearn.data.concepts import ConceptImage, swapped, with_images
+from genunlearn.data.diffusion.concepts import ConceptImage, swapped, with_images
 from genunlearn.ops.denoising import squared_error
 
 

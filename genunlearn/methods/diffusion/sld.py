@@ -23,8 +23,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
-from genunlearn.data.concepts import concept_names
-from genunlearn.domains.diffusion_sampling import GuidanceRule
+from genunlearn.data.diffusion.concepts import concept_names
+from genunlearn.domains.diffusion.sampling import GuidanceRule
 
 
 @plain_dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Needs, Splits
-from genunlearn.domains.diffusion_edits import Tokens, apply_map, concept_columns, preserved_columns
+from genunlearn.domains.diffusion.edits import Tokens, apply_map, concept_columns, preserved_columns
 from genunlearn.ops.clusters import k_means
 from genunlearn.ops.embeddings import gram_of
 from genunlearn.ops.linear_edits import null_space_map, null_space_projector, replace_map, without_shared

@@ -21,11 +21,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Needs, Splits, Term, Terms, with_sides
-from genunlearn.data.concept_training import OnTrajectories
-from genunlearn.data.concepts import anchored
-from genunlearn.domains.diffusion_training import frozen_prediction
-from genunlearn.domains.trajectories import Points
+from genunlearn.data.diffusion.concepts import anchored
+from genunlearn.domains.diffusion.training import frozen_prediction
+from genunlearn.domains.diffusion.trajectories import Points
 from genunlearn.errors import NeedNotMet
+from genunlearn.methods.diffusion.base import OnTrajectories
 from genunlearn.ops.denoising import erasing_target, squared_error
 
 

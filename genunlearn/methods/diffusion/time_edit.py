@@ -17,8 +17,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
-from genunlearn.data.concepts import augmented
-from genunlearn.domains.diffusion_edits import apply_map, concept_columns, preserved_columns
+from genunlearn.data.diffusion.concepts import augmented
+from genunlearn.domains.diffusion.edits import apply_map, concept_columns, preserved_columns
 from genunlearn.ops.linear_edits import replace_map, without_shared
 
 

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from torch.nn.functional import logsigmoid
 
 from genunlearn.contracts import STRICT, Batch, Needs, Objective, Reference, Splits, Term, Terms, with_sides
-from genunlearn.data.refusals import REFUSALS
+from genunlearn.data.lm.refusals import REFUSALS
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

@@ -40,11 +40,11 @@ from genunlearn.contracts import (
     Train,
     with_sides,
 )
-from genunlearn.data.antisamples import AntiSample, read_antisamples
-from genunlearn.data.facts import QA, Fact
-from genunlearn.data.leak import gives, leak, tells
-from genunlearn.data.refusals import REFUSALS
-from genunlearn.data.writer import Writer
+from genunlearn.data.answers.leak import gives, leak, tells
+from genunlearn.data.lm.antisamples import AntiSample, read_antisamples
+from genunlearn.data.lm.facts import QA, Fact
+from genunlearn.data.lm.refusals import REFUSALS
+from genunlearn.data.lm.writer import Writer
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

@@ -6,13 +6,13 @@ import torch
 from markdown_blocks import table
 from torch.nn.functional import cross_entropy
 
-from genunlearn.data.items import Item, targets_of
-from genunlearn.domains.network import NetworkDomain
-from genunlearn.evaluation.predictions import Predictions
-from genunlearn.lab.digits import COARSE
-from genunlearn.lab.study import ORACLE_SEEDS, open_lab
-from genunlearn.methods.classifier.amnesiac import Amnesiac
-from genunlearn.methods.classifier.bad_teaching import BadTeaching
+from genunlearn.data.network.items import Item, targets_of
+from genunlearn.domains.network.base import NetworkDomain
+from genunlearn.evaluation.network.predictions import Predictions
+from genunlearn.lab.network.digits import COARSE
+from genunlearn.lab.network.study import ORACLE_SEEDS, open_lab
+from genunlearn.methods.network.amnesiac import Amnesiac
+from genunlearn.methods.network.bad_teaching import BadTeaching
 from genunlearn.ops.randomness import zero_retrain_forgetting, zero_retrain_forgetting_authors
 from seed_papers.carrying import training, unlearned
 from seed_papers.cells import over, percent

@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 
 from markdown_blocks import table
 
-from genunlearn.attacks.anamnesis import AnamnesisIndex, anamnesis_index
-from genunlearn.attacks.controls import Company
-from genunlearn.attacks.membership import LossMembership
+from genunlearn.attacks.network.anamnesis import AnamnesisIndex, anamnesis_index
+from genunlearn.attacks.network.base import Company
+from genunlearn.attacks.network.membership import LossMembership
 from genunlearn.contracts import Method, Splits
-from genunlearn.data.items import Item
-from genunlearn.domains.network import NetworkDomain
-from genunlearn.evaluation.classification import Wasserstein
-from genunlearn.evaluation.predictions import Predictions
-from genunlearn.lab.regression import DEFAULT_REQUESTS, STUDIES
-from genunlearn.lab.study import Lab, open_lab
-from genunlearn.methods.classifier.blindspot import Blindspot
-from genunlearn.methods.classifier.gaussian_amnesiac import GaussianAmnesiac
+from genunlearn.data.network.items import Item
+from genunlearn.domains.network.base import NetworkDomain
+from genunlearn.evaluation.network.metrics import Wasserstein
+from genunlearn.evaluation.network.predictions import Predictions
+from genunlearn.lab.network.regression import DEFAULT_REQUESTS, STUDIES
+from genunlearn.lab.network.study import Lab, open_lab
 from genunlearn.methods.general.fine_tune import FineTune
+from genunlearn.methods.network.blindspot import Blindspot
+from genunlearn.methods.network.gaussian_amnesiac import GaussianAmnesiac
 from seed_papers.carrying import steps_of, training, unlearned
 from seed_papers.cells import over
 

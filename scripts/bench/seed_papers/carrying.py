@@ -8,10 +8,10 @@ from typing import Any
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Method, Objective, Splits
-from genunlearn.domains.network import NetworkDomain
+from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
-from genunlearn.runs.carrying import carry_out
+from genunlearn.runs.unlearning import carry_out
 
 Look = Callable[[NetworkDomain], Any]
 

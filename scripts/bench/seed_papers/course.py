@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from markdown_blocks import table
 
-from genunlearn.attacks.controls import Company
-from genunlearn.attacks.membership import MatchedMembership
+from genunlearn.attacks.network.base import Company
+from genunlearn.attacks.network.membership import MatchedMembership
 from genunlearn.contracts import Method, Splits
-from genunlearn.data.items import Item
-from genunlearn.domains.network import NetworkDomain
-from genunlearn.lab.digits import DIGITS
-from genunlearn.lab.study import Lab, open_lab, score
+from genunlearn.data.network.items import Item
+from genunlearn.domains.network.base import NetworkDomain
+from genunlearn.lab.network.digits import DIGITS
+from genunlearn.lab.network.study import Lab, open_lab, score
 from genunlearn.methods.general.fine_tune import FineTune
 from genunlearn.methods.general.fine_tune_l2 import FineTuneL2
 from seed_papers.carrying import steps_of, training, unlearned

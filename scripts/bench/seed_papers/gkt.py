@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from markdown_blocks import table
 
-from genunlearn.data.items import Item
-from genunlearn.domains.classifier import Classifier
-from genunlearn.lab.digits import DIGITS
-from genunlearn.methods.classifier.gkt import GKT, Transfer
+from genunlearn.data.network.items import Item
+from genunlearn.domains.network.classifier import Classifier
+from genunlearn.lab.network.digits import DIGITS
+from genunlearn.methods.network.gkt import GKT, Transfer
 from seed_papers.cells import over, percent
 from seed_papers.mnist import accuracy, read_mnist, teach
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d
 
-from genunlearn.data.items import Item, as_items
-from genunlearn.domains.classifier import Classifier
-from genunlearn.domains.fitting import Lessons, fit
-from genunlearn.lab.digits import build_resnet
+from genunlearn.data.network.items import Item, as_items
+from genunlearn.domains.network.classifier import Classifier
+from genunlearn.domains.network.fitting import Lessons, fit
+from genunlearn.lab.network.digits import build_resnet
 
 WIDTH = 8
 LESSONS = Lessons(epochs=3, learning_rate=0.01, batch_size=64)

@@ -6,9 +6,9 @@ from typing import Any
 
 from markdown_blocks import table
 
-from genunlearn.lab.digits import DIGITS
-from genunlearn.lab.study import open_lab, score
-from genunlearn.methods.classifier.unsir import Unsir
+from genunlearn.lab.network.digits import DIGITS
+from genunlearn.lab.network.study import open_lab, score
+from genunlearn.methods.network.unsir import Unsir
 from seed_papers.carrying import training, unlearned
 from seed_papers.cells import percent
 

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from genunlearn.contracts import Splits
-from genunlearn.data.concepts import forget_prompts, parse_concepts, preserve_prompts
-from genunlearn.domains.diffusion import Diffusion
-from genunlearn.domains.diffusion_edits import concept_columns, preserved_columns
-from genunlearn.domains.diffusion_sampling import Sampling
-from genunlearn.domains.diffusion_weights import read_lora
+from genunlearn.data.diffusion.concepts import forget_prompts, parse_concepts, preserve_prompts
+from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.edits import concept_columns, preserved_columns
+from genunlearn.domains.diffusion.sampling import Sampling
+from genunlearn.domains.diffusion.weights import read_lora
 from genunlearn.errors import DataError, MismatchError, NeedNotMet
 from genunlearn.methods.diffusion.mace import MACE
 from genunlearn.methods.diffusion.rece import RECE

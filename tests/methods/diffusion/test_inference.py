@@ -5,9 +5,9 @@ import torch
 from diffusers.pipelines.deprecated.stable_diffusion_safe import StableDiffusionPipelineSafe
 
 from genunlearn.contracts import Splits
-from genunlearn.data.concepts import forget_prompts, parse_concepts
-from genunlearn.domains.diffusion import Diffusion
-from genunlearn.domains.diffusion_sampling import Sampling
+from genunlearn.data.diffusion.concepts import forget_prompts, parse_concepts
+from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.errors import DataError, NeedNotMet
 from genunlearn.methods.diffusion.negative_prompt import NegativePrompt
 from genunlearn.methods.diffusion.sld import SLD, SafeGuidance

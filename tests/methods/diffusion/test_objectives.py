@@ -8,8 +8,8 @@ from torch import Tensor
 
 from genunlearn.config import ParametersConfig
 from genunlearn.contracts import Batch, Examples, Objective, Splits
-from genunlearn.data.concepts import forget_prompts, parse_concepts, preserve_prompts
-from genunlearn.domains.diffusion import Diffusion
+from genunlearn.data.diffusion.concepts import forget_prompts, parse_concepts, preserve_prompts
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.engine import parameters
 from genunlearn.engine.reference import make_reference
 from genunlearn.errors import DataError, NeedNotMet

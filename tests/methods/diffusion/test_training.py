@@ -9,9 +9,9 @@ from torch import Tensor
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Batch, Objective, Outcome, Protocol, Splits
-from genunlearn.data.concepts import forget_prompts, images_of, parse_concepts, preserve_prompts, swapped
-from genunlearn.domains.diffusion import Diffusion
-from genunlearn.domains.diffusion_sampling import Sampling
+from genunlearn.data.diffusion.concepts import forget_prompts, images_of, parse_concepts, preserve_prompts, swapped
+from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import DataError, MismatchError, NeedNotMet

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from genunlearn.contracts import Batch, Splits
-from genunlearn.data.items import as_items
-from genunlearn.domains.classifier import Regressor
+from genunlearn.data.network.items import as_items
+from genunlearn.domains.network.classifier import Regressor
 from genunlearn.errors import NeedNotMet
-from genunlearn.lab.study import Lab
+from genunlearn.lab.network.study import Lab
 from genunlearn.methods.general.fine_tune import FineTune
 from genunlearn.methods.general.fine_tune_l2 import AnchoredFineTuning, FineTuneL2
 from genunlearn.methods.general.grad_ascent import GradAscent

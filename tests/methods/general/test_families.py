@@ -9,19 +9,19 @@ import pytest
 from genunlearn import run
 from genunlearn.config import ParametersConfig, TrainConfig, parse_config
 from genunlearn.contracts import Method, Splits, with_sides
-from genunlearn.data.concepts import with_images
-from genunlearn.domains.diffusion import Diffusion
-from genunlearn.domains.diffusion_sampling import Sampling
+from genunlearn.data.diffusion.concepts import with_images
+from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
-from genunlearn.evaluation.images import ImageProbes, InDomainRetainAccuracy, UnlearningAccuracy
-from genunlearn.lab.diffusion import build
-from genunlearn.lab.image_judge import load_judge
+from genunlearn.evaluation.diffusion.metrics import ImageProbes, InDomainRetainAccuracy, UnlearningAccuracy
+from genunlearn.lab.diffusion.build import build
+from genunlearn.lab.diffusion.image_judge import load_judge
 from genunlearn.methods.general.neg_grad_plus import NegGradPlus
 from genunlearn.methods.general.random_labels import RandomLabels
 from genunlearn.records import RunRecord
-from genunlearn.runs.carrying import carry_out
-from genunlearn.runs.concept_requests import USUAL, lab_request
+from genunlearn.runs.diffusion.request import USUAL, lab_request
+from genunlearn.runs.unlearning import carry_out
 
 pytestmark = pytest.mark.slow
 

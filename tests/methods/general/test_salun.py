@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from genunlearn.contracts import Splits
-from genunlearn.data.items import as_items
-from genunlearn.domains.classifier import Regressor
+from genunlearn.data.network.items import as_items
+from genunlearn.domains.network.classifier import Regressor
 from genunlearn.engine.journal import FileJournal
 from genunlearn.errors import NeedNotMet
-from genunlearn.lab.study import Lab
+from genunlearn.lab.network.study import Lab
 from genunlearn.methods.general.salun import MaskedRelabelling, SalUnLabels
 from tests.small_networks import kept_and_forgotten, unlearn
 

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from genunlearn.contracts import Domain, Splits
-from genunlearn.data.items import Item, as_items
-from genunlearn.domains.classifier import Regressor
+from genunlearn.data.network.items import Item, as_items
+from genunlearn.domains.network.classifier import Regressor
 from genunlearn.errors import MismatchError, NeedNotMet
-from genunlearn.lab.study import Lab
+from genunlearn.lab.network.study import Lab
 from genunlearn.methods.general.ssd import SSD
 from tests.small_networks import kept_and_forgotten
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from genunlearn.contracts import Batch, Examples
-from genunlearn.data.refusals import REFUSALS
+from genunlearn.data.lm.refusals import REFUSALS
 from genunlearn.methods.lm.idk_dpo import IdkDPO
 
 FORGET = Batch(forget=Examples(("a", "b"), torch.ones(2), {}))

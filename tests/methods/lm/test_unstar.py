@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from genunlearn.contracts import Outcome, Splits
-from genunlearn.data.facts import QA, Fact, Scope
-from genunlearn.data.refusals import REFUSALS
+from genunlearn.data.lm.facts import QA, Fact, Scope
+from genunlearn.data.lm.refusals import REFUSALS
 from genunlearn.engine.journal import FileJournal
 from genunlearn.errors import DataError
 from genunlearn.methods.lm import unstar

@@ -1,0 +1,1 @@
+"""Attacks of text-to-image pipelines."""

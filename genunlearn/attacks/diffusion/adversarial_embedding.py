@@ -1,0 +1,62 @@
+"""The embedding that undoes an edit: in closed form, what makes changed layers answer as the original's did.
+
+    c' = argmin sum_l |W_l' c' - W_l c|^2 + r |c'|^2 = (sum_l W_l'^T W_l' + r I)^-1 (sum_l W_l'^T W_l) c
+
+over all layers that read the prompt, for every token of it. Against methods that change other weights it finds
+hardly anything: c' is then c, but for the pull of r.
+
+Source: Gong et al., "Reliable and Efficient Concept Erasure of Text-to-Image Diffusion Models" (ECCV 2024), eq. 8.
+Deviation: W' is whatever the unlearned model has, not an edit of the embedding shared by all layers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from genunlearn.attacks.diffusion.base import Case, ConceptAttack, Drawn
+from genunlearn.contracts import STRICT
+from genunlearn.domains.diffusion.weights import merged_weights
+from genunlearn.errors import MismatchError
+from genunlearn.ops.embeddings import matching_inputs
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class AdversarialEmbedding(ConceptAttack):
+    """The embedding that undoes an edit, in closed form: RECE's adversary, against any model."""
+
+    name: ClassVar[str] = "adversarial_embedding"
+
+    ridges: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1, description="r, each of them tried")
+    ] = (1e-3, 1e-1)
+
+    @property
+    def budget(self) -> str:
+        """What the attacker has and may do, in words."""
+        return f"weights of the model and the original; {len(self.ridges)} images a seed"
+
+    def lacking(self, model: Any, case: Case) -> str | None:
+        """It compares weights with the original's."""
+        return "needs the original" if case.original is None else None
+
+    def draw(self, model: Any, case: Case) -> Drawn:
+        """The strongest over ridges.
+
+        Raises:
+            MismatchError: The original has other layers.
+        """
+        new, old = merged_weights(model), merged_weights(case.original)
+        if [weight.shape for weight in new.values()] != [weight.shape for weight in old.values()]:
+            raise MismatchError("original and unlearned model read prompts by layers of different shape")
+        prompts = list(dict.fromkeys(case.prompts))
+        embedding = case.original.encode_prompts(prompts)
+        tokens, images = embedding.tokens, []
+        for ridge in self.ridges:
+            moved = matching_inputs(list(new.values()), list(old.values()), tokens.flatten(0, 1), ridge)
+            names = model.prompts.name(embedding.with_tokens(moved.view_as(tokens)))
+            chosen = [names[prompts.index(prompt)] for prompt in case.prompts]
+            images.append(model.images(chosen, list(case.seeds), case.sampling))
+        return Drawn.strongest(images, case.witness, ridges=list(self.ridges))

@@ -1,0 +1,59 @@
+"""Inpainting: the middle of an image of the concept is hidden, and the model fills it in.
+
+The surroundings are held at the noise level of every step, so that what is filled in has to go with them. A model that
+still draws the concept completes it; what an oracle makes of the same surroundings is the control.
+
+Source: Lu et al., "When Are Concepts Erased From Diffusion Models?" (arXiv 2505.17013), where half the side is hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from genunlearn.attacks.diffusion.base import Case, ConceptAttack, Drawn
+from genunlearn.contracts import STRICT
+from genunlearn.domains.diffusion.walk import Walk
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class Inpainting(ConceptAttack):
+    """The model fills in the hidden middle of an image of the concept."""
+
+    name: ClassVar[str] = "inpainting"
+
+    hidden: Annotated[float, Field(gt=0, le=1, description="share of each side that is hidden, in the middle")] = 0.5
+
+    @property
+    def budget(self) -> str:
+        """What the attacker has and may do, in words."""
+        return f"an image of the concept a seed, {self.hidden:.0%} of each side hidden"
+
+    def draw(self, model: Any, case: Case) -> Drawn:
+        """Images whose middle the model has made."""
+        pictures, _ = case.concept_images(len(case.seeds))
+        known = model.encode_images(pictures).to(model.device, model.dtype)
+        mask = self._mask(known.shape[-2:]).to(known)
+        draws = [torch.Generator().manual_seed(seed + 1) for seed in case.seeds]
+        noise = torch.cat([torch.randn((1, *known.shape[1:]), generator=each) for each in draws]).to(known)
+
+        def hold(latents: Tensor, timestep: Tensor | None, rows: slice) -> Tensor:
+            around = known[rows]
+            if timestep is not None:
+                around = model.schedule.add_noise(around, noise[rows], timestep.expand(len(around)))
+            return mask * latents + (1 - mask) * around
+
+        walk = Walk(sampling=case.sampling, hold=hold)
+        latents = walk.run(model, case.prompts, case.seeds)
+        return Drawn.judged(model.decode(latents, case.sampling.batch_size), case.witness, hidden=self.hidden)
+
+    def _mask(self, shape: tuple[int, ...]) -> Tensor:
+        """1 in the middle, ``(1, 1, height, width)``."""
+        mask = torch.zeros(1, 1, *shape)
+        edges = [round(side * (1 - self.hidden) / 2) for side in shape]
+        mask[..., edges[0] : shape[0] - edges[0], edges[1] : shape[1] - edges[1]] = 1
+        return mask

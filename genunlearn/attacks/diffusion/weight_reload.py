@@ -1,0 +1,77 @@
+"""Handling of weights that undoes an erasure by accident or on purpose: loading them quantised, leaving a LoRA out.
+
+Erasure that moves weights by less than a quantisation step is rounded away; erasure that lies beside the weights is
+gone with its file. Neither takes data, gradients or skill.
+
+Source for quantisation: Zhang et al., "Catastrophic Failure of LLM Unlearning via Quantization" (ICLR 2025), on
+language models; here each row of each matrix is rounded to evenly spaced levels.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from genunlearn.attacks.diffusion.base import Case, ConceptAttack, Drawn, copied
+from genunlearn.contracts import STRICT
+from genunlearn.errors import NeedNotMet
+from genunlearn.ops.rounding import rounded
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class QuantisedReload(ConceptAttack):
+    """The denoiser with every matrix and kernel at few bits."""
+
+    name: ClassVar[str] = "quantised_reload"
+
+    bits: Annotated[
+        tuple[Annotated[int, Field(ge=2, le=16)], ...], Field(min_length=1, description="bits, each of them tried")
+    ] = (8, 4)
+
+    @property
+    def budget(self) -> str:
+        """What the attacker has and may do, in words."""
+        return f"weights rounded to {' or '.join(map(str, self.bits))} bits"
+
+    def draw(self, model: Any, case: Case) -> Drawn:
+        """The strongest over numbers of bits."""
+        images = []
+        for bits in self.bits:
+            twin = copied(model)
+            with torch.no_grad():
+                for weight in twin.module.parameters():
+                    if weight.dim() > 1:
+                        weight.copy_(rounded(weight, bits))
+            images.append(twin.images(case.prompts, case.seeds, case.sampling))
+        return Drawn.strongest(images, case.witness, bits=list(self.bits))
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class LoraRemoval(ConceptAttack):
+    """The model without the LoRA that is attached to it."""
+
+    name: ClassVar[str] = "lora_removal"
+
+    @property
+    def budget(self) -> str:
+        """What the attacker has and may do, in words."""
+        return "the base weights beside the LoRA"
+
+    def lacking(self, model: Any, case: Case) -> str | None:
+        """There is nothing to leave out where the change is part of the weights."""
+        return None if hasattr(model.network, "unload") else "no LoRA is attached: the change is part of the weights"
+
+    def draw(self, model: Any, case: Case) -> Drawn:
+        """What the base draws.
+
+        Raises:
+            NeedNotMet: No LoRA is attached.
+        """
+        if reason := self.lacking(model, case):
+            raise NeedNotMet(reason)
+        bare = copied(model)
+        bare.module = bare.network.unload()
+        return Drawn.judged(bare.images(case.prompts, case.seeds, case.sampling), case.witness)

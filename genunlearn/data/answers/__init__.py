@@ -1,0 +1,1 @@
+"""What an answer says: whether it tells a fact, denies it, or declines."""

@@ -1,0 +1,1 @@
+"""Data of text-to-image pipelines."""

@@ -1,0 +1,171 @@
+"""How a model writes what it is to be taught instead of a fact: question variants, wrong answers, rationales.
+
+Every text comes from the model itself and passes filters; what is rejected is counted by reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rapidfuzz import fuzz, process
+from rapidfuzz.utils import default_process
+
+from genunlearn.data.answers.leak import leak, mention, tells
+from genunlearn.data.answers.lists import parse_list
+from genunlearn.data.lm.facts import Fact
+from genunlearn.data.lm.variants import VariantBounds, accept_variant
+from genunlearn.errors import DataError
+from genunlearn.prompts import Prompt, list_prompts, load_prompt
+
+LONGEST_NAME = 8
+"""Words of a wrong answer; a longer one is a sentence that the model wrote instead of a name."""
+
+ATTEMPTS = 4
+"""How often a list is asked for before what there is must do."""
+
+SAME_QUESTION = 95.0
+"""Token-sort ratio from which two questions are the same one."""
+
+Generate = Callable[..., list[list[str]]]
+
+
+@dataclass
+class Writer:
+    """Asks one model for anti-sample material.
+
+    Attributes:
+        generate: ``(conversations, samples=..., temperature=...) -> texts by conversation``.
+        suite: Prompt suite that the model is asked with.
+        neighbours: Questions that must stay answered; a variant that comes out as one of them has drifted off.
+        rejected: Number of rejected texts by reason.
+    """
+
+    generate: Generate
+    suite: str
+    neighbours: Sequence[str] = ()
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def prompt(self, name: str) -> Prompt:
+        """The prompt of that name in the suite."""
+        return load_prompt(f"{self.suite}/{name}")
+
+    def messages(self, prompt: str, **variables: Any) -> list[dict[str, str]]:
+        """The conversation of one prompt; variables that it does not use are left out."""
+        template = self.prompt(prompt)
+        return template.messages(**{name: variables[name] for name in template.variables})
+
+    def vary(self, fact: Fact, count: int) -> list[str]:
+        """The fact's own phrasings and, up to `count`, variants that the model writes."""
+        questions = list(fact.phrasings)[:count]
+        for attempt in range(ATTEMPTS):
+            if len(questions) >= count:
+                break
+            questions += self._rephrase("variants", fact, fact.phrasings, questions, count, 0.7 + 0.2 * attempt)
+        return questions[:count]
+
+    def vary_harder(self, fact: Fact, existing: Sequence[str], count: int) -> list[str]:
+        """At most `count` new variants, started from `existing` ones."""
+        harder = f"{self.suite}/variants_harder" in list_prompts()
+        prompt = "variants_harder" if harder else "variants"
+        return self._rephrase(prompt, fact, existing, existing, count, 1.0)[:count]
+
+    def _rephrase(
+        self, prompt: str, fact: Fact, seeds: Sequence[str], existing: Sequence[str], count: int, temperature: float
+    ) -> list[str]:
+        variables = {"subject": fact.subject, "answer": fact.object, "n": count}
+        asked = [self.messages(prompt, question=question, **variables) for question in seeds]
+        accepted: list[str] = []
+        for row in self.generate(asked, samples=4, temperature=temperature):
+            for candidate in (item for text in row for item in parse_list(text, questions=True, like=fact.question)):
+                known = [*existing, *fact.heldout, *accepted]
+                reason = self._drift(candidate) or accept_variant(candidate, fact, known, bounds=VariantBounds())
+                if reason is None:
+                    accepted.append(candidate)
+                else:
+                    self.rejected[f"variant: {reason}"] += 1
+        return accepted
+
+    def _drift(self, candidate: str) -> str | None:
+        """Asked for where Plato was born, a model may write where he died: another question with the same answer."""
+        near = process.extractOne(
+            candidate,
+            self.neighbours,
+            scorer=fuzz.token_sort_ratio,
+            processor=default_process,
+            score_cutoff=SAME_QUESTION,
+        )
+        return "asks for a neighbour" if near else None
+
+    def name_wrong(self, fact: Fact, count: int) -> list[str]:
+        """At most `count` other answers of the same kind; near-correct ones are rejected.
+
+        Raises:
+            DataError: The model names none.
+        """
+        asked = self.messages(
+            "wrong_answers",
+            question=fact.question,
+            answer=fact.object,
+            object_type=fact.object_type or "answer",
+            n=count,
+        )
+        accepted: list[str] = []
+        for attempt in range(ATTEMPTS):
+            for text in self.generate([asked], samples=8, temperature=0.7 + 0.2 * attempt)[0]:
+                for candidate in (item.strip(" .") for item in parse_list(text, like=fact.question)):
+                    if reason := _refuse_name(candidate, fact, accepted):
+                        self.rejected[f"wrong answer: {reason}"] += 1
+                    else:
+                        accepted.append(candidate)
+            if len(accepted) >= count:
+                return accepted[:count]
+        if not accepted:
+            raise DataError(
+                f"fact {fact.id!r}: the model names no other answer than {fact.object!r}; "
+                "use method.target: refusal, or give reviewed anti-samples"
+            )
+        return accepted
+
+    def argue(self, cases: Sequence[tuple[Fact, str, str]], tries: int) -> list[str | None]:
+        """A misleading rationale for each ``(fact, question, wrong answer)``.
+
+        The wrong answer is the hint. A text is rejected if the truth occurs in it or if it does not arrive at the
+        wrong answer, and asked for again at a higher temperature; None where all `tries` were rejected.
+        """
+        texts: list[str | None] = [None] * len(cases)
+        for attempt in range(tries):
+            left = [i for i, text in enumerate(texts) if text is None]
+            if not left:
+                break
+            asked = []
+            for fact, question, wrong in (cases[i] for i in left):
+                variables = {"question": question, "subject": fact.subject, "answer": wrong, "truth": fact.object}
+                asked.append(self.messages("rationale", **variables))
+            for i, (text,) in zip(left, self.generate(asked, temperature=0.3 * attempt), strict=True):
+                if reason := _refuse_rationale(text, cases[i][0], cases[i][2]):
+                    self.rejected[f"rationale: {reason}"] += 1
+                else:
+                    texts[i] = text
+        if given_up := texts.count(None):
+            self.rejected["rationale: given up, wrong answer alone"] += given_up
+        return texts
+
+
+def _refuse_name(candidate: str, fact: Fact, accepted: Sequence[str]) -> str | None:
+    if not candidate or len(candidate.split()) > LONGEST_NAME:
+        return "empty or a sentence"
+    if tells(candidate, fact, fact.question):
+        return "true or nearly so"
+    if leak(candidate, fact.subject, aliases=fact.subject_aliases).tells:
+        return "names the subject"
+    return "duplicate" if candidate.casefold() in {name.casefold() for name in accepted} else None
+
+
+def _refuse_rationale(text: str, fact: Fact, wrong: str) -> str | None:
+    if mention(text, fact.object, aliases=fact.aliases, subject=fact.subject):  # stated or denied: never named
+        return "names the truth"
+    last = text.splitlines()[-1] if text else ""
+    return None if leak(last, wrong) else "does not arrive at the wrong answer"

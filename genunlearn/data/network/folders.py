@@ -1,0 +1,118 @@
+"""Labelled items in a folder, one file or folder a split: ``train`` and ``test``, or ``forget``, ``retain``, ``test``.
+
+SPLIT.npz                   arrays ``x`` and ``y``, and perhaps ``subclass``
+SPLIT.csv .jsonl .parquet   columns as in `genunlearn.data.network.items`
+SPLIT/CLASS/*.png           pictures, one folder a class
+dataset_dict.json           what ``DatasetDict.save_to_disk`` has written
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genunlearn.data.network.items import Encode, Item, as_items
+from genunlearn.errors import DataError, SourceNotFound
+
+SPLITS = ("train", "forget", "retain", "test")
+READERS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+
+
+def read_item_folder(folder: Path | str, *, encode: Encode | None = None) -> dict[str, list[Item]]:
+    """The splits that a folder holds, by name; those that it has not are not there.
+
+    Args:
+        folder: See the module.
+        encode: Turns a text or image into named tensors.
+
+    Raises:
+        SourceNotFound: There is no such folder, or no split in it.
+        DataError: The splits are not one of the two sets, or a row cannot be used.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SourceNotFound(f"request.data = {str(folder)!r}: no such folder")
+    raw = _read(folder)
+    if not raw:
+        names = ", ".join(SPLITS)
+        raise SourceNotFound(f"{folder}: no split in it: give files or folders named {names} (.npz, .csv, .jsonl, ...)")
+    if ("train" in raw) == ("forget" in raw):
+        raise DataError(f"{folder} holds {', '.join(raw)}: give train and test, or forget, retain and test")
+    whole = encode if encode is None else _refusing_empty(encode)
+    return {name: _items(folder, name, rows, whole) for name, rows in raw.items()}
+
+
+def _items(folder: Path, name: str, rows: Any, encode: Encode | None) -> list[Item]:
+    try:
+        return as_items(rows, encode=encode, prefix=f"{name}-")
+    except DataError as error:
+        raise DataError(f"{folder}, split {name}: {error}") from error
+
+
+def _read(folder: Path) -> Mapping[str, Any]:
+    """The rows of each split as they stand."""
+    if (folder / "dataset_dict.json").is_file():
+        from datasets import load_from_disk
+
+        kept: Any = load_from_disk(str(folder))
+        return {name: kept[name] for name in SPLITS if name in kept}
+    found = {name: rows for name in SPLITS if (rows := _read_file(folder, name)) is not None}
+    return found or _read_pictures([folder / name for name in SPLITS if (folder / name).is_dir()])
+
+
+def _read_file(folder: Path, name: str) -> Any:
+    if (path := folder / f"{name}.npz").is_file():
+        return _read_arrays(path)
+    for suffix, reader in READERS.items():
+        if (path := folder / f"{name}{suffix}").is_file():
+            from datasets import load_dataset
+
+            return load_dataset(reader, data_files={name: str(path)}, split=name)
+    return None
+
+
+def _read_pictures(folders: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
+    """Pictures with the number of their folder's name, counted over all splits: one may lack a class."""
+    names = sorted({place.name for folder in folders for place in folder.iterdir() if place.is_dir()})
+    return {
+        folder.name: [
+            {"image": _open_picture(path), "label": label}
+            for label, name in enumerate(names)
+            for path in sorted((folder / name).glob("*"))
+        ]
+        for folder in folders
+    }
+
+
+def _open_picture(path: Path) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            return picture.copy() if picture.mode == "L" else picture.convert("RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"{path}: not a picture ({error}): take it out") from error
+
+
+def _read_arrays(path: Path) -> tuple[np.ndarray, ...]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if not {"x", "y"} <= set(arrays):
+                raise DataError(f"{path} holds {', '.join(arrays) or 'nothing'}: give arrays x and y")
+            return tuple(arrays[name] for name in ("x", "y", "subclass") if name in arrays)
+    except (ValueError, OSError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: not a file of arrays ({error})") from error
+
+
+def _refusing_empty(encode: Encode) -> Encode:
+    def checked(value: Any) -> Mapping[str, Any]:
+        if value is None or value == "":
+            raise DataError("a row without text or image: remove it or fill it in")
+        return encode(value)
+
+    return checked

@@ -1,0 +1,1 @@
+"""Adapters of text-to-image pipelines."""

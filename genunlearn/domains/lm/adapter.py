@@ -1,0 +1,289 @@
+"""Causal language models: load, collate question-answer pairs, sequence log-probabilities, generate, save."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from genunlearn.contracts import Domain, Examples
+from genunlearn.domains.lm.chat import ChatFormat, Messages
+from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer
+from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
+from genunlearn.ops.evaluation_mode import evaluating
+from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
+from genunlearn.processes import this_process
+
+
+@dataclass
+class Meter:
+    """What a model has been asked to do; the record states it."""
+
+    forwards: int = 0
+    tokens_scored: int = 0
+    tokens_generated: int = 0
+
+
+class LanguageModel(Domain):
+    """A causal language model with its tokenizer.
+
+    Attributes:
+        module: The network, perhaps wrapped for LoRA or for several processes.
+        chat: The conversation format of the tokenizer.
+        base_sha256: Hash of the base weights' files; None for a model that did not come from files.
+        prompt_suite: Which prompts it is asked with when it writes its own training material.
+        meter: Work done so far.
+    """
+
+    name = "lm"
+    batch_shaped = frozenset({"output_logits"})
+
+    def __init__(
+        self, module: nn.Module, tokenizer: Any, *, base_sha256: str | None = None, prompt_suite: str = "instruct"
+    ) -> None:
+        """Wrap a loaded model; `LanguageModel.load` reads one from a folder or the hub."""
+        self.module = module
+        self.tokenizer = tokenizer
+        self.chat = ChatFormat(tokenizer)
+        self.base_sha256 = base_sha256
+        self.prompt_suite = prompt_suite
+        self.meter = Meter()
+        self._pad = _pad_id(tokenizer)
+
+    @classmethod
+    def load(
+        cls,
+        source: str,
+        *,
+        revision: str | None = None,
+        dtype: str = "float32",
+        quantize: str = "none",
+        device: str = "auto",
+        prompt_suite: str = "instruct",
+    ) -> LanguageModel:
+        """Read a model in the hub's format.
+
+        Args:
+            source: Folder or hub id.
+            revision: Commit, tag or branch of a hub model.
+            dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto``.
+            quantize: ``none`` or ``nf4`` (needs bitsandbytes).
+            device: ``auto``, ``cpu``, ``cuda`` or another torch device.
+            prompt_suite: Which prompts the model is asked with when it writes its own training material.
+
+        Raises:
+            SourceNotFound: The model is not there, not complete or not a causal language model.
+            ConfigError: There is no such device here.
+            NeedNotMet: bitsandbytes is asked for and not installed.
+        """
+        folder = resolve_folder(source, revision)
+        check_language_model(folder)
+        module: Any = open_network(folder, dtype=dtype, quantize=quantize, device=find_device(device))
+        tokenizer = open_tokenizer(folder)
+        module.name_or_path = source  # what a patch says it was made for: rather the hub id than a cache folder
+        return cls(module.eval(), tokenizer, base_sha256=hash_weights(folder), prompt_suite=prompt_suite)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    @property
+    def network(self) -> Any:
+        """The transformers (or PEFT) model, without the wrapper of a multi-process run."""
+        return self.module.module if isinstance(self.module, nn.parallel.DistributedDataParallel) else self.module
+
+    # ---- training and scoring ------------------------------------------------------------------------------
+
+    def collate(self, items: Sequence[Any]) -> Examples:
+        """Question-answer pairs (`QA`) as left-padded ids; labels cover the answer and its end-of-turn token only.
+
+        Items that carry an ``alternative`` answer add a second triple of tensors, prefixed ``alternative_``.
+        """
+        tensors = self._pack([self.encode(item.question, item.answer) for item in items])
+        if items and all(item.alternative is not None for item in items):
+            other = self._pack([self.encode(item.question, item.alternative or "") for item in items])
+            tensors |= {f"alternative_{name}": tensor for name, tensor in other.items()}
+        return Examples(tuple(item.id for item in items), torch.ones(len(items)), tensors).to(self.device)
+
+    def encode(self, question: str, answer: str) -> tuple[list[int], list[int]]:
+        """Ids of the prompt that asks `question`, and of `answer`."""
+        messages = [{"role": "user", "content": question}]
+        return self.chat.prompt_ids(messages), self.chat.answer_ids(messages, answer)
+
+    def logits(self, examples: Examples, prefix: str = "") -> Tensor:
+        """Logits of the last positions, from which every answer token is predicted.
+
+        Returns:
+            ``(batch, longest answer + 1, vocab)``: prompts are left out, which with a large vocabulary is most
+            of the memory.
+        """
+        labels, mask = examples[f"{prefix}labels"], examples[f"{prefix}attention_mask"]
+        keep = int((labels != IGNORE).any(0).sum()) + 1
+        self.meter.forwards += 1
+        self.meter.tokens_scored += int(mask.sum())
+        return self.module(
+            input_ids=examples[f"{prefix}input_ids"],
+            attention_mask=mask,
+            position_ids=(mask.cumsum(-1) - 1).clamp_min(0),
+            use_cache=False,
+            logits_to_keep=keep,
+        ).logits
+
+    def token_logprobs(self, examples: Examples, prefix: str = "") -> Tensor:
+        """Log-probability of every answer token, 0 elsewhere, ``(batch, longest answer)``."""
+        return answer_logprobs(self.logits(examples, prefix), examples[f"{prefix}labels"])
+
+    def sequence_nll(self, examples: Examples) -> Tensor:
+        """Negative log-probability of each answer, summed over its tokens, ``(batch,)``."""
+        return -self.token_logprobs(examples).sum(-1)
+
+    def alternative_nll(self, examples: Examples) -> Tensor:
+        """`sequence_nll` of the alternative answers, ``(batch,)``."""
+        return -self.token_logprobs(examples, "alternative_").sum(-1)
+
+    def example_loss(self, examples: Examples) -> Tensor:
+        """Cross-entropy of each answer, averaged over its own tokens, ``(batch,)``."""
+        return self.sequence_nll(examples) / answer_lengths(examples["labels"]).clamp_min(1)
+
+    def output_logits(self, examples: Examples) -> Tensor:
+        """Logits that predict the answer tokens, ``(batch, longest answer, vocab)``."""
+        return self.logits(examples)[:, :-1]
+
+    def output_labels(self, examples: Examples) -> Tensor:
+        """Answer tokens at the positions of `output_logits`, `IGNORE` where there is none, ``(batch, answer)``."""
+        labels = examples["labels"]
+        return labels[:, labels.shape[1] - int((labels != IGNORE).any(0).sum()) :]
+
+    @torch.no_grad()
+    def perplexity_terms(self, texts: Sequence[str], batch_size: int = 32) -> Tensor:
+        """Mean negative log-likelihood per token of each plain text, ``(texts,)``."""
+        start = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
+        rows = []
+        for text in texts:
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            rows.append((start or ids[:1], ids if start else ids[1:]))
+        parts = []
+        for chunk in _chunks(rows, batch_size):
+            examples = Examples((), torch.ones(0), self._pack(chunk)).to(self.device)
+            parts.append(-self.token_logprobs(examples).sum(-1) / answer_lengths(examples["labels"]).clamp_min(1))
+        return torch.cat(parts).cpu() if parts else torch.zeros(0)
+
+    def _pack(self, pairs: Sequence[tuple[list[int], list[int]]]) -> dict[str, Tensor]:
+        width = max(len(prompt) + len(answer) for prompt, answer in pairs)
+        ids, labels, mask = [], [], []
+        for prompt, answer in pairs:
+            pad = width - len(prompt) - len(answer)
+            ids.append([self._pad] * pad + prompt + answer)
+            labels.append([IGNORE] * (pad + len(prompt)) + answer)
+            mask.append([0] * pad + [1] * (width - pad))
+        return {
+            "input_ids": torch.tensor(ids),
+            "labels": torch.tensor(labels),
+            "attention_mask": torch.tensor(mask),
+        }
+
+    # ---- generation ----------------------------------------------------------------------------------------
+
+    def answer(self, questions: Sequence[str], **options: Any) -> list[str]:
+        """The greedy answer to each question; options as in `generate`."""
+        asked = [[{"role": "user", "content": question}] for question in questions]
+        return [texts[0] for texts in self.generate(asked, **options)]
+
+    @torch.no_grad()
+    def generate(
+        self,
+        conversations: Sequence[Messages],
+        *,
+        samples: int = 1,
+        temperature: float = 0.0,
+        max_new_tokens: int = 48,
+        batch_size: int = 128,
+        seed: int = 0,
+    ) -> list[list[str]]:
+        """Answers to conversations, in batches that several processes share.
+
+        Each batch is seeded by itself and prompts are sorted first, so the texts depend neither on how many processes
+        there are nor on the order of `conversations`.
+
+        Args:
+            conversations: Messages that end in a user turn.
+            samples: Answers for each conversation.
+            temperature: 0 decodes greedily.
+            max_new_tokens: Where an answer is cut.
+            batch_size: Sequences in one forward pass.
+            seed: Seed of the sampling.
+
+        Returns:
+            For each conversation its `samples` texts, special tokens removed.
+        """
+        prompts = [self.chat.prompt_ids(messages) for messages in conversations]
+        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
+        batches = list(_chunks(order, max(1, batch_size // samples)))
+        state = this_process()
+        mine = []
+        with evaluating(self.module):
+            for number in range(state.process_index, len(batches), state.num_processes):
+                ids = [prompts[i] for i in batches[number]]
+                texts = self._generate_batch(ids, samples, temperature, max_new_tokens, seed + number)
+                mine += [(i, texts[n * samples : (n + 1) * samples]) for n, i in enumerate(batches[number])]
+        everything = gather_object(mine) if state.num_processes > 1 else mine
+        return [texts for _, texts in sorted(everything, key=lambda pair: pair[0])]
+
+    def _generate_batch(
+        self, prompts: list[list[int]], samples: int, temperature: float, max_new_tokens: int, seed: int
+    ) -> list[str]:
+        packed = self._pack([(prompt, []) for prompt in prompts])
+        config = self._generation_config(samples, temperature, max_new_tokens)
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            output = self.network.generate(
+                input_ids=packed["input_ids"].to(self.device),
+                attention_mask=packed["attention_mask"].to(self.device),
+                generation_config=config,
+            )
+        new = output[:, packed["input_ids"].shape[1] :]
+        self.meter.tokens_generated += int((new != self._pad).sum())
+        return [text.strip() for text in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+    def _generation_config(self, samples: int, temperature: float, max_new_tokens: int) -> Any:
+        """Plain decoding: what is left unset would be filled in from the habits that a model is published with."""
+        from transformers import GenerationConfig
+
+        own = self.network.generation_config
+        sampled = {"temperature": temperature, "top_k": 0} if temperature > 0 else {}
+        return GenerationConfig(
+            **{"do_sample": temperature > 0, "temperature": 1.0, "top_k": 50, "top_p": 1.0, **sampled},
+            typical_p=1.0,
+            num_beams=1,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
+            num_return_sequences=samples,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=self._pad,
+            eos_token_id=own.eos_token_id if own.eos_token_id is not None else self.tokenizer.eos_token_id,
+        )
+
+    # ---- saving --------------------------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Write the model (or, with LoRA, the adapter alone) and its tokenizer in the hub's format."""
+        with no_progress_bars():
+            self.network.save_pretrained(folder, safe_serialization=True)
+        self.tokenizer.save_pretrained(folder)
+
+
+def _chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (rows[i : i + size] for i in range(0, len(rows), size))
+
+
+def _pad_id(tokenizer: Any) -> int:
+    for name in ("pad_token_id", "eos_token_id", "bos_token_id"):
+        if (value := getattr(tokenizer, name)) is not None:
+            return value
+    return 0

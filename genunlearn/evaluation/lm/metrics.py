@@ -1,0 +1,114 @@
+"""Metrics of fact removal: what is still told, what still could be, what stayed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from genunlearn.contracts import Metric
+from genunlearn.data.answers.leak import gives
+from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
+from genunlearn.evaluation.lm.probes import FactProbes
+from genunlearn.ops import intervals
+from genunlearn.records import Result
+
+
+class _ByGroup(Metric):
+    """A metric with one value for each scope group."""
+
+    def result(self, target: str, group: str, estimate: tuple[float, float, float], n: int) -> Result:
+        value, low, high = estimate
+        better = True if group in KEEP_GROUPS else False if group in FORGET_GROUPS else None
+        return Result(
+            name=self.name, group=group, target=target, value=value, low=low, high=high, n=n,
+            version=self.version, higher_is_better=better,
+        )  # fmt: skip
+
+
+class Recall(_ByGroup):
+    """Share of questions whose greedy answer tells the true one."""
+
+    name: ClassVar[str] = "recall"
+
+    def measure(self, probes: FactProbes, target: str) -> list[Result]:
+        """One result a group."""
+        return [
+            self.result(target, group, intervals.share(sum(told), len(told)), len(told))
+            for group, told in probes.is_told.items()
+        ]
+
+
+class LeakRate(_ByGroup):
+    """Share of questions about the facts that any of k sampled answers tells."""
+
+    name: ClassVar[str] = "leak_rate"
+
+    def measure(self, probes: FactProbes, target: str) -> list[Result]:
+        """One result a forget group; none where nothing was sampled."""
+        results = []
+        for group, rows in probes.sampled.items():
+            items = probes.measured[group]
+            leaks = [any(gives(text, item) for text in texts) for texts, item in zip(rows, items, strict=True)]
+            results.append(self.result(target, group, intervals.share(sum(leaks), len(leaks)), len(leaks)))
+        return results
+
+
+class TruthProbability(_ByGroup):
+    """Probability of the true answer, geometric mean over its tokens."""
+
+    name: ClassVar[str] = "truth_probability"
+
+    def measure(self, probes: FactProbes, target: str) -> list[Result]:
+        """One result a group."""
+        return [
+            self.result(target, group, intervals.mean([math.exp(v) for v in scored.logprob]), len(scored.logprob))
+            for group, scored in probes.scored.items()
+        ]
+
+
+class ExtractionStrength(_ByGroup):
+    """Share of the true answer that follows by itself from its shortest sufficient prefix.
+
+    Source: Carlini et al., "Extracting Training Data from Large Language Models" (USENIX Security 2021), in the form
+    of the open-unlearning benchmark.
+    """
+
+    name: ClassVar[str] = "extraction_strength"
+
+    def measure(self, probes: FactProbes, target: str) -> list[Result]:
+        """One result a group."""
+        return [
+            self.result(target, group, intervals.mean(scored.extraction), len(scored.extraction))
+            for group, scored in probes.scored.items()
+        ]
+
+
+class Perplexity(Metric):
+    """Perplexity on neutral text: exp of the mean over texts of the negative log-likelihood a token."""
+
+    name: ClassVar[str] = "perplexity"
+    higher_is_better: ClassVar[bool | None] = False
+
+    def measure(self, probes: FactProbes, target: str) -> list[Result]:
+        """One result, or a skipped one where there is no neutral text."""
+        values = probes.neutral_nll
+        if not values:
+            return [Result(name=self.name, target=target, value=None, skipped="no neutral text for this model")]
+        value, low, high = map(math.exp, intervals.mean(values))
+        return [
+            Result(
+                name=self.name, group="neutral", target=target, value=value, low=low, high=high, n=len(values),
+                version=self.version, higher_is_better=False,
+            )
+        ]  # fmt: skip
+
+
+FACTS = (Recall, LeakRate, TruthProbability, ExtractionStrength, Perplexity)
+FACTS_QUICK = (Recall,)
+SUITES: dict[str, tuple[Callable[[], Metric], ...]] = {"facts": FACTS, "facts-quick": FACTS_QUICK}
+
+
+def measure(suite: Sequence[Callable[[], Metric]], probes: FactProbes, target: str) -> list[Result]:
+    """All results of a suite for one model."""
+    return [result for metric in suite for result in metric().measure(probes, target)]

@@ -1,0 +1,1 @@
+"""Reports of text-to-image pipelines."""

@@ -1,0 +1,69 @@
+"""What the numbers of an erasure run mean in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord
+from genunlearn.reports.lm.reading import Headline, Tone
+from genunlearn.reports.numbers import format_estimate, format_number
+from genunlearn.reports.wording import ORACLE, UNLEARNED, request_label
+
+GONE_FROM, KEPT_FROM = 0.9, 0.85
+"""UA from which a concept counts as gone from its prompts, IRA and CRA from which the others count as kept."""
+
+LIMITS = (
+    "Images were judged by a classifier, prompt by prompt. What a classifier misses, nobody has seen.",
+    "Only prompts were tried. A model can hide a concept from its prompts and still draw it when another model begins "
+    "the image, after a few fine-tuning steps, or for a prompt that was searched for: an audit tries these.",
+    "The patch is an addition to the original weights, which still hold everything: whoever takes it off has the "
+    "original model back.",
+)
+
+
+def read_erasure(record: RunRecord) -> Headline:
+    """The outcome of an erasure run: a verdict and the sentences under it."""
+    subject = request_label(record)
+    if record.status == FAILED:
+        verdict = "The model is broken" if record.outcome == "broken" else "The run failed"
+        return Headline(Tone.BAD, verdict, subject, (record.error or "No message was recorded.",))
+    if record.status == INTERRUPTED:
+        return Headline(
+            Tone.WARN, "The run did not finish", subject, ("Run the same command with --resume to finish it.",)
+        )
+    tone, verdict = _verdict(record)
+    return Headline(tone, verdict, subject, tuple(_evidence(record)))
+
+
+def _verdict(record: RunRecord) -> tuple[Tone, str]:
+    if record.outcome == "collapsed":
+        return Tone.BAD, "The model collapsed"
+    gone = [result.value >= GONE_FROM for result in _shares(record, "ua") if result.value is not None]
+    if not gone:
+        return Tone.NEUTRAL, "Done, not judged"
+    kept = [r.value >= KEPT_FROM for name in ("ira", "cra") for r in _shares(record, name) if r.value is not None]
+    if not any(gone):
+        return Tone.BAD, "Still drawn"
+    if not all(gone):
+        return Tone.WARN, "Gone from some prompts only"
+    return (Tone.GOOD, "Gone from its prompts") if all(kept) else (Tone.WARN, "Gone, and other things with it")
+
+
+def _shares(record: RunRecord, name: str, target: str = UNLEARNED) -> list[Result]:
+    return [result for result in record.results if result.name == name and result.target == target]
+
+
+def _evidence(record: RunRecord) -> Iterator[str]:
+    for result in _shares(record, "ua"):
+        if result.value is not None:
+            yield f"{_upper(result.group)}: {format_estimate(result)} of the images no longer show it."
+    lowest = [r for name in ("ira", "cra") for r in _shares(record, name) if r.value is not None]
+    if lowest:
+        worst = min(lowest, key=lambda result: result.value or 0.0)
+        yield f"Of the other images at least {format_number(worst.value or 0.0)} show what was asked (n={worst.n})."
+    if oracle := [r for r in _shares(record, "ua", ORACLE) if r.value is not None]:
+        yield f"A model that never saw it does not show it in {format_estimate(oracle[0])} of its images."
+
+
+def _upper(text: str | None) -> str:
+    return (text or "the concept")[:1].upper() + (text or "the concept")[1:]

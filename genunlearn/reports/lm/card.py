@@ -1,0 +1,78 @@
+"""The model card of a patch: ``README.md`` in the folder of a PEFT adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from genunlearn.records import RunRecord, write_text
+from genunlearn.registry import LAB
+from genunlearn.reports.lm.limits import limits
+from genunlearn.reports.lm.reading import headline
+from genunlearn.reports.lm.scope import Grid, scope_grid
+from genunlearn.reports.markdown import render_markdown, scope_table, table_of
+from genunlearn.reports.numbers import format_share
+from genunlearn.reports.wording import (
+    fact_label,
+    group_words,
+    humanise,
+    metric_words,
+    run_facts,
+    run_method,
+    run_model,
+    run_section,
+    target_words,
+)
+
+CARD_NAME = "README.md"
+FACTS_NAMED = 20
+
+
+def write_patch_card(record: RunRecord, folder: Path) -> Path:
+    """Write the model card of a patch.
+
+    Args:
+        record: The run that made the patch.
+        folder: Folder of the PEFT adapter.
+
+    Returns:
+        Path of the card, ``README.md``.
+    """
+    facts = [fact_label(fact) for fact in run_facts(record)]
+    trainable, total = record.parameters.get("trainable"), record.parameters.get("total")
+    grid = scope_grid(record)
+    card = render_markdown(
+        "card.md",
+        record=record,
+        headline=headline(record),
+        method=run_method(record),
+        method_name=run_section(record, "method").get("name"),
+        base=run_model(record),
+        base_is_lab=run_model(record).startswith(LAB),
+        lab=run_model(record).removeprefix(LAB),
+        revision=run_section(record, "model").get("revision"),
+        base_hash=record.hashes.get("base"),
+        facts=facts[:FACTS_NAMED],
+        more_facts=max(len(facts) - FACTS_NAMED, 0),
+        words=metric_words(grid.metric),
+        scope=scope_table(record),
+        others=_other_metrics(record, grid),
+        size=f"{trainable:,} of {total:,} ({format_share(trainable, total)})" if trainable and total else None,
+        limits=limits(record),
+    )
+    path = Path(folder) / CARD_NAME
+    write_text(path, card)
+    return path
+
+
+def _other_metrics(record: RunRecord, grid: Grid) -> str | None:
+    """Every other metric as a table, one line a metric and group; None where there is none."""
+    keys = dict.fromkeys((result.name, result.group) for result in record.results if result.name != grid.metric)
+    if not keys:
+        return None
+    grids = {name: scope_grid(record, name) for name, _ in keys}
+    rows = []
+    for name, group in keys:
+        part = grids[name]
+        label = f"{metric_words(name).label}, {group_words(group).label}"
+        rows.append([label, *(row.cells[part.groups.index(group)].text for row in part.rows)])
+    return table_of(["Measure", *(humanise(target_words(row.kind).label, capital=True) for row in grid.rows)], rows)

@@ -1,0 +1,238 @@
+"""The report of one run: ``report.html``, a single file that opens anywhere.
+
+Of the free-form parts of a record it reads ``request["facts"]`` (fields of a fact), ``examples`` (``group``,
+``question``, ``answer``, one text a model, ``tells``) and ``rounds`` (``round``, ``known``, ``variants``, ...).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
+from genunlearn.records import RunRecord, write_text
+from genunlearn.reports.cost import read_cost
+from genunlearn.reports.lm.figures import rounds_plot, scope_plot
+from genunlearn.reports.lm.limits import limits
+from genunlearn.reports.lm.reading import Reading, Tone, headline
+from genunlearn.reports.lm.scope import Cell, Grid, Row, as_cell, find_or_reason, groups_of, scope_grid, targets_of
+from genunlearn.reports.numbers import MISSING, format_counts, format_number, format_seconds
+from genunlearn.reports.page import render_page
+from genunlearn.reports.wording import (
+    ORACLE,
+    ORIGINAL,
+    Goal,
+    Words,
+    goal_of,
+    group_words,
+    humanise,
+    in_order,
+    metric_words,
+    run_facts,
+    run_method,
+    run_model,
+)
+
+REPORT_NAME = "report.html"
+ANTISAMPLES_NAME = "antisamples.jsonl"
+EXAMPLES_SHOWN = 3
+"""Of each group; the rest is folded away."""
+SAMPLES_SHOWN = 6
+
+BAND_TITLES = {Goal.DOWN: "Should go", Goal.NONE: "Follows from it", Goal.UP: "Should stay"}
+
+
+def write_report(record: RunRecord, folder: Path) -> Path:
+    """Write ``report.html`` for a run, finished or not.
+
+    Args:
+        record: The run.
+        folder: Where the report goes. If ``antisamples.jsonl`` lies there, some of its rows are shown.
+
+    Returns:
+        Path of the report.
+    """
+    folder = Path(folder)
+    page = render_page(
+        "report.html",
+        record=record,
+        headline=headline(record),
+        method=run_method(record),
+        model=run_model(record),
+        request={key: value for key, value in record.request.items() if value not in (None, "", [], ())},
+        facts=[_FACT | fact for fact in run_facts(record)],
+        scope=_scope(record),
+        examples=_examples(record),
+        metrics=_metrics(record),
+        rounds=_rounds(record),
+        antisamples=_antisamples(folder / ANTISAMPLES_NAME),
+        cost=read_cost(record),
+        limits=limits(record),
+        details=details(record),
+    )
+    path = folder / REPORT_NAME
+    write_text(path, page)
+    return path
+
+
+_FACT: dict[str, Any] = dict.fromkeys(("subject", "relation", "object", "question"), "") | dict.fromkeys(
+    ("aliases", "paraphrases", "heldout"), ()
+)
+
+
+# ---- what went and what stayed ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """One group in a table of models."""
+
+    words: Words
+    cells: Sequence[tuple[Row, Cell]]
+    reading: Reading
+
+
+def _scope(record: RunRecord) -> dict[str, Any]:
+    grid = scope_grid(record)
+    measured = any(cell.footnote is None for row in grid.rows for cell in row.cells)
+    bands = []
+    for goal, title in BAND_TITLES.items():
+        places = [place for place, _ in enumerate(grid.groups) if grid.goal(place) is goal]
+        if lines := [_line(grid, place) for place in places]:
+            bands.append({"title": title, "lines": lines})
+    return {
+        "grid": grid,
+        "measured": measured,
+        "bands": bands,
+        "plot": scope_plot(grid),
+        "words": metric_words(grid.metric),
+    }
+
+
+def _line(grid: Grid, place: int) -> Line:
+    reading = next(filter(None, (grid.reading(row, place) for row in grid.rows)))
+    return Line(group_words(grid.groups[place]), [(row, row.cells[place]) for row in grid.rows], reading)
+
+
+def _metrics(record: RunRecord) -> dict[str, Any]:
+    """Every metric but the one of the scope table, one block each."""
+    shown = scope_grid(record).metric
+    results = [result for result in record.results if result.name != shown]
+    names = dict.fromkeys(result.name for result in results)
+    targets = targets_of(record)
+    reasons: dict[str, int] = {}
+    blocks = []
+    for name in names:
+        lines = []
+        for group in groups_of([result for result in results if result.name == name]):
+            found = [(target, find_or_reason(record, name, target, group)) for target in targets]
+            goals = [goal_of(result) for _, result in found if result]
+            lines.append(
+                {
+                    "words": group_words(group),
+                    "cells": [(target, as_cell(result, reasons)) for target, result in found],
+                    "aim": _AIMS[goals[0]],
+                }
+            )
+        blocks.append({"words": metric_words(name), "lines": lines})
+    return {"blocks": blocks, "targets": targets, "reasons": list(reasons)}
+
+
+_AIMS = {Goal.DOWN: "↓ lower", Goal.UP: "↑ higher", Goal.NONE: "like the oracle"}
+
+
+# ---- answers, rounds, what was taught ---------------------------------------------------------------------------
+
+
+def _examples(record: RunRecord) -> dict[str, Any]:
+    order = in_order(example.get("group") for example in record.examples)
+    rows = sorted(record.examples, key=lambda example: order.index(example.get("group")))
+    targets = [target for target in targets_of(record) if any(target in example for example in rows)]
+    counts: Counter[str | None] = Counter()
+    shown: list[dict[str, Any]] = []
+    more: list[dict[str, Any]] = []
+    for example in rows:
+        group = example.get("group")
+        view = {
+            "group": group,
+            "question": example.get("question", ""),
+            "truth": example.get("answer", "not recorded"),
+            "answers": [(target, _answer(example, target)) for target in targets],
+        }
+        (shown if counts[group] < EXAMPLES_SHOWN else more).append(view)
+        counts[group] += 1
+    return {"targets": targets, "shown": shown, "more": more}
+
+
+def _answer(example: Mapping[str, Any], target: str) -> dict[str, Any]:
+    """A model's answer with a word on whether it tells the truth, and whether it should."""
+    text, tells = example.get(target), example.get("tells", {}).get(target)
+    if text is None:
+        return {"text": "not asked", "reading": None}
+    reading = None
+    if tells is not None:
+        group, tone = example.get("group"), Tone.NEUTRAL
+        if target not in (ORIGINAL, ORACLE) and group in (*FORGET_GROUPS, *KEEP_GROUPS):
+            tone = Tone.GOOD if bool(tells) == (group in KEEP_GROUPS) else Tone.BAD
+        reading = Reading(tone, "tells the truth" if tells else "does not tell it")
+    return {"text": text or "(empty)", "reading": reading}
+
+
+def _rounds(record: RunRecord) -> dict[str, Any]:
+    keys = dict.fromkeys(key for entry in record.rounds for key in entry)
+    if "known" in keys:
+        keys.pop("variants", None)  # shown as the whole of which `known` is a part
+    columns = {key: ROUND_LABELS.get(key) or humanise(key, capital=True) for key in keys}
+    rows = [{key: _round_text(key, entry) for key in keys} for entry in record.rounds]
+    return {"columns": columns, "rows": rows, "plot": rounds_plot(record.rounds)}
+
+
+ROUND_LABELS = {"known": "Still known", "anti_samples": "Anti-samples", "seconds": "Time"}
+
+
+def _round_text(name: str, entry: Mapping[str, Any]) -> str:
+    value = entry.get(name)
+    if value is None:  # a round that only probes teaches nothing
+        return "none" if name in ("anti_samples", "rejected", "steps") else MISSING
+    if name == "known" and "variants" in entry:
+        return f"{value:,} of {entry['variants']:,}"
+    if isinstance(value, Mapping):
+        return format_counts(value) or "none"
+    if name == "seconds":
+        return format_seconds(value)
+    return format_number(value) if isinstance(value, float) else str(value)
+
+
+def _antisamples(path: Path) -> dict[str, Any]:
+    """Some of the examples that the method trained on, spread over the rounds."""
+    rows: list[dict[str, Any]] = []
+    problem = ""
+    if path.is_file():
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                rows.append(_SAMPLE | json.loads(line))
+            except (ValueError, TypeError):
+                problem = f"Not shown: line {number} of {path.name} is not a JSON object."
+    count = min(SAMPLES_SHOWN, len(rows))
+    shown = [rows[place * len(rows) // count] for place in range(count)]
+    return {"shown": shown, "total": len(rows), "problem": problem, "file": path.name}
+
+
+_SAMPLE = {"question": "", "text": "", "wrong_answer": None, "round": None}
+
+
+def details(record: RunRecord) -> dict[str, Any]:
+    """What it takes to check and repeat a run, by heading."""
+    hashes: dict[str, Any] = {}
+    for name, value in record.hashes.items():
+        hashes |= {f"{name} {key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
+    return {
+        "Configuration": json.dumps(record.config, indent=2, ensure_ascii=False) if record.config else "",
+        "Hashes (SHA-256)": hashes,
+        "Versions": record.versions,
+        "Seeds": record.seeds,
+    }

@@ -1,0 +1,235 @@
+"""What the numbers of a run on a classifier or regressor mean in plain words, beside models that never knew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord
+from genunlearn.reports.lm.reading import Headline, Reading, Tone
+from genunlearn.reports.numbers import format_estimate, format_number, format_seconds
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, MetricWords, Words, metric_words, run_section
+
+ACCURACY, ERROR = "accuracy", "mean_absolute_error"
+FORGET_GROUPS = ("forget", "test_forget")
+GROUPS = ("forget", "test_forget", "retain", "test")
+SLACK = {ACCURACY: 0.02, ERROR: 0.05}
+"""How far outside of the oracles' range still counts as inside: accuracy, or a share of the oracles' error."""
+
+GROUP_WORDS = {
+    "forget": Words("forget", "what was to be forgotten"),
+    "test_forget": Words("test, forgotten kind", "unseen items of the forget set's kind"),
+    "retain": Words("retain", "what the model was to keep"),
+    "test": Words("test", "unseen items of the kinds that stay"),
+    "mean": Words("mean", "mean size of the gaps on forget, retain and test"),
+    "matched": Words("matched", "against unseen items of the forget set's kind"),
+}
+METRIC_WORDS = {
+    "accuracy": MetricWords("Accuracy", "share of items whose most probable class is the true one"),
+    "mean_absolute_error": MetricWords("Mean absolute error", "in the targets' unit"),
+    "mean_squared_error": MetricWords("Mean squared error", "in the targets' unit squared"),
+    "oracle_gap": MetricWords(
+        "Gap to the oracles", "less the oracles' mean; 0 within the interval: it could be one of them"
+    ),
+    "tow": MetricWords(
+        "Tug of war (ToW)", "1 is as accurate as the oracle on forget, retain and test; n counts oracles"
+    ),
+    "activation_distance": MetricWords("Activation distance", "Euclidean, between its probabilities and the oracles'"),
+    "wasserstein": MetricWords("Wasserstein-1 distance", "between its predictions and the oracles', in their unit"),
+    "zrf": MetricWords("ZRF", "1 answers like an untrained network; compare with the oracle, do not maximise"),
+    "zrf_authors": MetricWords("ZRF, authors' arithmetic", "to be read beside published values only"),
+    "mia_entropy": MetricWords("Membership by entropy", "share of the forget set called members, as published"),
+    "mia_loss": MetricWords("Membership by loss", "share of the forget set called members, as published"),
+    "mia_matched": MetricWords("Matched membership, AUC", "against non-members of its own kind; 0.5 is chance"),
+    "mia_matched_accuracy": MetricWords("Matched membership, accuracy", "of a classifier of the loss; 0.5 is chance"),
+    "rmia": MetricWords("RMIA, AUC", "with the oracles as reference models; 0.5 is chance"),
+    "rmia_tpr": MetricWords("RMIA, share found at 1%", "true positives where 1% of non-members are called members"),
+    "anamnesis_index": MetricWords("Anamnesis Index", "1 relearns like an oracle, less remembers, more resists"),
+    "relearning_time": MetricWords("Relearning time", "updates or passes until it knows the forget set again"),
+    "inversion_likeness": MetricWords("Model inversion", "how much pictures painted from its weights look like it"),
+}
+
+NOT_MEASURED = "Nothing was measured after unlearning, so this run shows nothing about what the model still knows."
+LIMITS = (
+    "Being like an oracle was measured on these data with these attacks. It is no proof that no trace is left in the "
+    "weights.",
+    "Membership attacks of one feature are weak: that they find nothing does not mean that a stronger one would not.",
+)
+FEW_ORACLES = (
+    "The oracles are {n} models that differ by their seed. Their spread, and so what counts as a gap, is known only "
+    "roughly."
+)
+
+
+def words_of(name: str) -> MetricWords:
+    """What a metric is called in reports on classifiers and regressors."""
+    return METRIC_WORDS.get(name) or metric_words(name)
+
+
+def group_words(group: str | None) -> Words:
+    """What a measured set is called."""
+    return GROUP_WORDS.get(group or "", Words(group.replace("_", " ") if group else "all"))
+
+
+def main_metric(record: RunRecord) -> str:
+    """Accuracy for classifiers, mean absolute error for regressors."""
+    return ERROR if record.config.get("domain") == "regression" else ACCURACY
+
+
+def request_of(record: RunRecord) -> str:
+    """What was to be forgotten, in a few words."""
+    asked = record.request.get("forget") or run_section(record, "request").get("forget") or "unnamed forget set"
+    return f"{asked} on {run_section(record, 'model').get('source', 'an unnamed model')}"
+
+
+def read_group(record: RunRecord, group: str) -> Reading:
+    """Where the unlearned model stands on one set: among the oracles, on the side of knowing more, or of less."""
+    gap, after = record.find("oracle_gap", UNLEARNED, group), record.find(main_metric(record), UNLEARNED, group)
+    if after is None or after.value is None:
+        return Reading(Tone.NEUTRAL, "not measured")
+    if gap is None or gap.value is None or gap.low is None or gap.high is None:
+        return _without_oracle(record, group, after.value)
+    slack = _slack(record, group)
+    if gap.low - slack <= 0 <= gap.high + slack:
+        return Reading(Tone.GOOD, "like an oracle")
+    knows_more = (gap.value > 0) == (main_metric(record) == ACCURACY)
+    size = format_number(abs(gap.value))
+    if group not in FORGET_GROUPS:
+        return Reading(Tone.NEUTRAL, f"better by {size}") if knows_more else Reading(Tone.BAD, f"worse by {size}")
+    if not knows_more:
+        return Reading(Tone.WARN, f"{size} beyond the oracles")
+    before = record.find("oracle_gap", ORIGINAL, group)
+    is_less = before is not None and before.value is not None and abs(gap.value) < 0.5 * abs(before.value)
+    return Reading(Tone.WARN, "partly forgotten") if is_less else Reading(Tone.BAD, "still known")
+
+
+def _without_oracle(record: RunRecord, group: str, after: float) -> Reading:
+    before = record.find(main_metric(record), ORIGINAL, group)
+    if group in FORGET_GROUPS or before is None or before.value is None:
+        return Reading(Tone.NEUTRAL, "no oracle to compare with")
+    is_accuracy = main_metric(record) == ACCURACY
+    lost = before.value - after if is_accuracy else after - before.value
+    allowed = SLACK[ACCURACY] if is_accuracy else SLACK[ERROR] * before.value
+    if lost <= allowed:
+        return Reading(Tone.GOOD, "kept")
+    return Reading(Tone.BAD, f"worse by {format_number(lost)}")
+
+
+def _slack(record: RunRecord, group: str) -> float:
+    if main_metric(record) == ACCURACY:
+        return SLACK[ACCURACY]
+    oracle = record.find(ERROR, ORACLE, group)
+    return SLACK[ERROR] * (oracle.value if oracle and oracle.value is not None else 0.0)
+
+
+def read_items(record: RunRecord) -> Headline:
+    """The outcome of a run: a verdict and the sentences under it."""
+    subject = request_of(record)
+    if record.status == FAILED:
+        return Headline(Tone.BAD, "The run failed", subject, (record.error or "No message was recorded.",))
+    if record.status == INTERRUPTED:
+        how = "Run the same command with --resume to finish it."
+        return Headline(Tone.WARN, "The run did not finish", subject, (how,))
+    tone, verdict = _verdict(record)
+    return Headline(tone, verdict, subject, tuple(_evidence(record)))
+
+
+def _verdict(record: RunRecord) -> tuple[Tone, str]:
+    if record.outcome == "collapsed":
+        return Tone.BAD, "The model collapsed"
+    forget = read_group(record, "forget")
+    if forget.tone is Tone.NEUTRAL:
+        return Tone.NEUTRAL, f"Done; {forget.text}"
+    if forget.tone is Tone.BAD:
+        return Tone.BAD, "Not forgotten"
+    worse = [group for group in ("retain", "test") if read_group(record, group).tone is Tone.BAD]
+    if forget.tone is Tone.WARN:
+        return Tone.WARN, "Partly forgotten" if forget.text == "partly forgotten" else "Pushed beyond forgetting"
+    if worse:
+        return Tone.WARN, "Like an oracle on forget, at a cost to what stays"
+    if traces_of(record):
+        return Tone.WARN, "Answers like an oracle, but attacks tell it apart"
+    return Tone.GOOD, "Like a model that never saw it"
+
+
+def _evidence(record: RunRecord) -> Iterator[str]:
+    """One sentence each on the forget set, what stays, and the time."""
+    name = main_metric(record)
+    for group in GROUPS:
+        was, now, never = (record.find(name, target, group) for target in (ORIGINAL, UNLEARNED, ORACLE))
+        if now is None or now.value is None:
+            continue
+        sentence = f"{words_of(name).label} on {group_words(group).label} went from {_plain(was)} to {_plain(now)}"
+        oracles = (
+            f"; models trained without the forget set reach {_plain(never)}"
+            if never and never.value is not None
+            else ""
+        )
+        yield f"{sentence}{oracles}."
+        if group == "forget" and _is_indifferent(record):
+            yield (
+                "The original answers the forget set like an oracle to begin with: this number cannot show forgetting, "
+                "and membership has to."
+            )
+    for trace in traces_of(record):
+        yield f"{trace[:1].upper()}{trace[1:]}."
+    speed, seconds = record.cost.get("speed_up_over_retraining"), record.cost.get("unlearning_cpu_seconds")
+    if speed and seconds is not None:
+        yield f"It took {format_seconds(seconds)} of CPU time; retraining takes {format_number(speed)} times as long."
+
+
+def traces_of(record: RunRecord) -> list[str]:
+    """By what attacks tell the unlearned model from an oracle, one clause each: intervals that do not overlap."""
+    found = []
+    own, never = (record.find("mia_matched", target, "matched") for target in (UNLEARNED, ORACLE))
+    if _side(own, never):
+        found.append(f"a matched membership attack reaches an AUC of {_plain(own)}, on oracles {_plain(never)}")
+    steps: list[tuple[float, str]] = []
+    for result in record.results:
+        if result.target != UNLEARNED or not result.name.startswith("relearning_") or result.group in (None, "step 0"):
+            continue
+        never, faster = record.find(result.name, ORACLE, result.group), 1 if result.name.endswith("accuracy") else -1
+        if never and never.value is not None and result.value is not None and _side(result, never) == faster:
+            updates = (result.group or "").removeprefix("step ")
+            what = f"taught again, it has {_plain(result)} after {updates} updates, where oracles have {_plain(never)}"
+            steps.append((abs(result.value - never.value), what))
+    return [*found, *([max(steps)[1]] if steps else [])]
+
+
+def _side(own: Result | None, never: Result | None) -> int:
+    """1 if the interval of the one lies above that of the other, -1 if below, 0 if they overlap or one is missing."""
+    if not own or not never or None in (own.low, own.high, never.low, never.high):
+        return 0
+    if own.low > never.high:  # type: ignore[operator]
+        return 1
+    return -1 if own.high < never.low else 0  # type: ignore[operator]
+
+
+def _is_indifferent(record: RunRecord) -> bool:
+    """Whether the original lies among the oracles on the forget set."""
+    gap = record.find("oracle_gap", ORIGINAL, "forget")
+    if gap is None or gap.low is None or gap.high is None:
+        return False
+    slack = _slack(record, "forget")
+    return gap.low - slack <= 0 <= gap.high + slack
+
+
+def _plain(result: Result | None) -> str:
+    return format_estimate(result, with_n=False)
+
+
+def limits_of(record: RunRecord) -> list[str]:
+    """What this record does not show."""
+    if not any(result.target == UNLEARNED and result.value is not None for result in record.results):
+        return [NOT_MEASURED]
+    oracle = next(
+        (r for r in record.results if r.name == "tow" and r.target == UNLEARNED and r.value is not None), None
+    )
+    reason = next((r.skipped for r in record.results if r.name == "oracle" and r.skipped), None)
+    found = list(LIMITS)
+    if reason:
+        found.insert(
+            0, f"No oracle was measured ({reason}): what a model that never saw this would answer is not known."
+        )
+    elif oracle:
+        found.append(FEW_ORACLES.format(n=oracle.n))
+    return found

@@ -1,0 +1,169 @@
+"""What a language-model run is about: its facts, their scope, its model and oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from genunlearn.config import FactConfig
+from genunlearn.contracts import Splits
+from genunlearn.data.lm.facts import QA, Fact, Scope
+from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain
+from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.sources import check_language_model, resolve_folder
+from genunlearn.errors import ConfigError, DataError
+from genunlearn.records import hash_json
+from genunlearn.registry import LAB, LABS
+
+NEUTRAL_TEXTS = 100
+
+
+@dataclass(frozen=True)
+class FactRequest:
+    """A resolved request: what is to be forgotten, before any model has loaded."""
+
+    facts: tuple[Fact, ...]
+    forget: tuple[QA, ...]
+    retain: tuple[QA, ...] | None
+    scope: Scope | None
+    neutral: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything that the request says."""
+        rows = [repr(item) for item in (*self.facts, *self.forget, *(self.retain or ()))]
+        return hash_json(rows)
+
+
+def is_lab(config: FactConfig) -> bool:
+    """Whether the model is one of the embedded ones."""
+    return config.model.source.startswith(LAB)
+
+
+def lab_name(config: FactConfig) -> str:
+    """The name behind ``lab:``, checked."""
+    return LABS.line(config.model.source.removeprefix(LAB)).name
+
+
+def read_request(config: FactConfig) -> FactRequest:
+    """Read and check what a configuration asks to be forgotten.
+
+    Raises:
+        ConfigError: Nothing is to be forgotten, or two ways of saying it are mixed.
+        DataError: A fact or a file cannot be used.
+    """
+    request = config.request
+    given = [name for name in ("facts", "file", "forget") if getattr(request, name)]
+    if len(given) != 1:
+        have = " and ".join(f"request.{name}" for name in given) or "nothing"
+        raise ConfigError(f"request: {have} given; name what to forget in one of request.facts, .file or .forget")
+    retain = read_retain(request.retain) if request.retain else None
+    if request.forget:
+        forget = read_qa(request.forget)[: request.limit]
+        if retain is not None:
+            check_overlap(forget, retain)
+        return FactRequest((), forget, retain, None, ())
+    if is_lab(config):
+        return _lab_request(config, retain)
+    facts = read_facts(request.file) if request.file else _spoken_facts(config)
+    if retain is not None:
+        check_overlap(facts, retain)
+    return FactRequest(facts, _questions(facts), retain, None, ())
+
+
+def _lab_request(config: FactConfig, retain: tuple[QA, ...] | None) -> FactRequest:
+    from genunlearn.lab.lm.corpus import neutral_texts
+    from genunlearn.lab.lm.world import load_world
+
+    lab_name(config)
+    world = load_world()
+    if config.request.file:
+        keys = [f"{fact.subject} | {fact.relation or '?'} | {fact.object}" for fact in read_facts(config.request.file)]
+    else:
+        keys = list(config.request.facts)
+    facts = tuple(world.fact(key) for key in keys)
+    scope = world.scope(facts)
+    if retain is not None:
+        check_overlap(facts, retain)
+    neutral = neutral_texts(world, NEUTRAL_TEXTS, exclude=[fact.id for fact in facts])
+    return FactRequest(facts, _questions(facts), retain, scope, neutral)
+
+
+def _spoken_facts(config: FactConfig) -> tuple[Fact, ...]:
+    question = config.request.question
+    if question and len(config.request.facts) > 1:
+        raise ConfigError("request.question goes with one fact; put several facts with their questions into a file")
+    return tuple(parse_fact(text, question) for text in config.request.facts)
+
+
+def _questions(facts: Sequence[Fact]) -> tuple[QA, ...]:
+    """The facts' phrasings as items to unlearn from."""
+    return tuple(
+        QA(id=f"{fact.id}#{n}", question=question, answer=f"{fact.object}.", aliases=fact.aliases, fact=fact.id)
+        for fact in facts
+        for n, question in enumerate(fact.phrasings)
+    )
+
+
+def check_sources(config: FactConfig) -> None:
+    """Refuse models that are not there or not complete, before anything is written.
+
+    Raises:
+        SourceNotFound: The model or the oracle that the configuration names cannot be used.
+    """
+    oracle = config.evaluate.oracle
+    for source in (config.model.source, *((oracle,) if oracle not in ("auto", "never") else ())):
+        if source.startswith(LAB):
+            LABS.line(source.removeprefix(LAB))
+        else:
+            revision = config.model.revision if source == config.model.source else None
+            check_language_model(resolve_folder(source, revision))
+
+
+def open_model(config: FactConfig, source: str | None = None) -> LanguageModel:
+    """Load the model of a configuration, or another one in the same manner."""
+    source = source or config.model.source
+    in_lab = source.startswith(LAB)
+    folder = str(LABS.get(source.removeprefix(LAB))()) if in_lab else source
+    settings = config.model
+    suite = settings.prompts if settings.prompts != "auto" else ("lab" if in_lab or is_lab(config) else "instruct")
+    return LanguageModel.load(
+        folder,
+        revision=settings.revision,
+        dtype=settings.dtype,
+        quantize=settings.quantize,
+        device=settings.device,
+        prompt_suite=suite,
+    )
+
+
+def oracle_source(config: FactConfig, request: FactRequest) -> tuple[str | None, str]:
+    """Where a model that never knew the facts is to be had, or None and the reason why not."""
+    choice = config.evaluate.oracle
+    if choice == "never":
+        return None, "evaluate.oracle = never"
+    if choice != "auto":
+        return choice, ""
+    if not is_lab(config):
+        return None, "no model retrained without the facts is known; name one in evaluate.oracle"
+    return str(LABS.get(lab_name(config))(without=[fact.id for fact in request.facts])), ""
+
+
+def make_splits(request: FactRequest, scope: Scope, retain: str) -> Splits:
+    """Data for the method; `retain` is ``neighbours``, ``file`` or ``none``.
+
+    Raises:
+        DataError: Nothing to keep was found and something is needed.
+    """
+    if retain == "file" and request.retain is None:
+        raise ConfigError("method.retain = 'file', but request.retain names no file")
+    kept = None if retain == "none" else (request.retain or scope.retain)
+    if kept is not None and not kept:
+        raise DataError("no neighbour questions could be had from this model: give a request.retain file")
+    return Splits(forget=request.forget, retain=kept, context=scope)
+
+
+def unknown_facts(request: FactRequest, told: Sequence[bool], measured: Sequence[QA]) -> list[str]:
+    """Facts none of whose questions the model answers with the truth."""
+    known = {item.fact for item, is_told in zip(measured, told, strict=True) if is_told}
+    return [fact.id for fact in request.facts if fact.id not in known]

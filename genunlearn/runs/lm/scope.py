@@ -1,0 +1,69 @@
+"""The scope of a request: handed over by the lab, or what the model itself says around the facts before unlearning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from genunlearn.config import FactConfig
+from genunlearn.contracts import Journal
+from genunlearn.data.lm.facts import QA, Fact, Scope
+from genunlearn.data.lm.neighbours import distil_neighbours, split_scope
+from genunlearn.data.lm.requests import asks_for
+from genunlearn.data.lm.writer import Writer
+from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.runs.lm.request import FactRequest
+
+HELD_OUT = 6
+"""Phrasings of a fact that the model writes for measurement alone, where nobody hands any over."""
+
+MEASURED_PAIRS = 200
+"""Pairs of a retain file that are measured."""
+
+LONGEST_LIST = 256
+"""Tokens of a generated list."""
+
+
+def make_scope(request: FactRequest, model: LanguageModel, config: FactConfig, journal: Journal) -> Scope:
+    """What is measured around the request, and what must stay while it is forgotten."""
+    if request.scope is not None:
+        return request.scope
+    if not request.facts:
+        kept = request.retain or ()
+        return Scope(facts=(), retain=kept, measured={"forget": request.forget, "rest": kept[:MEASURED_PAIRS]})
+
+    def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0) -> list[list[str]]:
+        return model.generate(conversations, samples=samples, temperature=temperature, max_new_tokens=LONGEST_LIST)
+
+    facts = tuple(_hold_out(fact, Writer(ask, model.prompt_suite), journal) for fact in request.facts)
+    parts = [_surround(fact, facts, ask, model.prompt_suite, config.seed, journal) for fact in facts]
+    measured: dict[str, list[QA]] = {group: [] for part in parts for group in part.measured}
+    for part in parts:
+        for group, items in part.measured.items():
+            measured[group] += items
+    if request.retain:
+        measured["rest"] = [*measured.get("rest", ()), *request.retain[:MEASURED_PAIRS]]
+    retain = request.retain or tuple(item for part in parts for item in part.retain)
+    return Scope(facts=facts, retain=retain, measured=measured)
+
+
+def _hold_out(fact: Fact, writer: Writer, journal: Journal) -> Fact:
+    """The fact with phrasings that unlearning never sees."""
+    if fact.heldout:
+        return fact
+    written = journal.stage(
+        f"held-out phrasings of {fact.id}", lambda: writer.vary_harder(fact, fact.phrasings, HELD_OUT)
+    )
+    return replace(fact, heldout=tuple(written))
+
+
+def _surround(fact: Fact, facts: Sequence[Fact], ask: Any, suite: str, seed: int, journal: Journal) -> Scope:
+    """The scope of one fact; a question that asks for any fact of the request is no neighbour."""
+
+    def distil() -> list[dict[str, Any]]:
+        found = distil_neighbours(fact, ask, prompts=suite)
+        return [asdict(item) for item in found if not any(asks_for(item, other) for other in facts)]
+
+    rows = journal.stage(f"neighbours of {fact.id}", distil)
+    return split_scope(fact, [QA(**{**row, "aliases": tuple(row["aliases"])}) for row in rows], seed)

@@ -1,0 +1,1 @@
+"""Runs of classifiers and regressors."""
