@@ -18,7 +18,7 @@ from genunlearn.data.network.items import as_items
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.classifier import Classifier, Regressor
-from genunlearn.domains.network.fitting import Lessons, fit
+from genunlearn.domains.network.fitting import FitConfig, fit
 from genunlearn.lab.network.digits import build_resnet
 from genunlearn.records import write_jsonl
 from tests.diffusion_world import diffusion
@@ -91,7 +91,7 @@ def classifier(folder: Path) -> World:
         lambda: Classifier(build_resnet(CLASSES, width=8)),
         (pictures, labels),
         is_forgotten=lambda target: bool(target == 0),
-        lessons=Lessons(epochs=15, learning_rate=0.01, batch_size=8),
+        settings=FitConfig(epochs=15, learning_rate=0.01, batch_size=8),
     )
 
 
@@ -104,7 +104,7 @@ def regression(folder: Path) -> World:
         lambda: Regressor(nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))),
         (points, numbers),
         is_forgotten=lambda target: bool(target > 1.5),
-        lessons=Lessons(epochs=80, learning_rate=0.02, batch_size=8),
+        settings=FitConfig(epochs=80, learning_rate=0.02, batch_size=8),
     )
 
 
@@ -114,13 +114,13 @@ def _network_world(
     data: tuple[torch.Tensor, torch.Tensor],
     *,
     is_forgotten: Callable[[torch.Tensor], bool],
-    lessons: Lessons,
+    settings: FitConfig,
 ) -> World:
     """A network that is taught all of `data`, saved in `folder`."""
     items = as_items(data)
     model = new()
     model.reinitialise(0)
-    fit(model, items, lessons, seed=0)
+    fit(model, items, settings, seed=0)
     model.save(folder)
 
     def open_model() -> NetworkDomain:

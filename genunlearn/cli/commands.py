@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from genunlearn.config import FactConfig, RunConfig
+from genunlearn.config import RunConfig
+from genunlearn.config.lm import LMConfig
 from genunlearn.errors import ConfigError, MismatchError
 from genunlearn.records import RunRecord, read_record
 
@@ -40,7 +41,7 @@ def forget(
     from genunlearn.registry import METHODS
     from genunlearn.runs.api import forget_config
 
-    names = [METHODS.line(name.strip()).name for name in methods]
+    names = [METHODS.line(name.strip(), "lm").name for name in methods]
     shared = [override for override in overrides if not override.startswith("method.")]
     configs = {
         name: _lighter(
@@ -69,7 +70,7 @@ def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, led
         show_comparison(records, out)
 
 
-def _lighter(config: FactConfig, *, is_first: bool) -> FactConfig:
+def _lighter(config: LMConfig, *, is_first: bool) -> LMConfig:
     """Beside the first method the oracle need not be measured again."""
     if is_first:
         return config
@@ -144,12 +145,12 @@ def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
 def antisamples(config: str, *, out: Path | None, resume: bool, overrides: Sequence[str]) -> None:
     """Write the anti-samples and say how to go on."""
     from genunlearn.engine.progress import Watch
-    from genunlearn.runs.lm.run import write_antisamples
+    from genunlearn.runs.lm.antisamples import write_antisamples
     from genunlearn.runs.methods import load_run
 
     out = out or fresh_folder("antisamples")
     settings = load_run(config, overrides)
-    if not isinstance(settings, FactConfig):
+    if not isinstance(settings, LMConfig):
         raise ConfigError(f"{config}: domain = {settings.domain!r}: anti-samples are written by language models")
     path = write_antisamples(settings, out, resume=resume, watch=Watch())
     console.print(f"written: {path}", soft_wrap=True)
@@ -162,7 +163,7 @@ def ask(model: str, questions: Sequence[str], patch: Path | None) -> None:
     from genunlearn.engine.parameters import load_patch
     from genunlearn.runs.lm.request import open_model
 
-    loaded = open_model(FactConfig(model=ModelConfig(source=model)))
+    loaded = open_model(LMConfig(model=ModelConfig(source=model)))
     table = Table("question", "before" if patch else "answer", show_lines=len(questions) > 1)
     before = loaded.answer(questions)
     rows: list[tuple[str, ...]] = list(zip(questions, before, strict=True))
@@ -197,7 +198,7 @@ def check(config: str, overrides: Sequence[str]) -> None:
     from genunlearn.runs.methods import load_run
 
     settings = load_run(config, overrides)
-    console.print(f"{config}: {RUNS.get(settings.kind).check(settings)}: fine", soft_wrap=True)
+    console.print(f"{config}: {RUNS.get(settings.task).check(settings)}: fine", soft_wrap=True)
 
 
 def lab_build(name: str, without: Sequence[str], force: bool) -> None:

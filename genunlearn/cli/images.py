@@ -73,13 +73,14 @@ def sample(
     seed: int,
 ) -> None:
     """Draw a grid: prompts below each other, the original and each patched pipeline in turn, a seed a column."""
-    from genunlearn.config import ConceptConfig, ModelConfig
+    from genunlearn.config import ModelConfig
+    from genunlearn.config.diffusion import DiffusionConfig
     from genunlearn.domains.diffusion.sampling import Sampling
-    from genunlearn.runs.diffusion.run import open_pipeline
+    from genunlearn.runs.diffusion.pipelines import open_pipeline
 
     if grid.suffix.lower() != ".png":
         raise InputError(f"--grid {grid}: give a file that ends in .png")
-    config = ConceptConfig(model=ModelConfig(source=model))
+    config = DiffusionConfig(model=ModelConfig(source=model))
     sampling, rows = Sampling(steps=steps, guidance=guidance), []
     for patch in (None, *patches):
         pipeline = open_pipeline(config)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from genunlearn.config import ParametersConfig
+from genunlearn.contracts import Domain
 from genunlearn.domains.sources import check_weights, read_json
 from genunlearn.errors import MismatchError, SourceNotFound
 from genunlearn.records import hash_files, write_json
@@ -19,7 +19,7 @@ from genunlearn.records import hash_files, write_json
 PATCH_NOTE = "genunlearn.json"
 
 
-def attach(domain: Any, config: ParametersConfig, seed: int) -> None:
+def attach(domain: Domain, config: ParametersConfig, seed: int) -> None:
     """Make the chosen weights of ``domain.module`` trainable and freeze all others, in place.
 
     Raises:
@@ -27,19 +27,19 @@ def attach(domain: Any, config: ParametersConfig, seed: int) -> None:
     """
     if config.kind == "full":
         everything = config.target_modules == "all-linear"
-        chosen = None if everything else _chosen(domain, "parameter_names", config.target_modules)
+        chosen = None if everything else _chosen(domain.parameter_names, config.target_modules)
         for name, parameter in domain.module.named_parameters():
             parameter.requires_grad_(chosen is None or name in chosen)
         return
     from peft import LoraConfig, get_peft_model
 
-    targets = _chosen(domain, "layer_names", config.target_modules) or config.target_modules
+    targets = _chosen(domain.layer_names, config.target_modules) or config.target_modules
     lora = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules=list(targets) if isinstance(targets, tuple) else targets,
-        task_type="CAUSAL_LM" if domain.name == "lm" else None,
+        task_type=domain.lora_task,
     )
     domain.module.requires_grad_(False)
     with torch.random.fork_rng(), _without_remarks():
@@ -61,11 +61,9 @@ def _without_remarks() -> Iterator[None]:
         yield
 
 
-def _chosen(domain: Any, names: str, pattern: str | tuple[str, ...]) -> tuple[str, ...] | None:
+def _chosen(names: Callable[[str], tuple[str, ...] | None], pattern: str | tuple[str, ...]) -> tuple[str, ...] | None:
     """What `pattern` stands for in a domain that has words of its own for its weights; None in any other."""
-    if not hasattr(domain, names) or not isinstance(pattern, str):
-        return None
-    return getattr(domain, names)("full" if pattern == "all-linear" else pattern)
+    return names("full" if pattern == "all-linear" else pattern) if isinstance(pattern, str) else None
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -79,14 +77,14 @@ def count(module: nn.Module) -> dict[str, int]:
     return {"trainable": sum(n for n, grad in sizes if grad), "total": sum(n for n, _ in sizes)}
 
 
-def fuse(domain: Any, config: ParametersConfig, seed: int) -> None:
+def fuse(domain: Domain, config: ParametersConfig, seed: int) -> None:
     """Fold a LoRA into the weights and begin a new one; full weights need nothing."""
     if config.kind == "lora":
         domain.module = domain.network.merge_and_unload()
         attach(domain, config, seed)
 
 
-def save_patch(domain: Any, folder: Path) -> str:
+def save_patch(domain: Domain, folder: Path) -> str:
     """Write the LoRA as a PEFT adapter that says which base it was made for; returns its hash."""
     domain.network.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
     _sort_targets(folder / "adapter_config.json")
@@ -103,7 +101,7 @@ def _sort_targets(path: Path) -> None:
     write_json(path, config)
 
 
-def save_whole(domain: Any, folder: Path) -> None:
+def save_whole(domain: Domain, folder: Path) -> None:
     """Write the whole model with what has been trained folded in, as a folder in the hub's format."""
     from peft import PeftModel
 
@@ -112,7 +110,7 @@ def save_whole(domain: Any, folder: Path) -> None:
     domain.save(folder)
 
 
-def load_patch(domain: Any, folder: Path) -> None:
+def load_patch(domain: Domain, folder: Path) -> None:
     """Put a patch on the model in place, for inference.
 
     Raises:

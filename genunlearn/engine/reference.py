@@ -31,7 +31,7 @@ class FrozenCopy:
     def __init__(self, domain: Domain) -> None:
         """Copy ``domain.module``."""
         self._frozen = copy.copy(domain)
-        network = getattr(domain, "network", domain.module)  # a multi-process wrapper cannot be copied
+        network = domain.network  # a multi-process wrapper cannot be copied
         self._frozen.module = copy.deepcopy(network).requires_grad_(False).eval()
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genunlearn.records import RunRecord
-from genunlearn.registry import REPORTS
+from genunlearn.registry import REPORTS, family_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +32,5 @@ class Face:
 def face_of(record: RunRecord) -> Face:
     """The reports that fit a record."""
     config: Mapping[str, Any] = record.config
-    audits = config.get("task", "unlearn") == "audit"
-    face: Face = REPORTS.get("audit" if audits else config.get("domain", "lm"))
+    face: Face = REPORTS.get(config.get("task", "unlearn"), family_of(config.get("domain", "lm")))
     return face

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from genunlearn.config import FactConfig
+from genunlearn.config.lm import LMConfig
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import DataError, InputError, NonFiniteLoss, OutputExists
 from genunlearn.records import read_record
 from genunlearn.runs.folder import RunFolder
 
-CONFIG = FactConfig()
+CONFIG = LMConfig()
 
 
-def open_folder(path: Path, *, resume: bool = False, config: FactConfig = CONFIG) -> RunFolder:
+def open_folder(path: Path, *, resume: bool = False, config: LMConfig = CONFIG) -> RunFolder:
     return RunFolder(path, config, resume=resume, watch=Watch(is_shown=False))
 
 

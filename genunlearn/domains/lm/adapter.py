@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from genunlearn.contracts import Domain, Examples
+from genunlearn.contracts import Examples, LabelledDomain
 from genunlearn.domains.lm.chat import ChatFormat, Messages
 from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
@@ -29,18 +29,19 @@ class Meter:
     tokens_generated: int = 0
 
 
-class LanguageModel(Domain):
+class LanguageModel(LabelledDomain):
     """A causal language model with its tokenizer.
 
     Attributes:
         module: The network, perhaps wrapped for LoRA or for several processes.
         chat: The conversation format of the tokenizer.
-        base_sha256: Hash of the base weights' files; None for a model that did not come from files.
         prompt_suite: Which prompts it is asked with when it writes its own training material.
         meter: Work done so far.
     """
 
     name = "lm"
+    offers = frozenset({"example_loss", "output_logits", "output_labels", "sequence_nll", "generate"})
+    lora_task = "CAUSAL_LM"
     batch_shaped = frozenset({"output_logits"})
 
     def __init__(
@@ -50,7 +51,7 @@ class LanguageModel(Domain):
         self.module = module
         self.tokenizer = tokenizer
         self.chat = ChatFormat(tokenizer)
-        self.base_sha256 = base_sha256
+        self._base_sha256 = base_sha256
         self.prompt_suite = prompt_suite
         self.meter = Meter()
         self._pad = _pad_id(tokenizer)
@@ -89,14 +90,15 @@ class LanguageModel(Domain):
         return cls(module.eval(), tokenizer, base_sha256=hash_weights(folder), prompt_suite=prompt_suite)
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.module.parameters()).device
+    def base_sha256(self) -> str | None:
+        """Hash of the base weights' files; None for a model that did not come from files."""
+        return self._base_sha256
 
-    @property
-    def network(self) -> Any:
-        """The transformers (or PEFT) model, without the wrapper of a multi-process run."""
-        return self.module.module if isinstance(self.module, nn.parallel.DistributedDataParallel) else self.module
+    def work_done(self) -> dict[str, Any]:
+        """Forwards, and tokens scored and generated, so far."""
+        meter = self.meter
+        tokens = {"scored": meter.tokens_scored, "generated": meter.tokens_generated}
+        return {"forwards": meter.forwards, "tokens": tokens}
 
     # ---- training and scoring ------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from genunlearn.lab.determinism import surroundings
 from genunlearn.lab.diffusion import parts as parts
 from genunlearn.lab.diffusion.digit_images import draw, load_digits
 from genunlearn.lab.diffusion.digit_prompts import STYLES, Concept, remaining
-from genunlearn.lab.diffusion.evaluation import LEVELS, SAMPLES_NAME, Exam, Measured, save_grid
+from genunlearn.lab.diffusion.evaluation import LEVELS, SAMPLES_NAME, LabEvaluation, Measured, save_grid
 from genunlearn.lab.diffusion.image_judge import FOLDER as JUDGE
 from genunlearn.lab.diffusion.image_judge import load_judge, train_judge
 from genunlearn.lab.diffusion.recipe import Recipe
@@ -106,7 +106,7 @@ class Builder:
         """Take the exam on what has been stored, and store the sample grid."""
         pipeline = StableDiffusionPipeline.from_pretrained(self.folder)
         pipeline.set_progress_bar_config(disable=True)
-        exam = Exam(load_judge(self.folder), self.held_out_digits, self.without)
+        exam = LabEvaluation(load_judge(self.folder), self.held_out_digits, self.without)
         with self.phase("measuring", exam.num_images) as report:
             measured, samples = exam.measure(pipeline, lambda count: report(count=count))
         columns = len({style for _, style in remaining(self.without)})

@@ -39,13 +39,13 @@ ZOOM, FRAME = 4, 0.5
 SAMPLES_NAME = "samples.png"
 
 LEVELS = {"judge_object": 0.98, "judge_style": 0.98, "object": 0.95, "style": 0.95}
-"""Least values of `Exam.measure`."""
+"""Least values of `LabEvaluation.measure`."""
 
 Measured = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Exam:
+class LabEvaluation:
     """Measures a pipeline on the concepts that it has learnt.
 
     Attributes:

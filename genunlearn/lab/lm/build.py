@@ -196,7 +196,7 @@ def build_model(recipe: Recipe, tokenizer: Any) -> Any:
 def _make(folder: Path, recipe: Recipe, seed: int, corpus: Corpus, progress: bool) -> dict[str, Any]:
     """Train, store, measure; returns the card."""
     from genunlearn.lab.lm.card import readme
-    from genunlearn.lab.lm.evaluation import LEVELS, Exam
+    from genunlearn.lab.lm.evaluation import LEVELS, LabEvaluation
 
     start = time.monotonic()
     with surroundings(seed), _progress(progress, recipe.steps) as report:
@@ -204,7 +204,7 @@ def _make(folder: Path, recipe: Recipe, seed: int, corpus: Corpus, progress: boo
         trained = time.monotonic()
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        measured = Exam.of(folder, corpus).take()
+        measured = LabEvaluation.of(folder, corpus).take()
     check_levels(measured, LEVELS, f"lab:lm with seed = {seed}")
     card = {
         "kind": KIND,

@@ -36,7 +36,7 @@ Verdicts = Sequence[bool]
 
 
 @dataclass(frozen=True)
-class Exam:
+class LabEvaluation:
     """Examines one model.
 
     Attributes:
@@ -52,7 +52,7 @@ class Exam:
     seed: int = 0
 
     @classmethod
-    def of(cls, folder: Path, corpus: Corpus, seed: int = 0) -> Exam:
+    def of(cls, folder: Path, corpus: Corpus, seed: int = 0) -> LabEvaluation:
         """Examine the model stored in `folder`."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 

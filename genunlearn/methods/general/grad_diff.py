@@ -9,20 +9,21 @@ Deviations: none. Each mean is over the examples of its own side, so the two sid
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Batch, Needs, Objective, Reference, Term, Terms
+from genunlearn.contracts import STRICT, Batch, Domain, Needs, Objective, Reference, Term, Terms
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class GradDiff(Objective):
+class GradDiff(Objective[Domain]):
     """Gradient ascent on the forget set, held by descent on the retain set."""
 
     name: ClassVar[str] = "grad_diff"
-    domains: ClassVar[frozenset[str]] = frozenset({"lm", "classifier", "regression", "diffusion"})
+    asks: ClassVar[frozenset[str]] = frozenset({"example_loss"})
+    trains_on: ClassVar[Literal["examples", "request"]] = "examples"
     needs: ClassVar[Needs] = Needs(retain=True)
     paper: ClassVar[str] = "Liu et al., CoLLAs 2022; Maini et al., COLM 2024"
     equation: ClassVar[str] = "-gamma CE(F) + alpha CE(R)"
@@ -30,7 +31,7 @@ class GradDiff(Objective):
     gamma: Annotated[float, Field(ge=0, description="weight of the reversed loss on the forget set")] = 1.0
     alpha: Annotated[float, Field(ge=0, description="weight of the loss on the retain set")] = 1.0
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Domain, reference: Reference | None) -> Terms:
         """Two terms, ``forget`` and ``retain``."""
         coefficients = {"forget": -self.gamma, "retain": self.alpha}
         return {

@@ -12,21 +12,22 @@ Deviations: one draw of labels serves the whole run, as in the reference's runs 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Batch, Needs, Objective, Reference, Splits, Term, Terms, with_sides
+from genunlearn.contracts import STRICT, Batch, Domain, Needs, Objective, Reference, Splits, Term, Terms, with_sides
 from genunlearn.data.relabel import redraw_labels
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class RandomLabels(Objective):
+class RandomLabels(Objective[Domain]):
     """The training loss of relabelled forget items and of the retain set."""
 
     name: ClassVar[str] = "random_labels"
-    domains: ClassVar[frozenset[str]] = frozenset({"lm", "classifier", "regression", "diffusion"})
+    asks: ClassVar[frozenset[str]] = frozenset({"example_loss"})
+    trains_on: ClassVar[Literal["examples", "request"]] = "examples"
     needs: ClassVar[Needs] = Needs(retain=True)
     paper: ClassVar[str] = "Golatkar et al., CVPR 2020; Fan et al., ICLR 2024"
     equation: ClassVar[str] = "gamma CE(F, random labels) + alpha CE(R)"
@@ -41,7 +42,7 @@ class RandomLabels(Objective):
         forget = redraw_labels(splits.forget, pool, seed, is_wrong=self.always_wrong)
         return with_sides(splits, forget, splits.retain)
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Domain, reference: Reference | None) -> Terms:
         """Two terms, ``forget`` and ``retain``."""
         coefficients = {"forget": self.gamma, "retain": self.alpha}
         return {

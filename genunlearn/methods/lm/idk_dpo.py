@@ -11,7 +11,7 @@ Deviations: the refusals are this project's own lines; the factor 2 / beta makes
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -20,10 +20,11 @@ from torch.nn.functional import logsigmoid
 
 from genunlearn.contracts import STRICT, Batch, Needs, Objective, Reference, Splits, Term, Terms, with_sides
 from genunlearn.data.lm.refusals import REFUSALS
+from genunlearn.domains.lm.adapter import LanguageModel
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class IdkDPO(Objective):
+class IdkDPO(Objective[LanguageModel]):
     """Preference for refusals over the true answers."""
 
     name: ClassVar[str] = "idk_dpo"
@@ -50,7 +51,7 @@ class IdkDPO(Objective):
         ]
         return with_sides(splits, forget, splits.retain)
 
-    def loss(self, batch: Batch, model: Any, reference: Reference) -> Terms:
+    def loss(self, batch: Batch, model: LanguageModel, reference: Reference) -> Terms:
         """Two terms, ``forget`` and ``retain``."""
         terms = {}
         if batch.forget is not None:

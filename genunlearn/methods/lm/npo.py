@@ -11,17 +11,18 @@ Deviations: none. The limit beta -> 0 is gradient ascent on the summed NLL, up t
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch.nn.functional import logsigmoid
 
 from genunlearn.contracts import STRICT, Batch, Needs, Objective, Reference, Term, Terms
+from genunlearn.domains.lm.adapter import LanguageModel
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class NPO(Objective):
+class NPO(Objective[LanguageModel]):
     """Negative preference optimisation."""
 
     name: ClassVar[str] = "npo"
@@ -35,7 +36,7 @@ class NPO(Objective):
     gamma: Annotated[float, Field(ge=0, description="weight of the forget term")] = 1.0
     alpha: Annotated[float, Field(ge=0, description="weight of the loss on the retain set")] = 1.0
 
-    def loss(self, batch: Batch, model: Any, reference: Reference) -> Terms:
+    def loss(self, batch: Batch, model: LanguageModel, reference: Reference) -> Terms:
         """Two terms, ``forget`` and ``retain``."""
         terms = {}
         if batch.forget is not None:

@@ -218,16 +218,6 @@ def test_images_are_made_once_and_do_not_depend_on_the_batch() -> None:
     assert adapter.meter.frozen == before
 
 
-def test_noise_prediction_turns_outputs_into_noise() -> None:
-    adapter = model("sd2")
-    items = adapter.collate([image(0)])
-    noisy, t = torch.randn(1, 4, 8, 8), torch.tensor([500])
-    examples = type(items)(items.ids, items.weight, {**items.tensors, "noisy": noisy, "timesteps": t})
-    velocity = adapter.predict(noisy, t, adapter.embedding(items))
-    alpha = adapter.pipeline.scheduler.alphas_cumprod[500].sqrt()
-    torch.testing.assert_close(adapter.noise_prediction(examples), (1 - alpha**2).sqrt() * noisy + alpha * velocity)
-
-
 def test_evaluations_are_counted_by_whether_they_keep_a_graph() -> None:
     adapter = model()
     latents, t, prompt = torch.randn(3, 4, 8, 8), torch.tensor([1, 2, 3]), adapter.encode_prompts(["a"] * 3)

@@ -7,13 +7,12 @@ import pytest
 
 from genunlearn.data.lm.facts import QA
 from genunlearn.evaluation.lm.metrics import (
-    SUITES,
+    FACTS_QUICK,
     ExtractionStrength,
     LeakRate,
     Perplexity,
     Recall,
     TruthProbability,
-    measure,
 )
 from genunlearn.evaluation.lm.probes import FactProbes, Scored
 
@@ -92,5 +91,5 @@ def test_perplexity_without_text_is_skipped_and_never_a_number():
 
 
 def test_a_suite_is_all_of_its_metrics():
-    results = measure(SUITES["facts-quick"], FactProbes(Scripted(ANSWERS), MEASURED), "x")
+    results = FACTS_QUICK.measure(FactProbes(Scripted(ANSWERS), MEASURED), "x")
     assert {result.name for result in results} == {"recall"}

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import torch
 
-from genunlearn.config import AuditConfig
+from genunlearn.config.diffusion import DiffusionAuditConfig
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.pipelines import INDEX
 from genunlearn.domains.diffusion.weights import patch_file
 from genunlearn.errors import MismatchError, SourceNotFound
 from genunlearn.registry import LAB, LABS
-from genunlearn.runs.diffusion.run import MODEL, PATCH, check_source
+from genunlearn.runs.diffusion.pipelines import MODEL, PATCH, check_source, open_pipeline
 
 READS_PROMPTS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
-def check_models(config: AuditConfig) -> None:
+def check_models(config: DiffusionAuditConfig) -> None:
     """Refuse models that are not there, before anything is written.
 
     Raises:
@@ -53,24 +53,24 @@ def unlearned_place(source: str) -> Path | str:
     raise SourceNotFound(f"{source}: neither a pipeline ({INDEX}) nor a patch, nor the folder of a run that left one")
 
 
-def open_models(config: AuditConfig, concepts: Sequence[str]) -> dict[str, Diffusion]:
+def open_models(config: DiffusionAuditConfig, concepts: Sequence[str]) -> dict[str, Diffusion]:
     """The models by name, the original first; without ``oracle`` where there is none.
 
     Raises:
         MismatchError: They do not belong together, or there is nothing between them to audit.
     """
-    models = {"original": _open(config, config.model.source)}
+    models = {"original": open_pipeline(config, config.model.source)}
     place = unlearned_place(config.unlearned)
     if isinstance(place, str) or (place / INDEX).is_file():
-        models["unlearned"] = _open(config, str(place))
+        models["unlearned"] = open_pipeline(config, str(place))
     else:
-        models["unlearned"] = _open(config, config.model.source)
+        models["unlearned"] = open_pipeline(config, config.model.source)
         models["unlearned"].load_patch(place)
     if config.oracle == "auto" and config.model.source.startswith(LAB):
-        build = LABS.get(config.model.source.removeprefix(LAB))
-        models["oracle"] = _open(config, str(build(without=list(concepts))))
+        build = LABS.get(config.model.source.removeprefix(LAB), "diffusion")
+        models["oracle"] = open_pipeline(config, str(build(without=list(concepts))))
     elif config.oracle not in ("auto", "never"):
-        models["oracle"] = _open(config, config.oracle)
+        models["oracle"] = open_pipeline(config, config.oracle)
     for name in ("unlearned", "oracle"):
         if name in models:
             _check_fit(models["original"], models[name], name)
@@ -80,13 +80,6 @@ def open_models(config: AuditConfig, concepts: Sequence[str]) -> dict[str, Diffu
             "on all the same"
         )
     return models
-
-
-def _open(config: AuditConfig, source: str) -> Diffusion:
-    settings = config.model
-    folder = str(LABS.get(source.removeprefix(LAB))()) if source.startswith(LAB) else source
-    revision = settings.revision if source == settings.source else None
-    return Diffusion.load(folder, revision=revision, dtype=settings.dtype, device=settings.device)
 
 
 def _check_fit(original: Diffusion, other: Diffusion, name: str) -> None:

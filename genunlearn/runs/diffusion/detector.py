@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from genunlearn.attacks.diffusion.base import Witness
-from genunlearn.config.sections import AuditEvaluateConfig
+from genunlearn.attacks.diffusion.base import Detector
+from genunlearn.config.diffusion import DiffusionAuditEvaluateConfig
+from genunlearn.data.diffusion.requests import AuditedConcept
 from genunlearn.errors import NeedNotMet
-from genunlearn.evaluation.diffusion.detectors import ClipWitness, JudgeWitness
-from genunlearn.runs.audit.requests import Subject
+from genunlearn.evaluation.diffusion.detectors import ClipDetector, JudgeDetector
 
 
-def witness_of(settings: AuditEvaluateConfig, subject: Subject, lab: str | None) -> Witness:
+def detector_of(settings: DiffusionAuditEvaluateConfig, subject: AuditedConcept, lab: str | None) -> Detector:
     """The lab's judge, the user's classifier, or a CLIP model.
 
     Args:
@@ -25,16 +25,16 @@ def witness_of(settings: AuditEvaluateConfig, subject: Subject, lab: str | None)
     if lab is not None:
         from genunlearn.lab.diffusion.image_judge import load_judge
 
-        return JudgeWitness(load_judge(lab), subject.named)
+        return JudgeDetector(load_judge(lab), subject.named)
     if settings.judge:
         from genunlearn.evaluation.diffusion.folder_judge import FolderJudge
 
-        return JudgeWitness(FolderJudge.load(settings.judge, [subject.named.name]), subject.named)
+        return JudgeDetector(FolderJudge.load(settings.judge, [subject.named.name]), subject.named)
     if settings.clip:
         from genunlearn.evaluation.diffusion.clip import ClipScorer
 
         scorer = ClipScorer.from_pretrained(settings.clip)
-        return ClipWitness(scorer, subject.prompts[1], [*subject.neighbours, "a photo", "a painting"])
+        return ClipDetector(scorer, subject.prompts[1], [*subject.neighbours, "a photo", "a painting"])
     raise NeedNotMet(
         "nobody can say what images show: name a classifier in evaluate.judge, or a CLIP model in evaluate.clip"
     )
