@@ -91,7 +91,8 @@ def build_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunC
 
 
 def _check(data: Mapping[str, Any], origin: str, overrides: Sequence[str]) -> RunConfig:
-    domain, task = data.get("domain", "lm"), data.get("task", "unlearn")
+    task = data.get("task", "unlearn")
+    domain = data.get("domain", "diffusion" if task == "audit" else "lm")
     if not isinstance(domain, str) or domain not in DOMAINS:
         place = _place(["domain"], data, origin, overrides)
         raise ConfigError(f"{place}: {unknown_name('domain', str(domain), DOMAINS.names())}")

@@ -94,7 +94,7 @@ class SSD(Edit[Domain]):
     def _importance(self, model: Domain, weights: Mapping[str, Tensor], items: Sequence[Any]) -> dict[str, Tensor]:
         if self.importance == "batch":
             return batch_fisher(self._losses(model, _shuffled(items)), weights)
-        if not hasattr(model, "sample_loss"):
+        if "sample_loss" not in model.offers:
             raise MismatchError(f"importance = 'example' does not fit domain {model.name!r}: use 'batch'")
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         for examples in _batches(model, items, self.batch_size):

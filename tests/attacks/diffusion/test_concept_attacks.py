@@ -132,7 +132,7 @@ def test_success_is_counted_with_and_without_the_attack() -> None:
     given = replace(given, detector=Bright(float(levels[1] + levels[2]) / 2))  # one image of three is bright
     attempt = Darker().attempt(target, given, "x")
     plain, attacked = attempt.results()
-    moved = int(not torch.equal(attempt.before, attempt.after))
+    moved = int(not torch.equal(attempt.before, attempt.levels[0].shown))
     assert (plain.value, attacked.value) == (1 / 3, (1 + moved) / 3)
 
 

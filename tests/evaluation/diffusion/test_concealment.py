@@ -60,7 +60,7 @@ def looked() -> ConcealmentProbes:
 def measure(looked: ConcealmentProbes) -> dict[tuple[str, str, str | None], Result]:
     found = [
         result
-        for metric in CONCEALMENT
+        for metric in CONCEALMENT.metrics
         for target in ("unlearned", "original", "oracle")
         for result in metric().measure(looked, target)
     ]
