@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from genunlearn.errors import DataError
 from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord, write_text
+from genunlearn.reports.audit.wording import metric_words
+from genunlearn.reports.cells import Cell, as_cell, named_records
 from genunlearn.reports.cost import read_cost
-from genunlearn.reports.lm.figures import model_marks, point
-from genunlearn.reports.lm.reading import Headline, Reading, Tone
-from genunlearn.reports.lm.report import details
-from genunlearn.reports.lm.scope import Cell, as_cell, named_records
+from genunlearn.reports.headline import Headline, Reading, Tone
 from genunlearn.reports.markdown import render_markdown, table_of
+from genunlearn.reports.marks import model_marks, point
 from genunlearn.reports.numbers import MISSING, format_estimate, format_seconds
 from genunlearn.reports.page import render_page
+from genunlearn.reports.parts import details
 from genunlearn.reports.pictures import Sheet, sheet_of
 from genunlearn.reports.plots import Plot, Point, curve_plot
 from genunlearn.reports.reporter import Face
-from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, humanise, metric_words
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, humanise
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,7 +78,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
     reasons: dict[str, int] = {}
     labels = [*(row["concept"] for row in record.verdicts), *record.request.get("retain", ())]
     page = render_page(
-        "audit.html",
+        "audit/report.html",
         record=record,
         headline=read_audit(record),
         models=[(name, MODELS[name]) for name in MODELS if _has(record, name)],
@@ -280,9 +281,9 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
         "strength with the widest gap."
     )
     folder = Path(folder)
-    write_text(folder / MARKDOWN_NAME, render_markdown("audit_compare.md", note=note, table=table_of(heads, body)))
+    write_text(folder / MARKDOWN_NAME, render_markdown("audit/compare.md", note=note, table=table_of(heads, body)))
     tones = [TONES.get(row["verdict"], Tone.NEUTRAL) for _, row, _ in rows]
-    page = render_page("audit_compare.html", heads=heads, rows=list(zip(tones, body, strict=True)), note=note)
+    page = render_page("audit/compare.html", heads=heads, rows=list(zip(tones, body, strict=True)), note=note)
     write_text(folder / COMPARE_NAME, page)
     return folder / COMPARE_NAME
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord
-from genunlearn.reports.lm.reading import Headline, Tone
+from genunlearn.reports.headline import Headline, Tone
 from genunlearn.reports.numbers import format_estimate, format_number
 from genunlearn.reports.wording import ORACLE, UNLEARNED, request_label
 

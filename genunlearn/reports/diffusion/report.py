@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from genunlearn.errors import DataError
 from genunlearn.records import COMPLETED, RunRecord, write_text
+from genunlearn.reports.cells import Cell, as_cell, find_or_reason, named_records, targets_of
 from genunlearn.reports.cost import read_cost
 from genunlearn.reports.diffusion.reading import LIMITS, read_erasure
-from genunlearn.reports.lm.figures import model_marks, point
-from genunlearn.reports.lm.reading import Reading
-from genunlearn.reports.lm.report import details
-from genunlearn.reports.lm.scope import Cell, as_cell, find_or_reason, named_records, targets_of
+from genunlearn.reports.diffusion.wording import metric_words
+from genunlearn.reports.headline import Reading
 from genunlearn.reports.markdown import render_markdown, table_of
+from genunlearn.reports.marks import model_marks, point
 from genunlearn.reports.numbers import MISSING, format_estimate, format_number, format_seconds
 from genunlearn.reports.page import render_page
+from genunlearn.reports.parts import details
 from genunlearn.reports.pictures import Sheet, sheet_of
 from genunlearn.reports.plots import DotPanel, DotRow, Mark, Plot, Point, dot_plot, scatter_plot
 from genunlearn.reports.reporter import Face
@@ -28,7 +29,6 @@ from genunlearn.reports.wording import (
     Goal,
     goal_of,
     humanise,
-    metric_words,
     request_label,
     run_method,
     run_model,
@@ -65,7 +65,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
     folder = Path(folder)
     path = folder / REPORT_NAME
     page = render_page(
-        "concepts.html",
+        "diffusion/report.html",
         record=record,
         headline=read_erasure(record),
         method=run_method(record),
@@ -182,9 +182,9 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
             [[label, end.text, *(cost.get(name, MISSING) for name in costs)] for label, end, cost in runs],
         ),
     }
-    write_text(folder / MARKDOWN_NAME, render_markdown("concepts_compare.md", **context, **tables))
+    write_text(folder / MARKDOWN_NAME, render_markdown("diffusion/compare.md", **context, **tables))
     page = render_page(
-        "concepts_compare.html",
+        "diffusion/compare.html",
         rows=rows,
         runs=runs,
         costs=costs,

@@ -8,20 +8,11 @@ from genunlearn.records import RunRecord, write_text
 from genunlearn.registry import LAB
 from genunlearn.reports.lm.limits import limits
 from genunlearn.reports.lm.reading import headline
-from genunlearn.reports.lm.scope import Grid, scope_grid
-from genunlearn.reports.markdown import render_markdown, scope_table, table_of
+from genunlearn.reports.lm.scope import Grid, scope_grid, scope_table
+from genunlearn.reports.lm.wording import fact_label, group_words, metric_words, run_facts
+from genunlearn.reports.markdown import render_markdown, table_of
 from genunlearn.reports.numbers import format_share
-from genunlearn.reports.wording import (
-    fact_label,
-    group_words,
-    humanise,
-    metric_words,
-    run_facts,
-    run_method,
-    run_model,
-    run_section,
-    target_words,
-)
+from genunlearn.reports.wording import humanise, run_method, run_model, run_section, target_words
 
 CARD_NAME = "README.md"
 FACTS_NAMED = 20
@@ -41,7 +32,7 @@ def write_patch_card(record: RunRecord, folder: Path) -> Path:
     trainable, total = record.parameters.get("trainable"), record.parameters.get("total")
     grid = scope_grid(record)
     card = render_markdown(
-        "card.md",
+        "lm/card.md",
         record=record,
         headline=headline(record),
         method=run_method(record),

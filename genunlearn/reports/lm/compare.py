@@ -12,14 +12,17 @@ from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
 from genunlearn.errors import DataError
 from genunlearn.ops import intervals
 from genunlearn.records import COMPLETED, Result, RunRecord, write_text
+from genunlearn.reports.cells import Cell, as_cell, find_or_reason, targets_of
 from genunlearn.reports.cost import read_cost
+from genunlearn.reports.headline import Reading
 from genunlearn.reports.lm.figures import forget_keep_plot
-from genunlearn.reports.lm.reading import Reading, headline
-from genunlearn.reports.lm.scope import Cell, Grid, as_cell, find_or_reason, scope_grid, targets_of
-from genunlearn.reports.markdown import render_markdown, scope_table, table_of
+from genunlearn.reports.lm.reading import headline
+from genunlearn.reports.lm.scope import Grid, scope_grid, scope_table
+from genunlearn.reports.lm.wording import group_words, metric_words, request_label
+from genunlearn.reports.markdown import render_markdown, table_of
 from genunlearn.reports.numbers import MISSING, format_number, format_seconds
 from genunlearn.reports.page import render_page
-from genunlearn.reports.wording import UNLEARNED, metric_words, request_label, run_model
+from genunlearn.reports.wording import UNLEARNED, run_model
 
 HTML_NAME, MARKDOWN_NAME = "compare.html", "compare.md"
 POOLED = "neighbours"
@@ -66,11 +69,12 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
         "runs": runs,
         "costs": costs,
         "cautions": cautions(records, grid.metric),
+        "group_words": group_words,
         "further": _further(records, grid),
     }
     folder = Path(folder)
     write_text(folder / MARKDOWN_NAME, _markdown(context, pooled))
-    write_text(folder / HTML_NAME, render_page("compare.html", plot=forget_keep_plot(grid, POOLED), **context))
+    write_text(folder / HTML_NAME, render_page("lm/compare.html", plot=forget_keep_plot(grid, POOLED), **context))
     return folder / HTML_NAME
 
 
@@ -169,7 +173,7 @@ def _markdown(context: Mapping[str, Any], records: Mapping[str, RunRecord]) -> s
     runs = [[run.label, run.outcome.text, *(run.cost.get(name, MISSING) for name in costs)] for run in context["runs"]]
     others = [[label, *(cell.text for cell in cells)] for label, _, cells in further["rows"]]
     return render_markdown(
-        "compare.md",
+        "lm/compare.md",
         scope=scope_table(records),
         runs_table=table_of(["Run", "Outcome", *costs], runs),
         further_table=table_of(["Model", *(words.label for words in further["columns"])], others),

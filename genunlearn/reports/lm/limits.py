@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
 from genunlearn.records import RunRecord
 from genunlearn.reports.lm.reading import recall_of
+from genunlearn.reports.lm.wording import run_facts
 from genunlearn.reports.numbers import format_number, why_missing
-from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, run_facts
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED
 
 ATTACK_METRICS = ("relearn_steps", "asr", "membership_auc")
 

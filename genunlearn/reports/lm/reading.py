@@ -3,62 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
 
 from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
 from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord
+from genunlearn.reports.headline import Headline, Reading, Tone
+from genunlearn.reports.lm.wording import goal_of, group_words, request_label
 from genunlearn.reports.numbers import format_estimate, format_number
-from genunlearn.reports.wording import (
-    ORACLE,
-    ORIGINAL,
-    UNLEARNED,
-    Goal,
-    goal_of,
-    group_words,
-    humanise,
-    request_label,
-)
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Goal, humanise
 
 GONE_AT_MOST = 0.05
 """A forget group at or below this recall counts as gone."""
 KEPT_WITHIN = 0.02
 """A keep group that loses at most this much counts as kept."""
-
-
-class Tone(StrEnum):
-    """How good a finding is; every tone also has a symbol and words, so that nothing hangs on colour."""
-
-    GOOD = "good"
-    WARN = "warn"
-    BAD = "bad"
-    NEUTRAL = "neutral"
-
-
-SYMBOLS = {Tone.GOOD: "✓", Tone.WARN: "~", Tone.BAD: "✗", Tone.NEUTRAL: "·"}
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A finding in a few words."""
-
-    tone: Tone
-    text: str
-
-    @property
-    def symbol(self) -> str:
-        """The sign that goes with the tone."""
-        return SYMBOLS[self.tone]
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The outcome of a run: a title and the sentences under it."""
-
-    tone: Tone
-    verdict: str
-    subject: str
-    sentences: tuple[str, ...]
 
 
 def read_change(before: Result | None, after: Result | None) -> Reading:

@@ -13,29 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
+from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS
 from genunlearn.records import RunRecord, write_text
+from genunlearn.reports.cells import Cell, as_cell, find_or_reason, groups_of, in_order, targets_of
 from genunlearn.reports.cost import read_cost
+from genunlearn.reports.headline import Reading, Tone
 from genunlearn.reports.lm.figures import rounds_plot, scope_plot
 from genunlearn.reports.lm.limits import limits
-from genunlearn.reports.lm.reading import Reading, Tone, headline
-from genunlearn.reports.lm.scope import Cell, Grid, Row, as_cell, find_or_reason, groups_of, scope_grid, targets_of
+from genunlearn.reports.lm.reading import headline
+from genunlearn.reports.lm.scope import Grid, Row, scope_grid
+from genunlearn.reports.lm.wording import goal_of, group_words, metric_words, run_facts
 from genunlearn.reports.numbers import MISSING, format_counts, format_number, format_seconds
 from genunlearn.reports.page import render_page
-from genunlearn.reports.wording import (
-    ORACLE,
-    ORIGINAL,
-    Goal,
-    Words,
-    goal_of,
-    group_words,
-    humanise,
-    in_order,
-    metric_words,
-    run_facts,
-    run_method,
-    run_model,
-)
+from genunlearn.reports.parts import details
+from genunlearn.reports.wording import ORACLE, ORIGINAL, Goal, Words, humanise, run_method, run_model
 
 REPORT_NAME = "report.html"
 ANTISAMPLES_NAME = "antisamples.jsonl"
@@ -58,7 +49,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
     """
     folder = Path(folder)
     page = render_page(
-        "report.html",
+        "lm/report.html",
         record=record,
         headline=headline(record),
         method=run_method(record),
@@ -69,6 +60,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
         examples=_examples(record),
         metrics=_metrics(record),
         rounds=_rounds(record),
+        group_words=group_words,
         antisamples=_antisamples(folder / ANTISAMPLES_NAME),
         cost=read_cost(record),
         limits=limits(record),
@@ -128,7 +120,7 @@ def _metrics(record: RunRecord) -> dict[str, Any]:
     blocks = []
     for name in names:
         lines = []
-        for group in groups_of([result for result in results if result.name == name]):
+        for group in groups_of([result for result in results if result.name == name], GROUPS):
             found = [(target, find_or_reason(record, name, target, group)) for target in targets]
             goals = [goal_of(result) for _, result in found if result]
             lines.append(
@@ -149,7 +141,7 @@ _AIMS = {Goal.DOWN: "↓ lower", Goal.UP: "↑ higher", Goal.NONE: "like the ora
 
 
 def _examples(record: RunRecord) -> dict[str, Any]:
-    order = in_order(example.get("group") for example in record.examples)
+    order = in_order((example.get("group") for example in record.examples), GROUPS)
     rows = sorted(record.examples, key=lambda example: order.index(example.get("group")))
     targets = [target for target in targets_of(record) if any(target in example for example in rows)]
     counts: Counter[str | None] = Counter()
@@ -223,16 +215,3 @@ def _antisamples(path: Path) -> dict[str, Any]:
 
 
 _SAMPLE = {"question": "", "text": "", "wrong_answer": None, "round": None}
-
-
-def details(record: RunRecord) -> dict[str, Any]:
-    """What it takes to check and repeat a run, by heading."""
-    hashes: dict[str, Any] = {}
-    for name, value in record.hashes.items():
-        hashes |= {f"{name} {key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
-    return {
-        "Configuration": json.dumps(record.config, indent=2, ensure_ascii=False) if record.config else "",
-        "Hashes (SHA-256)": hashes,
-        "Versions": record.versions,
-        "Seeds": record.seeds,
-    }

@@ -1,65 +1,21 @@
-"""The table that every report shares: models in rows, scope groups in columns, one number with interval a cell."""
+"""The table of language models: models in rows, scope groups in columns, one number with interval a cell."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from genunlearn.records import Result, RunRecord
-from genunlearn.reports.lm.reading import Reading, read_change
-from genunlearn.reports.numbers import MISSING, format_estimate, format_interval, format_number, why_missing
-from genunlearn.reports.wording import (
-    ORACLE,
-    ORIGINAL,
-    UNLEARNED,
-    Goal,
-    goal_of,
-    in_order,
-    run_method,
-    target_words,
-)
+from genunlearn.data.lm.facts import GROUPS
+from genunlearn.records import RunRecord
+from genunlearn.reports.cells import Cell, Records, as_cell, find_or_reason, groups_of, named_records, targets_of
+from genunlearn.reports.headline import Reading
+from genunlearn.reports.lm.reading import read_change
+from genunlearn.reports.lm.wording import goal_of, group_words
+from genunlearn.reports.markdown import Verbatim, escape_markdown, table_of
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Goal, humanise, target_words
 
-Records = RunRecord | Sequence[RunRecord] | Mapping[str, RunRecord]
-
-MAIN_METRICS = ("recall", "accuracy", "ua")
-"""The metric that a scope table shows, the first one that the records have."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number, or the reason why there is none.
-
-    Attributes:
-        result: The result behind the cell, if the record has one.
-        footnote: Number of the reason below the table; None where there is a value.
-    """
-
-    result: Result | None
-    footnote: int | None = None
-
-    @property
-    def value(self) -> str:
-        """The value alone, or that it was not measured."""
-        if self.result is None or self.result.value is None:
-            return MISSING
-        return format_number(self.result.value)
-
-    @property
-    def interval(self) -> str:
-        """The interval alone; empty where there is none."""
-        return format_interval(self.result) if self.result and self.result.value is not None else ""
-
-    @property
-    def n(self) -> int | None:
-        """How many items stand behind the value; None where there is no value."""
-        return self.result.n if self.result and self.result.value is not None else None
-
-    @property
-    def text(self) -> str:
-        """The whole cell in one line: ``0.96 [0.90, 0.99] (n=48)`` or ``not measured (1)``."""
-        if self.footnote is not None:
-            return f"{MISSING} ({self.footnote})"
-        return format_estimate(self.result)
+MAIN_METRIC = "recall"
+"""The metric that a scope table shows where the records have it."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +65,11 @@ def scope_grid(records: Records, metric: str | None = None) -> Grid:
 
     Args:
         records: One record, several, or several by the name that their row shall have.
-        metric: Metric to show; the first of `MAIN_METRICS` that the records have if None.
+        metric: Metric to show; recall, where the records have it, if None.
     """
     named = named_records(records)
     metric = metric or main_metric(list(named.values()))
-    groups = groups_of([r for record in named.values() for r in record.results if r.name == metric])
+    groups = groups_of([r for record in named.values() for r in record.results if r.name == metric], GROUPS)
     lines = _single(named) if isinstance(records, RunRecord) else _side_by_side(named, metric)
     reasons: dict[str, int] = {}
     rows = []
@@ -123,51 +79,10 @@ def scope_grid(records: Records, metric: str | None = None) -> Grid:
     return Grid(metric, groups, tuple(rows), tuple(reasons))
 
 
-def groups_of(results: Sequence[Result]) -> tuple[str | None, ...]:
-    """The groups of some results in order; a reason given for all groups at once is no group of its own."""
-    groups = in_order(result.group for result in results)
-    values = {result.group for result in results if result.value is not None}
-    return tuple(group for group in groups if group is not None or None in values or len(groups) == 1)
-
-
-def find_or_reason(record: RunRecord, name: str, target: str, group: str | None) -> Result | None:
-    """The result asked for, or the one that says why this model was not measured at all, or None."""
-    if found := record.find(name, target, group):
-        return found
-    return next((r for r in record.results if r.target == target and r.value is None and r.group is None), None)
-
-
-def named_records(records: Records) -> dict[str, RunRecord]:
-    """Records by label: the given names, or the methods' names, numbered where two are the same."""
-    if isinstance(records, RunRecord):
-        return {run_method(records): records}
-    if isinstance(records, Mapping):
-        return dict(records)
-    named: dict[str, RunRecord] = {}
-    for record in records:
-        label, count = run_method(record), 1
-        while label in named:
-            count += 1
-            label = f"{run_method(record)} ({count})"
-        named[label] = record
-    return named
-
-
 def main_metric(records: Sequence[RunRecord]) -> str:
     """The metric that a table of these records shows."""
     names = dict.fromkeys(result.name for record in records for result in record.results)
-    return next((name for name in (*MAIN_METRICS, *names) if name in names), MAIN_METRICS[0])
-
-
-def targets_of(record: RunRecord) -> tuple[str, ...]:
-    """The models of a record in order: original, unlearned or the methods by name, oracle.
-
-    Before, after and oracle are always there: where one was not measured, readers must see that.
-    """
-    known = (ORIGINAL, UNLEARNED, ORACLE)
-    methods = dict.fromkeys(r.target for r in record.results if r.target not in known)
-    unlearned = (UNLEARNED,) if not methods or any(r.target == UNLEARNED for r in record.results) else ()
-    return (ORIGINAL, *unlearned, *methods, ORACLE)
+    return next((name for name in (MAIN_METRIC, *names) if name in names), MAIN_METRIC)
 
 
 def _single(named: Mapping[str, RunRecord]) -> list[tuple[str, str, str, RunRecord]]:
@@ -199,8 +114,19 @@ def _shared(named: Mapping[str, RunRecord], metric: str, target: str) -> list[tu
     ]
 
 
-def as_cell(result: Result | None, reasons: dict[str, int]) -> Cell:
-    """The cell of a result; a reason for a missing value gets the next number in `reasons` if it is new."""
-    if result is not None and result.value is not None:
-        return Cell(result)
-    return Cell(result, reasons.setdefault(why_missing(result), len(reasons) + 1))
+def scope_table(records: Records, metric: str | None = None) -> Verbatim:
+    """One or several runs as a table: models in rows, scope groups in columns.
+
+    Args:
+        records: One record, several, or several by the name that their row shall have.
+        metric: Metric to show; recall, where it was measured, if None.
+
+    Returns:
+        A GitHub Markdown table, with the reasons for empty cells below it.
+    """
+    grid = scope_grid(records, metric)
+    header = ["Model", *(humanise(group_words(group).label, capital=True) for group in grid.groups)]
+    rows = [[row.label, *(cell.text for cell in row.cells)] for row in grid.rows]
+    table = table_of(header, rows)
+    notes = [f"({number}) {escape_markdown(reason)}" for number, reason in enumerate(grid.reasons, start=1)]
+    return Verbatim("\n".join([table, *(["", f"Not measured: {'; '.join(notes)}."] if notes else [])]))

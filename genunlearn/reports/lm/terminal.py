@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genunlearn.reports.lm.reading import SYMBOLS, Reading, Tone
-from genunlearn.reports.lm.scope import Cell, Grid, Records, scope_grid
-from genunlearn.reports.wording import Goal, group_words, humanise, metric_words
+from genunlearn.reports.cells import Cell, Records
+from genunlearn.reports.headline import SYMBOLS, Reading, Tone
+from genunlearn.reports.lm.scope import Grid, scope_grid
+from genunlearn.reports.lm.wording import group_words, metric_words
+from genunlearn.reports.style import STYLES
+from genunlearn.reports.wording import Goal, humanise
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,7 +17,6 @@ if TYPE_CHECKING:
 
 LEAST_HEAD = 10
 """Columns that the head of a row gets at least; it may wrap, intervals should not."""
-STYLES = {Tone.GOOD: "green", Tone.WARN: "yellow", Tone.BAD: "red", Tone.NEUTRAL: ""}
 ARROWS = {Goal.DOWN: " ↓", Goal.UP: " ↑", Goal.NONE: ""}
 LEGEND = {Tone.GOOD: "gone, or kept", Tone.WARN: "less", Tone.BAD: "still known, or lost"}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from genunlearn.errors import DataError
 from genunlearn.records import COMPLETED, RunRecord, write_text
-from genunlearn.reports.lm.reading import Reading
-from genunlearn.reports.lm.scope import Cell, as_cell, find_or_reason
+from genunlearn.reports.cells import Cell, as_cell, find_or_reason
+from genunlearn.reports.headline import Reading
 from genunlearn.reports.markdown import Verbatim, escape_markdown, render_markdown, table_of
 from genunlearn.reports.network.plots import gaps_plot
 from genunlearn.reports.network.reading import (
@@ -139,8 +139,8 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     folder, sections = Path(folder), sections_of(records)
     title = sections[0].title if len(sections) == 1 else f"{len(sections)} requests"
     views = [_view(number, section) for number, section in enumerate(sections)]
-    write_text(folder / MARKDOWN_NAME, render_markdown("items_compare.md", title=title, sections=views))
-    page = render_page("items_compare.html", title=title, sections=views, count=len(records))
+    write_text(folder / MARKDOWN_NAME, render_markdown("network/compare.md", title=title, sections=views))
+    page = render_page("network/compare.html", title=title, sections=views, count=len(records))
     write_text(folder / HTML_NAME, page)
     return folder / HTML_NAME
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from genunlearn.records import RunRecord
-from genunlearn.reports.lm.figures import model_marks, point
+from genunlearn.reports.marks import model_marks, point
 from genunlearn.reports.network.reading import GROUPS, group_words, main_metric, words_of
 from genunlearn.reports.numbers import format_number
 from genunlearn.reports.plots import (

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genunlearn.records import RunRecord, write_text
+from genunlearn.reports.cells import as_cell, find_or_reason, named_records, targets_of
 from genunlearn.reports.cost import read_cost
-from genunlearn.reports.lm.report import details
-from genunlearn.reports.lm.scope import as_cell, find_or_reason, named_records, targets_of
-from genunlearn.reports.lm.terminal import STYLES
 from genunlearn.reports.network.compare import Section, sections_of, write_comparison
 from genunlearn.reports.network.plots import membership_plot, relearning_plot, sets_plot
 from genunlearn.reports.network.reading import (
@@ -24,8 +22,10 @@ from genunlearn.reports.network.reading import (
     words_of,
 )
 from genunlearn.reports.page import render_page
+from genunlearn.reports.parts import details
 from genunlearn.reports.pictures import Sheet, sheet_of
 from genunlearn.reports.reporter import Face
+from genunlearn.reports.style import STYLES
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, humanise, run_method, run_model, target_words
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
     """Write ``report.html`` for a run, finished or not; the membership curve is read from ``curves.json`` beside it."""
     folder = Path(folder)
     page = render_page(
-        "items.html",
+        "network/report.html",
         record=record,
         headline=read_items(record),
         method=run_method(record),

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord
+from genunlearn.reports.headline import Tone
 from genunlearn.reports.lm.limits import NO_ATTACK, NOTHING_MEASURED, PATCH_IS_AN_ADDITION, limits
-from genunlearn.reports.lm.reading import Tone, headline, read_change
+from genunlearn.reports.lm.reading import headline, read_change
 
 Make = Callable[..., RunRecord]
 

@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from genunlearn.records import Result, RunRecord
-from genunlearn.reports.lm.scope import named_records, scope_grid
+from genunlearn.reports.cells import named_records
+from genunlearn.reports.lm.scope import scope_grid, scope_table
 from genunlearn.reports.lm.terminal import print_scope
-from genunlearn.reports.markdown import Verbatim, escape_markdown, scope_table
+from genunlearn.reports.markdown import Verbatim, escape_markdown
 
 Make = Callable[..., RunRecord]
 GROUPS = (

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from genunlearn.errors import DataError
 from genunlearn.records import COMPLETED, INTERRUPTED, Result, RunRecord
-from genunlearn.reports.lm.reading import Tone
+from genunlearn.reports.headline import Tone
 from genunlearn.reports.network.compare import markdown_table, sections_of
 from genunlearn.reports.network.reading import limits_of, read_group, read_items, traces_of
 from genunlearn.reports.network.report import ITEMS
