@@ -115,26 +115,26 @@ def enter(ledger: Path, record: RunRecord, folder: Path) -> None:
 def finish(record: RunRecord, out: Path) -> None:
     """Print what went and what stayed, and where the report lies."""
     from genunlearn.processes import this_process
-    from genunlearn.reports.reporter import face_of
+    from genunlearn.reports.reporter import reporter_of
 
     if this_process().is_main_process:
-        face_of(record).show(record, console)
+        reporter_of(record).show(record, console)
         console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 
 
 def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
     """Print several runs in one table and write the comparison."""
     from genunlearn.processes import this_process
-    from genunlearn.reports.reporter import face_of
+    from genunlearn.reports.reporter import reporter_of
 
     if not this_process().is_main_process:
         return
-    face, *others = dict.fromkeys(face_of(record) for record in records.values())
+    reporter, *others = dict.fromkeys(reporter_of(record) for record in records.values())
     if others:
         kinds = 1 + len(others)
         raise MismatchError(f"these runs are of {kinds} kinds, with no table in common: compare like with like")
-    path = face.compare(records, out)
-    face.show(records, console)
+    path = reporter.compare(records, out)
+    reporter.show(records, console)
     console.print(f"comparison: {path}", soft_wrap=True)
     first = next(iter(records))
     if (out / first / "report.html").is_file():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from genunlearn.records import FAILED, INTERRUPTED, RunRecord
+
 
 class Tone(StrEnum):
     """How good a finding is; every tone also has a symbol and words, so that nothing hangs on colour."""
@@ -39,3 +41,16 @@ class Headline:
     verdict: str
     subject: str
     sentences: tuple[str, ...]
+
+
+def unfinished(record: RunRecord, subject: str, what: str = "run") -> Headline | None:
+    """The headline of a run that failed or was interrupted; None for one that ended."""
+    if record.status == FAILED:
+        verdict = "The model is broken" if record.outcome == "broken" else f"The {what} failed"
+        return Headline(Tone.BAD, verdict, subject, (record.error or "No message was recorded.",))
+    if record.status == INTERRUPTED:
+        measured = sum(result.value is not None for result in record.results)
+        kept = f"{measured} numbers were measured before it ended." if measured else "Nothing was measured yet."
+        how = "Run the same command with --resume to finish it."
+        return Headline(Tone.WARN, f"The {what} did not finish", subject, (kept, how))
+    return None

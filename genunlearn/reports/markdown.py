@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -16,15 +17,15 @@ class Verbatim(str):
     """Text that is Markdown already."""
 
 
-def table_of(header: list[str], rows: list[list[str]]) -> Verbatim:
-    """A GitHub Markdown table; every cell is escaped."""
+def table_of(header: Sequence[str], rows: Iterable[Sequence[str]], reasons: Iterable[str] = ()) -> Verbatim:
+    """A GitHub Markdown table, with the reasons for empty cells below it; everything is escaped."""
     lines = [header, ["---"] * len(header), *rows]
-    return Verbatim(
-        "\n".join(
-            "| " + " | ".join(cell if place == 1 else escape_markdown(cell) for cell in line) + " |"
-            for place, line in enumerate(lines)
-        )
-    )
+    table = [
+        "| " + " | ".join(cell if place == 1 else escape_markdown(cell) for cell in line) + " |"
+        for place, line in enumerate(lines)
+    ]
+    notes = [f"({number}) {escape_markdown(reason)}" for number, reason in enumerate(reasons, start=1)]
+    return Verbatim("\n".join([*table, *(["", f"Not measured: {'; '.join(notes)}."] if notes else [])]))
 
 
 def escape_markdown(value: object) -> str:

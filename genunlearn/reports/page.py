@@ -17,7 +17,7 @@ from genunlearn.reports.numbers import (
     format_share,
     format_time,
 )
-from genunlearn.reports.wording import humanise, target_words
+from genunlearn.reports.wording import humanise, model_label, target_words
 
 FILTERS = {
     "number": format_number,
@@ -28,7 +28,8 @@ FILTERS = {
     "share_of": format_share,
     "counts": format_counts,
     "humanise": humanise,
-    "target": target_words,
+    "target": lambda target: target_words(target).label,
+    "model": model_label,
 }
 
 

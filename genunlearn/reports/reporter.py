@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Face:
+class Reporter:
     """The report, the comparison and the terminal table of one kind of run.
 
     Attributes:
@@ -29,9 +29,9 @@ class Face:
     show: Callable[[RunRecord | Mapping[str, RunRecord], Console], None]
 
 
-def face_of(record: RunRecord) -> Face:
+def reporter_of(record: RunRecord) -> Reporter:
     """The reports that fit a record."""
     config: Mapping[str, Any] = record.config
     audits = config.get("task", "unlearn") == "audit"
-    face: Face = REPORTS.get("audit" if audits else config.get("domain", "lm"))
-    return face
+    reporter: Reporter = REPORTS.get("audit" if audits else config.get("domain", "lm"))
+    return reporter

@@ -41,6 +41,11 @@ def target_words(target: str) -> Words:
     return TARGET_WORDS.get(target) or Words(method_label(target))
 
 
+def model_label(target: str) -> str:
+    """What a measured model is called at the head of a row or column."""
+    return humanise(target_words(target).label, capital=True)
+
+
 def words_in(table: Mapping[str, Words], name: str) -> Words:
     """What a metric is called, by its family's table; its name spaced out where the table lacks it."""
     return table.get(name) or Words(humanise(name, capital=True))

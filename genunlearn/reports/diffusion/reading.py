@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord
-from genunlearn.reports.headline import Headline, Tone
+from genunlearn.records import Result, RunRecord
+from genunlearn.reports.headline import Headline, Tone, unfinished
 from genunlearn.reports.numbers import format_estimate, format_number
 from genunlearn.reports.wording import ORACLE, UNLEARNED, request_label
 
@@ -24,13 +24,8 @@ LIMITS = (
 def read_erasure(record: RunRecord) -> Headline:
     """The outcome of an erasure run: a verdict and the sentences under it."""
     subject = request_label(record)
-    if record.status == FAILED:
-        verdict = "The model is broken" if record.outcome == "broken" else "The run failed"
-        return Headline(Tone.BAD, verdict, subject, (record.error or "No message was recorded.",))
-    if record.status == INTERRUPTED:
-        return Headline(
-            Tone.WARN, "The run did not finish", subject, ("Run the same command with --resume to finish it.",)
-        )
+    if ended := unfinished(record, subject):
+        return ended
     tone, verdict = _verdict(record)
     return Headline(tone, verdict, subject, tuple(_evidence(record)))
 

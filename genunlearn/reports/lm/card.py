@@ -12,7 +12,7 @@ from genunlearn.reports.lm.scope import Grid, scope_grid, scope_table
 from genunlearn.reports.lm.wording import fact_label, group_words, metric_words, run_facts
 from genunlearn.reports.markdown import render_markdown, table_of
 from genunlearn.reports.numbers import format_share
-from genunlearn.reports.wording import humanise, run_method, run_model, run_section, target_words
+from genunlearn.reports.wording import model_label, run_method, run_model, run_section
 
 CARD_NAME = "README.md"
 FACTS_NAMED = 20
@@ -66,4 +66,4 @@ def _other_metrics(record: RunRecord, grid: Grid) -> str | None:
         part = grids[name]
         label = f"{metric_words(name).label}, {group_words(group).label}"
         rows.append([label, *(row.cells[part.groups.index(group)].text for row in part.rows)])
-    return table_of(["Measure", *(humanise(target_words(row.kind).label, capital=True) for row in grid.rows)], rows)
+    return table_of(["Measure", *(model_label(row.target) for row in grid.rows)], rows)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
-from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord
-from genunlearn.reports.headline import Headline, Reading, Tone
+from genunlearn.records import Result, RunRecord
+from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
 from genunlearn.reports.lm.wording import goal_of, group_words, request_label
 from genunlearn.reports.numbers import format_estimate, format_number
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Goal, humanise
@@ -51,13 +51,8 @@ def _apart(lower: Result, upper: Result) -> bool:
 def headline(record: RunRecord) -> Headline:
     """The outcome of a run in plain words, checked against its own numbers."""
     subject = request_label(record)
-    if record.status == FAILED:
-        return Headline(Tone.BAD, "The run failed", subject, (record.error or "No message was recorded.",))
-    if record.status == INTERRUPTED:
-        measured = sum(result.value is not None for result in record.results)
-        kept = f"{measured} numbers were measured before it ended" if measured else "Nothing was measured yet"
-        how = "Run the same command with --resume to finish it"
-        return Headline(Tone.WARN, "The run did not finish", subject, (f"{kept}.", f"{how}."))
+    if ended := unfinished(record, subject):
+        return ended
     tone, verdict = _verdict(record)
     return Headline(tone, verdict, subject, tuple(_evidence(record)))
 

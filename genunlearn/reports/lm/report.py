@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS
-from genunlearn.records import RunRecord, write_text
-from genunlearn.reports.cells import Cell, as_cell, find_or_reason, groups_of, in_order, targets_of
-from genunlearn.reports.cost import read_cost
+from genunlearn.records import RunRecord
+from genunlearn.reports.cells import Cell, groups_of, in_order, targets_of
 from genunlearn.reports.headline import Reading, Tone
 from genunlearn.reports.lm.figures import rounds_plot, scope_plot
 from genunlearn.reports.lm.limits import limits
@@ -24,11 +23,9 @@ from genunlearn.reports.lm.reading import headline
 from genunlearn.reports.lm.scope import Grid, Row, scope_grid
 from genunlearn.reports.lm.wording import goal_of, group_words, metric_words, run_facts
 from genunlearn.reports.numbers import MISSING, format_counts, format_number, format_seconds
-from genunlearn.reports.page import render_page
-from genunlearn.reports.parts import details
-from genunlearn.reports.wording import ORACLE, ORIGINAL, Goal, Words, humanise, run_method, run_model
+from genunlearn.reports.parts import MetricTable, metric_table, write_report_page
+from genunlearn.reports.wording import ORACLE, ORIGINAL, Goal, Words, humanise
 
-REPORT_NAME = "report.html"
 ANTISAMPLES_NAME = "antisamples.jsonl"
 EXAMPLES_SHOWN = 3
 """Of each group; the rest is folded away."""
@@ -47,28 +44,20 @@ def write_report(record: RunRecord, folder: Path) -> Path:
     Returns:
         Path of the report.
     """
-    folder = Path(folder)
-    page = render_page(
+    return write_report_page(
         "lm/report.html",
-        record=record,
+        record,
+        folder,
         headline=headline(record),
-        method=run_method(record),
-        model=run_model(record),
-        request={key: value for key, value in record.request.items() if value not in (None, "", [], ())},
         facts=[_FACT | fact for fact in run_facts(record)],
         scope=_scope(record),
         examples=_examples(record),
         metrics=_metrics(record),
         rounds=_rounds(record),
         group_words=group_words,
-        antisamples=_antisamples(folder / ANTISAMPLES_NAME),
-        cost=read_cost(record),
+        antisamples=_antisamples(Path(folder) / ANTISAMPLES_NAME),
         limits=limits(record),
-        details=details(record),
     )
-    path = folder / REPORT_NAME
-    write_text(path, page)
-    return path
 
 
 _FACT: dict[str, Any] = dict.fromkeys(("subject", "relation", "object", "question"), "") | dict.fromkeys(
@@ -110,31 +99,14 @@ def _line(grid: Grid, place: int) -> Line:
     return Line(group_words(grid.groups[place]), [(row, row.cells[place]) for row in grid.rows], reading)
 
 
-def _metrics(record: RunRecord) -> dict[str, Any]:
-    """Every metric but the one of the scope table, one block each."""
+def _metrics(record: RunRecord) -> MetricTable:
+    """Every metric but the one of the scope table."""
     shown = scope_grid(record).metric
-    results = [result for result in record.results if result.name != shown]
-    names = dict.fromkeys(result.name for result in results)
-    targets = targets_of(record)
-    reasons: dict[str, int] = {}
-    blocks = []
-    for name in names:
-        lines = []
-        for group in groups_of([result for result in results if result.name == name], GROUPS):
-            found = [(target, find_or_reason(record, name, target, group)) for target in targets]
-            goals = [goal_of(result) for _, result in found if result]
-            lines.append(
-                {
-                    "words": group_words(group),
-                    "cells": [(target, as_cell(result, reasons)) for target, result in found],
-                    "aim": _AIMS[goals[0]],
-                }
-            )
-        blocks.append({"words": metric_words(name), "lines": lines})
-    return {"blocks": blocks, "targets": targets, "reasons": list(reasons)}
-
-
-_AIMS = {Goal.DOWN: "↓ lower", Goal.UP: "↑ higher", Goal.NONE: "like the oracle"}
+    names = dict.fromkeys(result.name for result in record.results if result.name != shown)
+    groups = {name: groups_of([r for r in record.results if r.name == name], GROUPS) for name in names}
+    return metric_table(
+        record, groups, metric_words, lambda group: humanise(group_words(group).label, capital=True), goal_of
+    )
 
 
 # ---- answers, rounds, what was taught ---------------------------------------------------------------------------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord
-from genunlearn.reports.headline import Headline, Reading, Tone
+from genunlearn.records import Result, RunRecord
+from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
 from genunlearn.reports.numbers import format_estimate, format_number, format_seconds
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, run_section, words_in
 
@@ -120,11 +120,8 @@ def _slack(record: RunRecord, group: str) -> float:
 def read_items(record: RunRecord) -> Headline:
     """The outcome of a run: a verdict and the sentences under it."""
     subject = request_of(record)
-    if record.status == FAILED:
-        return Headline(Tone.BAD, "The run failed", subject, (record.error or "No message was recorded.",))
-    if record.status == INTERRUPTED:
-        how = "Run the same command with --resume to finish it."
-        return Headline(Tone.WARN, "The run did not finish", subject, (how,))
+    if ended := unfinished(record, subject):
+        return ended
     tone, verdict = _verdict(record)
     return Headline(tone, verdict, subject, tuple(_evidence(record)))
 
