@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genunlearn.errors import DataError
-from genunlearn.records import COMPLETED, Result, RunRecord, write_text
+from genunlearn.records import COMPLETED, Result, RunRecord, hash_json, write_text
 from genunlearn.reports.cells import Cell, as_cell, find_or_reason, targets_of
 from genunlearn.reports.cost import read_cost
 from genunlearn.reports.headline import Headline, Reading
@@ -201,17 +201,31 @@ def cautions_of(records: Mapping[str, RunRecord], label: Callable[[RunRecord], s
         label: What was asked of a run, in a few words.
     """
     found = []
-    for what, values in (
-        ("the model", {run_model(record) for record in records.values()}),
-        ("the request", {label(record) for record in records.values()}),
-        *((f"the hash of {key}", _hashes(records, key)) for key in ("base", "request", "prompts")),
-    ):
-        if len(values) > 1:
-            found.append(f"The runs differ in {what}.")
+    for key, what, spoken in (("base", "model", run_model), ("request", "request", label)):
+        names = {run: spoken(record) for run, record in records.items()}
+        hashes = {run: _digest(record, key) for run, record in records.items()}
+        found += _difference(f"the {what}", names) or _difference(f"the {what}, by its hash (SHA-256)", hashes)
+    found += _difference(
+        "the prompts, by their hash", {run: _digest(record, "prompts") for run, record in records.items()}
+    )
     if open_ones := [name for name, record in records.items() if record.status != COMPLETED]:
         found.append(f"Not finished: {', '.join(open_ones)}.")
     return found
 
 
-def _hashes(records: Mapping[str, RunRecord], key: str) -> set[str]:
-    return {str(record.hashes[key]) for record in records.values() if record.hashes.get(key)}
+def _difference(what: str, values: Mapping[str, str]) -> list[str]:
+    """In what runs differ and which of them has what, as one sentence; nothing if all that say it say the same."""
+    runs: dict[str, list[str]] = {}
+    for run, value in values.items():
+        if value:
+            runs.setdefault(value, []).append(run)
+    parts = (f"{value} ({', '.join(names)})" for value, names in runs.items())
+    return [f"The runs differ in {what}: {'; '.join(parts)}."] if len(runs) > 1 else []
+
+
+def _digest(record: RunRecord, key: str) -> str:
+    """The first digits of a hash of the record, or of several taken together."""
+    value = record.hashes.get(key)
+    if isinstance(value, Mapping):
+        value = hash_json(value)
+    return str(value or "")[:12]

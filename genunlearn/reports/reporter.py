@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genunlearn.errors import DataError, MismatchError
 from genunlearn.records import RunRecord
 from genunlearn.registry import REPORTS
 
@@ -30,8 +31,32 @@ class Reporter:
 
 
 def reporter_of(record: RunRecord) -> Reporter:
-    """The reports that fit a record."""
-    config: Mapping[str, Any] = record.config
-    audits = config.get("task", "unlearn") == "audit"
-    reporter: Reporter = REPORTS.get("audit" if audits else config.get("domain", "lm"))
+    """The reporter of a record's family, or of audits; plug-ins bring theirs through the same table."""
+    reporter: Reporter = REPORTS.get(kind_of(record))
     return reporter
+
+
+def common_reporter(records: Mapping[str, RunRecord]) -> Reporter:
+    """The one reporter of several runs, by label.
+
+    Raises:
+        DataError: There is no run.
+        MismatchError: Runs of different families have no table in common.
+    """
+    by_reporter: dict[Reporter, str] = {}
+    for label, record in records.items():
+        by_reporter.setdefault(reporter_of(record), f"{label} ({kind_of(record)})")
+    if not by_reporter:
+        raise DataError("nothing to compare: give at least one folder that a run has written")
+    reporter, *others = by_reporter
+    if others:
+        raise MismatchError(
+            f"runs of different families: {', '.join(by_reporter.values())}: compare runs of one family"
+        )
+    return reporter
+
+
+def kind_of(record: RunRecord) -> str:
+    """What a record's reporter is filed under: its family, or ``audit``."""
+    config: Mapping[str, Any] = record.config
+    return "audit" if config.get("task", "unlearn") == "audit" else config.get("domain", "lm")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+import codecs
+import io
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, TextIO
 
 from genunlearn.records import RunRecord
-from genunlearn.reports.headline import Headline, Tone
+from genunlearn.reports.headline import SYMBOLS, Headline, Tone
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,9 +33,42 @@ def say(console: Console, text: str, style: str | None = None) -> None:
     console.print(text, style=style, soft_wrap=True, markup=False, highlight=False)
 
 
+def say_cautions(console: Console, cautions: Iterable[str]) -> None:
+    """Print why runs cannot be compared without further thought."""
+    for caution in cautions:
+        say(console, f"{SYMBOLS[Tone.WARN]} {caution}", STYLES[Tone.WARN])
+
+
 def say_outcomes(console: Console, records: Mapping[str, RunRecord], read: Callable[[RunRecord], Headline]) -> None:
     """Print how each run ended; the evidence too where there is a single one."""
     for label, record in records.items():
         end = read(record)
         evidence = f" {' '.join(end.sentences)}" if len(records) == 1 else ""
         say(console, f"{label}: {end.verdict}.{evidence}")
+
+
+# ---- streams that cannot write every character ------------------------------------------------------------------
+
+PLAIN = {"✓": "+", "✗": "x", "·": "-", "↓": "v", "↑": "^", "→": ">"}
+"""Marks where the encoding of the terminal has none of them."""
+
+
+def write_plainly(stream: TextIO) -> None:
+    """Have a stream write plain marks for what its encoding lacks, instead of failing on it."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        codecs.register_error("genunlearn.plain", _plain)
+        stream.reconfigure(errors="genunlearn.plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """One plain character for each that cannot be encoded, so that tables keep their columns."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    wanted = error.object[error.start : error.end]
+    return "".join(PLAIN.get(c) or _base_letter(c) for c in wanted), error.end
+
+
+def _base_letter(character: str) -> str:
+    """``e`` for an accented e; a question mark for what has no letter of ASCII in it."""
+    first = unicodedata.normalize("NFKD", character)[:1]
+    return first if first.isascii() and first.isprintable() else "?"

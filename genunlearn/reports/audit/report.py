@@ -317,6 +317,7 @@ def print_audit(records: RunRecord | Mapping[str, RunRecord], console: Console) 
             console.print(table)
             name = "" if isinstance(records, RunRecord) else f"{label}: "
             style.say(console, f"{name}{row['concept']}: {row['verdict']}. {_sentence(row)}")
+    style.say_cautions(console, cautions_of(named_records(records), _subject))
 
 
 AUDITS = Reporter(write=write_report, compare=write_comparison, show=print_audit)

@@ -10,7 +10,8 @@ from genunlearn.reports.numbers import format_estimate, format_number
 from genunlearn.reports.wording import ORACLE, UNLEARNED, request_label
 
 GONE_FROM, KEPT_FROM = 0.9, 0.85
-"""UA from which a concept counts as gone from its prompts, IRA and CRA from which the others count as kept."""
+"""UA from which a concept counts as not drawn from its prompts (by the lower end of the interval for a mark), and IRA
+and CRA from which the others count as kept."""
 
 LIMITS = (
     "Images were judged by a classifier, prompt by prompt. What a classifier misses, nobody has seen.",
@@ -33,15 +34,25 @@ def read_erasure(record: RunRecord) -> Headline:
 def _verdict(record: RunRecord) -> tuple[Tone, str]:
     if record.outcome == "collapsed":
         return Tone.BAD, "The model collapsed"
-    gone = [result.value >= GONE_FROM for result in _shares(record, "ua") if result.value is not None]
-    if not gone:
+    shares = [result for result in _shares(record, "ua") if result.value is not None]
+    if not shares:
         return Tone.NEUTRAL, "Done, not judged"
+    gone = [(result.value or 0.0) >= GONE_FROM for result in shares]
     kept = [r.value >= KEPT_FROM for name in ("ira", "cra") for r in _shares(record, name) if r.value is not None]
     if not any(gone):
-        return Tone.BAD, "Still drawn"
+        return Tone.BAD, "Still drawn; not audited"
     if not all(gone):
-        return Tone.WARN, "Gone from some prompts only"
-    return (Tone.GOOD, "Gone from its prompts") if all(kept) else (Tone.WARN, "Gone, and other things with it")
+        return Tone.WARN, "Still drawn from some prompts; not audited"
+    least = min(_low(result) for result in shares)
+    text = f"Not drawn in {sum(r.n for r in shares):,} images (at most {format_number(1 - least)} of them)"
+    if not all(kept):
+        return Tone.WARN, f"{text}, and other things lost with it; not audited"
+    return Tone.GOOD if least >= GONE_FROM else Tone.WARN, f"{text}; not audited"
+
+
+def _low(result: Result) -> float:
+    """The smallest share that the interval leaves open."""
+    return min(end for end in (result.value, result.low) if end is not None)
 
 
 def _shares(record: RunRecord, name: str, target: str = UNLEARNED) -> list[Result]:

@@ -12,6 +12,7 @@ from genunlearn.reports.cells import (
     Cell,
     Column,
     Line,
+    asked_of,
     has_values,
     lines_of,
     measured_columns,
@@ -189,7 +190,8 @@ def _compared_sheets(records: Mapping[str, RunRecord], folder: Path) -> list[She
                 if len(record.examples) > number and record.examples[number].get("prompt") == row.get("prompt"):
                     paths[label] = record.examples[number].get(UNLEARNED)
             merged.append(paths)
-        models = {"Before": (ORIGINAL, folder / first)} | {label: (label, folder / label) for label in records}
+        before = "Before" if len(set(map(asked_of, records.values()))) == 1 else f"Before of {first}"
+        models = {before: (ORIGINAL, folder / first)} | {label: (label, folder / label) for label in records}
         sheets.append(sheet_of(title, merged, models))
     return [sheet for sheet in sheets if sheet.strips]
 
@@ -211,6 +213,7 @@ def print_erasure(records: RunRecord | Mapping[str, RunRecord], console: Console
     if columns:
         console.print(table)
     style.say_outcomes(console, named, read_erasure)
+    style.say_cautions(console, cautions_of(named, request_label))
 
 
 CONCEPTS = Reporter(write=write_report, compare=write_comparison, show=print_erasure)

@@ -13,7 +13,7 @@ from genunlearn.records import Result, RunRecord
 from genunlearn.reports.cells import targets_of
 from genunlearn.reports.lm.figures import forget_keep_plot
 from genunlearn.reports.lm.reading import headline
-from genunlearn.reports.lm.scope import Grid, Row, scope_grid, scope_table
+from genunlearn.reports.lm.scope import Grid, Row, legend_of, scope_grid, scope_table
 from genunlearn.reports.lm.wording import group_words, metric_words, request_label
 from genunlearn.reports.markdown import table_of
 from genunlearn.reports.numbers import format_number
@@ -51,7 +51,7 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     return write_comparison_pages(
         "lm",
         folder,
-        html={"plot": forget_keep_plot(grid, POOLED), "group_words": group_words},
+        html={"plot": forget_keep_plot(grid, POOLED), "group_words": group_words, "legend": legend_of(grid)},
         markdown={"scope": scope_table(pooled), "further_table": table_of(heads, others, further["reasons"])},
         title=title_of(map(request_label, records.values())),
         count=len(records),

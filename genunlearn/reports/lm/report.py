@@ -20,7 +20,7 @@ from genunlearn.reports.headline import Reading, Tone
 from genunlearn.reports.lm.figures import rounds_plot, scope_plot
 from genunlearn.reports.lm.limits import limits
 from genunlearn.reports.lm.reading import headline
-from genunlearn.reports.lm.scope import Grid, Row, scope_grid
+from genunlearn.reports.lm.scope import Grid, Row, legend_of, scope_grid
 from genunlearn.reports.lm.wording import goal_of, group_words, metric_words, run_facts
 from genunlearn.reports.numbers import MISSING, format_counts, format_number, format_seconds
 from genunlearn.reports.parts import MetricTable, metric_table, write_report_page
@@ -91,6 +91,7 @@ def _scope(record: RunRecord) -> dict[str, Any]:
         "bands": bands,
         "plot": scope_plot(grid),
         "words": metric_words(grid.metric),
+        "legend": legend_of(grid),
     }
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from genunlearn.data.lm.facts import GROUPS
 from genunlearn.records import RunRecord
 from genunlearn.reports.cells import Cell, Line, Records, groups_of, lines_of, named_records, targets_of
-from genunlearn.reports.headline import Reading
-from genunlearn.reports.lm.reading import read_change
+from genunlearn.reports.headline import SYMBOLS, Reading
+from genunlearn.reports.lm.reading import RULE, read_change
 from genunlearn.reports.lm.wording import goal_of, group_words
 from genunlearn.reports.markdown import Verbatim, table_of
 from genunlearn.reports.wording import ORACLE, ORIGINAL, Goal, humanise, target_words
@@ -52,6 +52,13 @@ class Grid:
             return None
         before = row.record.find(self.metric, ORIGINAL, self.groups[place])
         return read_change(before, row.cells[place].result)
+
+
+def legend_of(grid: Grid) -> dict[str, str]:
+    """What the marks in a table stand for, as far as it has them."""
+    places = [(row, place) for row in grid.rows for place, _ in enumerate(grid.groups)]
+    tones = {reading.tone for row, place in places if (reading := grid.reading(row, place))}
+    return {SYMBOLS[tone]: text for tone, text in RULE.items() if tone in tones}
 
 
 def scope_grid(records: Records, metric: str | None = None) -> Grid:

@@ -105,6 +105,8 @@ def _without_oracle(record: RunRecord, group: str, after: float) -> Reading:
     is_accuracy = main_metric(record) == ACCURACY
     lost = before.value - after if is_accuracy else after - before.value
     allowed = SLACK[ACCURACY] if is_accuracy else SLACK[ERROR] * before.value
+    if is_accuracy and before.value <= allowed:
+        return Reading(Tone.NEUTRAL, "nothing to keep: not known before")
     if lost <= allowed:
         return Reading(Tone.GOOD, "kept")
     return Reading(Tone.BAD, f"worse by {format_number(lost)}")

@@ -19,9 +19,10 @@ from genunlearn.reports.network.reading import (
     main_metric,
     read_group,
     read_items,
+    request_of,
     words_of,
 )
-from genunlearn.reports.parts import MetricTable, metric_table, write_report_page
+from genunlearn.reports.parts import MetricTable, cautions_of, metric_table, write_report_page
 from genunlearn.reports.pictures import Sheet, sheet_of
 from genunlearn.reports.reporter import Reporter
 from genunlearn.reports.wording import ORACLE, UNLEARNED, humanise, model_label
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CURVES_NAME = "curves.json"
+LABEL, ONE_LINE = 14, 24
+"""Columns of a row's head, and of a cell that has its interval beside the value."""
 
 
 def write_report(record: RunRecord, folder: Path) -> Path:
@@ -100,6 +103,7 @@ def print_items(records: RunRecord | Mapping[str, RunRecord], console: Console) 
     for section in sections_of(named):
         _print_section(section, console)
     style.say_outcomes(console, named, read_items)
+    style.say_cautions(console, cautions_of(named, request_of))
     for label, record in named.items():
         for note in record.notes if record.outcome == "collapsed" else ():
             style.say(console, f"{label}: {note}")
@@ -113,6 +117,7 @@ def _print_section(section: Section, console: Console) -> None:
     title = Text(f"{section.title}: {words_of(name).label.lower()}, {words_of(name).meaning}")
     heads = [humanise(group_words(group).label, capital=True) for group in groups]
     table = style.table("", *heads, title=title)
+    gap = " " if console.width >= LABEL + ONE_LINE * len(groups) else "\n"
     reasons: dict[str, int] = {}
     for line in section.lines:
         texts = []
@@ -120,7 +125,7 @@ def _print_section(section: Section, console: Console) -> None:
         for group, cell in zip(groups, cells, strict=True):
             colour = "" if line.is_control else style.STYLES[read_group(line.record, group).tone]
             text = Text(cell.value, style=colour)
-            text.append(f" {cell.interval}" if cell.interval else "", style="dim")
+            text.append(f"{gap}{cell.interval}" if cell.interval else "", style="dim")
             texts.append(text)
         table.add_row(Text(line.label, style="bold" if line.target == UNLEARNED else ""), *texts)
     console.print(table)
