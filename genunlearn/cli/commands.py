@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from genunlearn.config import FactConfig, RunConfig
-from genunlearn.errors import ConfigError, MismatchError
+from genunlearn.errors import ConfigError
 from genunlearn.records import RunRecord, read_record
 
 console = Console(highlight=False)
@@ -125,14 +125,11 @@ def finish(record: RunRecord, out: Path) -> None:
 def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
     """Print several runs in one table and write the comparison."""
     from genunlearn.processes import this_process
-    from genunlearn.reports.reporter import reporter_of
+    from genunlearn.reports.reporter import common_reporter
 
     if not this_process().is_main_process:
         return
-    reporter, *others = dict.fromkeys(reporter_of(record) for record in records.values())
-    if others:
-        kinds = 1 + len(others)
-        raise MismatchError(f"these runs are of {kinds} kinds, with no table in common: compare like with like")
+    reporter = common_reporter(records)
     path = reporter.compare(records, out)
     reporter.show(records, console)
     console.print(f"comparison: {path}", soft_wrap=True)

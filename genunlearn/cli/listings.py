@@ -128,9 +128,10 @@ def show(name: str) -> None:
         kind = METRICS.get(name)
         _show_class(kind, f"metric, version {kind.version}")
     elif name in list_prompts():
-        _print((shipped("prompts") / f"{name}.jinja").read_text(encoding="utf-8"), markup=False)
+        _print((shipped("prompts") / f"{name}.jinja").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     elif name in list_configs():
-        _print(Syntax(find_config(name).read_text(encoding="utf-8"), "yaml", background_color="default"))
+        code = find_config(name).read_text(encoding="utf-8")
+        _print(Syntax("", "yaml", background_color="default").highlight(code), soft_wrap=True, end="")
     else:
         known = [*METHODS, *ATTACKS, *METRICS, *list_prompts(), *list_configs()]
         raise unknown_name("method, attack, metric, prompt or configuration", name, known)
