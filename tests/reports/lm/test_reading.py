@@ -98,6 +98,17 @@ def test_a_sampled_leak_is_in_the_verdict(make_record: Make) -> None:
     )
 
 
+def test_an_oracle_that_knows_the_fact_is_called_out(make_record: Make) -> None:
+    record = make_record()
+    warning = "It does not know less than the original: it cannot serve as an oracle for this."
+    assert warning not in headline(record).sentences
+    record.results = [
+        dataclasses.replace(r, value=1.0, low=0.68, high=1.0) if (r.name, r.target) == ("recall", "oracle") else r
+        for r in record.results
+    ]
+    assert warning in headline(record).sentences
+
+
 def test_what_was_attacked_is_not_called_unaudited(make_record: Make) -> None:
     record = make_record()
     record.results.append(Result(name="relearn_steps", target="unlearned", value=12.0, n=1))
