@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from genunlearn.attacks.network.inversion import ModelInversion
 from genunlearn.contracts import Splits
 from genunlearn.data.network.items import classes_of
 from genunlearn.domains.network.base import NetworkDomain
+from genunlearn.ops.images import stretched, write_png
 
 FOLDER = "images"
 MOST_CLASSES = 4
@@ -37,7 +37,6 @@ def paint_classes(
     inputs = list(splits.forget[0].inputs.values())
     if len(inputs) != 1 or inputs[0].dim() != 3 or inputs[0].shape[0] not in (1, 3):
         return []
-    (folder / FOLDER).mkdir(exist_ok=True)
     rows = []
     for label in classes_of(splits.forget)[:MOST_CLASSES]:
         own = [item for item in splits.forget if int(item.target) == label]
@@ -46,16 +45,6 @@ def paint_classes(
         row = {"group": "inversion", "prompt": f"class {label}"}
         for name, picture in {MEAN: mean, **painted}.items():
             row[name] = f"{FOLDER}/{name}-{label}.png"
-            _write(picture, folder / row[name])
+            write_png(stretched(picture), folder / row[name])
         rows.append(row)
     return rows
-
-
-def _write(picture: Tensor, path: Path) -> None:
-    """Save ``(channels, height, width)`` as PNG, its smallest value black and its largest white."""
-    from PIL import Image
-
-    low, high = float(picture.min()), float(picture.max())
-    levels = ((picture - low) / max(high - low, 1e-12) * 255).round().to(torch.uint8)
-    shown = levels[0].numpy() if len(levels) == 1 else levels.permute(1, 2, 0).numpy()
-    Image.fromarray(shown).save(path)
