@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from genunlearn.cli.streams import write_plainly
 from genunlearn.errors import GenunlearnError, InputError
-from genunlearn.reports.style import write_plainly
 
 COMMAND = "genunlearn"
 INTERRUPTED = 130

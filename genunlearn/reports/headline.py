@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,6 +42,16 @@ class Headline:
     verdict: str
     subject: str
     sentences: tuple[str, ...]
+
+
+def headline_of(
+    record: RunRecord,
+    subject: str,
+    verdict: Callable[[RunRecord], tuple[Tone, str]],
+    evidence: Callable[[RunRecord], Iterable[str]],
+) -> Headline:
+    """The headline of a run: its family's verdict and evidence where it ended."""
+    return unfinished(record, subject) or Headline(*verdict(record), subject, tuple(evidence(record)))
 
 
 def unfinished(record: RunRecord, subject: str, what: str = "run") -> Headline | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,15 @@ def metric_table(
             lines.append(MetricLine(label(group), cells, AIMS[goals[0]] if goals else ""))
         blocks.append((words(name), tuple(lines)))
     return MetricTable(tuple(blocks), targets, tuple(reasons))
+
+
+@dataclass(frozen=True)
+class GroupLine:
+    """One group in a table of models, and what became of it."""
+
+    words: Words
+    cells: Sequence[Cell]
+    reading: Reading
 
 
 # ---- several runs -----------------------------------------------------------------------------------------------

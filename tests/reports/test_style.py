@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
+from genunlearn.cli.streams import write_plainly
 from genunlearn.records import RunRecord
 from genunlearn.reports.reporter import reporter_of
-from genunlearn.reports.style import say, write_plainly
+from genunlearn.reports.style import say
 
 Make = Callable[..., RunRecord]
 

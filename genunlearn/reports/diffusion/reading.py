@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from genunlearn.records import Result, RunRecord
-from genunlearn.reports.headline import Headline, Tone, unfinished
+from genunlearn.reports.headline import Headline, Tone, headline_of
 from genunlearn.reports.numbers import format_estimate, format_number
 from genunlearn.reports.wording import ORACLE, UNLEARNED, request_label
 
@@ -24,11 +24,7 @@ LIMITS = (
 
 def read_erasure(record: RunRecord) -> Headline:
     """The outcome of an erasure run: a verdict and the sentences under it."""
-    subject = request_label(record)
-    if ended := unfinished(record, subject):
-        return ended
-    tone, verdict = _verdict(record)
-    return Headline(tone, verdict, subject, tuple(_evidence(record)))
+    return headline_of(record, request_label(record), _verdict, _evidence)
 
 
 def _verdict(record: RunRecord) -> tuple[Tone, str]:

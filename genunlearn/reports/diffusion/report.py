@@ -37,14 +37,7 @@ from genunlearn.reports.parts import (
 from genunlearn.reports.pictures import Sheet, sheet_of
 from genunlearn.reports.plots import DotPanel, Mark, Plot, Point, dot_plot, scatter_plot
 from genunlearn.reports.reporter import Reporter
-from genunlearn.reports.wording import (
-    ORACLE,
-    ORIGINAL,
-    UNLEARNED,
-    goal_of,
-    model_label,
-    request_label,
-)
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, goal_of, model_label, request_label
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,8 +121,8 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
         "diffusion",
         folder,
         html={
-            "heads": heads,
-            "rows": rows,
+            "heads": list(map(Words, heads)),
+            "rows": [(line, [(cell, None) for cell in cells]) for line, cells in rows],
             "reasons": list(reasons),
             "plot": _scatter(rows, columns),
             "sheets": _compared_sheets(records, folder),

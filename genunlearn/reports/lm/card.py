@@ -8,8 +8,8 @@ from genunlearn.records import RunRecord, write_text
 from genunlearn.registry import LAB
 from genunlearn.reports.lm.limits import limits
 from genunlearn.reports.lm.reading import headline
-from genunlearn.reports.lm.scope import Grid, scope_grid, scope_table
-from genunlearn.reports.lm.wording import fact_label, group_words, metric_words, run_facts
+from genunlearn.reports.lm.scope import Grid, other_metrics, scope_grid, scope_table
+from genunlearn.reports.lm.wording import fact_label, metric_words, run_facts
 from genunlearn.reports.markdown import render_markdown, table_of
 from genunlearn.reports.numbers import format_share
 from genunlearn.reports.wording import model_label, run_method, run_model, run_section
@@ -57,13 +57,10 @@ def write_patch_card(record: RunRecord, folder: Path) -> Path:
 
 def _other_metrics(record: RunRecord, grid: Grid) -> str | None:
     """Every other metric as a table, one line a metric and group; None where there is none."""
-    keys = dict.fromkeys((result.name, result.group) for result in record.results if result.name != grid.metric)
-    if not keys:
-        return None
-    grids = {name: scope_grid(record, name) for name, _ in keys}
-    rows = []
-    for name, group in keys:
-        part = grids[name]
-        label = f"{metric_words(name).label}, {group_words(group).label}"
-        rows.append([label, *(row.cells[part.groups.index(group)].text for row in part.rows)])
-    return table_of(["Measure", *(model_label(row.target) for row in grid.rows)], rows)
+    table = other_metrics(record, grid.metric)
+    rows = [
+        [f"{words.label}, {line.label.lower()}", *(cell.text for _, cell in line.cells)]
+        for words, lines in table.blocks
+        for line in lines
+    ]
+    return table_of(["Measure", *map(model_label, table.targets)], rows, table.reasons) if rows else None

@@ -13,12 +13,12 @@ from genunlearn.records import Result, RunRecord
 from genunlearn.reports.cells import targets_of
 from genunlearn.reports.lm.figures import forget_keep_plot
 from genunlearn.reports.lm.reading import headline
-from genunlearn.reports.lm.scope import Grid, Row, legend_of, scope_grid, scope_table
+from genunlearn.reports.lm.scope import Grid, legend_of, scope_grid, scope_table
 from genunlearn.reports.lm.wording import group_words, metric_words, request_label
 from genunlearn.reports.markdown import table_of
 from genunlearn.reports.numbers import format_number
 from genunlearn.reports.parts import cautions_of, check_any, run_table, title_of, write_comparison_pages
-from genunlearn.reports.wording import UNLEARNED
+from genunlearn.reports.wording import UNLEARNED, Words, humanise
 
 POOLED = "neighbours"
 POOLED_FROM = tuple(group for group in KEEP_GROUPS if group != "rest")
@@ -46,12 +46,18 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     pooled = {label: with_neighbours(record) for label, record in records.items()}
     grid = scope_grid(pooled)
     further = _further(records, grid)
-    others = [[row.label, *(cell.text for cell in row.cells)] for row in further["rows"]]
+    rows = [(row, [(cell, grid.reading(row, n)) for n, cell in enumerate(row.cells)]) for row in grid.rows]
+    others = [[row.label, *(cell.text for cell, _ in cells)] for row, cells in further["rows"]]
     heads = ["Model", *(words.label for words in further["columns"])]
     return write_comparison_pages(
         "lm",
         folder,
-        html={"plot": forget_keep_plot(grid, POOLED), "group_words": group_words, "legend": legend_of(grid)},
+        html={
+            "plot": forget_keep_plot(grid, POOLED),
+            "legend": legend_of(grid),
+            "heads": [_head(grid, place) for place, _ in enumerate(grid.groups)],
+            "rows": rows,
+        },
         markdown={"scope": scope_table(pooled), "further_table": table_of(heads, others, further["reasons"])},
         title=title_of(map(request_label, records.values())),
         count=len(records),
@@ -115,5 +121,9 @@ def _further(records: Mapping[str, RunRecord], grid: Grid) -> dict[str, Any]:
     ]
     columns = list(dict.fromkeys(wanted))
     reasons: dict[str, int] = {}
-    rows = [Row(row.label, row.target, row.record, row.cells_of(columns, reasons)) for row in grid.rows]
+    rows = [(row, [(cell, None) for cell in row.cells_of(columns, reasons)]) for row in grid.rows]
     return {"columns": [metric_words(name) for name, _ in columns], "rows": rows, "reasons": list(reasons)}
+
+
+def _head(grid: Grid, place: int) -> Words:
+    return Words(humanise(group_words(grid.groups[place]).label, capital=True), grid.goal(place).value)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS
 from genunlearn.records import Result, RunRecord
-from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
+from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
 from genunlearn.reports.lm.wording import TELL_KNOWLEDGE, goal_of, group_words, request_label
 from genunlearn.reports.numbers import format_estimate, format_number
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Goal, humanise
@@ -70,11 +70,7 @@ def _apart(lower: Result, upper: Result) -> bool:
 
 def headline(record: RunRecord) -> Headline:
     """The outcome of a run in plain words, checked against its own numbers."""
-    subject = request_label(record)
-    if ended := unfinished(record, subject):
-        return ended
-    tone, verdict = _verdict(record)
-    return Headline(tone, verdict, subject, tuple(_evidence(record)))
+    return headline_of(record, request_label(record), _verdict, _evidence)
 
 
 def _verdict(record: RunRecord) -> tuple[Tone, str]:

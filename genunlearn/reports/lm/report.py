@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS
 from genunlearn.records import RunRecord
-from genunlearn.reports.cells import Cell, groups_of, in_order, targets_of
+from genunlearn.reports.cells import in_order, targets_of
 from genunlearn.reports.headline import Reading, Tone
 from genunlearn.reports.lm.figures import rounds_plot, scope_plot
 from genunlearn.reports.lm.limits import limits
 from genunlearn.reports.lm.reading import headline
-from genunlearn.reports.lm.scope import Grid, Row, legend_of, scope_grid
-from genunlearn.reports.lm.wording import goal_of, group_words, metric_words, run_facts
+from genunlearn.reports.lm.scope import Grid, legend_of, other_metrics, scope_grid
+from genunlearn.reports.lm.wording import group_words, metric_words, run_facts
 from genunlearn.reports.numbers import MISSING, format_counts, format_number, format_seconds
-from genunlearn.reports.parts import MetricTable, metric_table, write_report_page
-from genunlearn.reports.wording import ORACLE, ORIGINAL, Goal, Words, humanise
+from genunlearn.reports.parts import GroupLine, write_report_page
+from genunlearn.reports.wording import ORACLE, ORIGINAL, Goal, humanise
 
 ANTISAMPLES_NAME = "antisamples.jsonl"
 EXAMPLES_SHOWN = 3
@@ -52,7 +51,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
         facts=[_FACT | fact for fact in run_facts(record)],
         scope=_scope(record),
         examples=_examples(record),
-        metrics=_metrics(record),
+        metrics=other_metrics(record, scope_grid(record).metric),
         rounds=_rounds(record),
         group_words=group_words,
         antisamples=_antisamples(Path(folder) / ANTISAMPLES_NAME),
@@ -68,15 +67,6 @@ _FACT: dict[str, Any] = dict.fromkeys(("subject", "relation", "object", "questio
 # ---- what went and what stayed ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Line:
-    """One group in a table of models."""
-
-    words: Words
-    cells: Sequence[tuple[Row, Cell]]
-    reading: Reading
-
-
 def _scope(record: RunRecord) -> dict[str, Any]:
     grid = scope_grid(record)
     measured = any(cell.footnote is None for row in grid.rows for cell in row.cells)
@@ -84,30 +74,21 @@ def _scope(record: RunRecord) -> dict[str, Any]:
     for goal, title in BAND_TITLES.items():
         places = [place for place, _ in enumerate(grid.groups) if grid.goal(place) is goal]
         if lines := [_line(grid, place) for place in places]:
-            bands.append({"title": title, "lines": lines})
+            bands.append((title, lines))
     return {
         "grid": grid,
         "measured": measured,
         "bands": bands,
+        "heads": [humanise(row.label, capital=True) for row in grid.rows],
         "plot": scope_plot(grid),
         "words": metric_words(grid.metric),
         "legend": legend_of(grid),
     }
 
 
-def _line(grid: Grid, place: int) -> Line:
+def _line(grid: Grid, place: int) -> GroupLine:
     reading = next(filter(None, (grid.reading(row, place) for row in grid.rows)))
-    return Line(group_words(grid.groups[place]), [(row, row.cells[place]) for row in grid.rows], reading)
-
-
-def _metrics(record: RunRecord) -> MetricTable:
-    """Every metric but the one of the scope table."""
-    shown = scope_grid(record).metric
-    names = dict.fromkeys(result.name for result in record.results if result.name != shown)
-    groups = {name: groups_of([r for r in record.results if r.name == name], GROUPS) for name in names}
-    return metric_table(
-        record, groups, metric_words, lambda group: humanise(group_words(group).label, capital=True), goal_of
-    )
+    return GroupLine(group_words(grid.groups[place]), [row.cells[place] for row in grid.rows], reading)
 
 
 # ---- answers, rounds, what was taught ---------------------------------------------------------------------------

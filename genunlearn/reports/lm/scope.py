@@ -10,8 +10,9 @@ from genunlearn.records import RunRecord
 from genunlearn.reports.cells import Cell, Line, Records, groups_of, lines_of, named_records, targets_of
 from genunlearn.reports.headline import SYMBOLS, Reading
 from genunlearn.reports.lm.reading import RULE, read_change
-from genunlearn.reports.lm.wording import goal_of, group_words
+from genunlearn.reports.lm.wording import goal_of, group_words, metric_words
 from genunlearn.reports.markdown import Verbatim, table_of
+from genunlearn.reports.parts import MetricTable, metric_table
 from genunlearn.reports.wording import ORACLE, ORIGINAL, Goal, humanise, target_words
 
 MAIN_METRIC = "recall"
@@ -104,3 +105,12 @@ def scope_table(records: Records, metric: str | None = None) -> Verbatim:
     header = ["Model", *(humanise(group_words(group).label, capital=True) for group in grid.groups)]
     rows = [[row.label, *(cell.text for cell in row.cells)] for row in grid.rows]
     return table_of(header, rows, grid.reasons)
+
+
+def other_metrics(record: RunRecord, shown: str) -> MetricTable:
+    """Every metric but the one that is `shown` in the scope table."""
+    names = dict.fromkeys(result.name for result in record.results if result.name != shown)
+    groups = {name: groups_of([r for r in record.results if r.name == name], GROUPS) for name in names}
+    return metric_table(
+        record, groups, metric_words, lambda group: humanise(group_words(group).label, capital=True), goal_of
+    )

@@ -25,7 +25,7 @@ from genunlearn.reports.network.reading import (
 )
 from genunlearn.reports.numbers import format_number, format_seconds
 from genunlearn.reports.parts import RunTable, cautions_of, check_any, run_table, title_of, write_comparison_pages
-from genunlearn.reports.wording import UNLEARNED, run_method
+from genunlearn.reports.wording import UNLEARNED, Words, run_method
 
 COLUMNS: tuple[Column, ...] = (
     *((ACCURACY, group) for group in GROUPS),
@@ -136,7 +136,7 @@ def _view(number: int, section: Section) -> dict[str, Any]:
     return {
         "title": section.title,
         "cautions": section.cautions,
-        "heads": [head_of(column) for column in section.columns],
+        "heads": [Words(head_of(column)) for column in section.columns],
         "rows": rows,
         "reasons": list(reasons),
         "runs": run_rows(section),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from genunlearn.records import Result, RunRecord
-from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
+from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
 from genunlearn.reports.numbers import format_estimate, format_number, format_seconds
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, run_section, words_in
 
@@ -121,11 +121,7 @@ def _slack(record: RunRecord, group: str) -> float:
 
 def read_items(record: RunRecord) -> Headline:
     """The outcome of a run: a verdict and the sentences under it."""
-    subject = request_of(record)
-    if ended := unfinished(record, subject):
-        return ended
-    tone, verdict = _verdict(record)
-    return Headline(tone, verdict, subject, tuple(_evidence(record)))
+    return headline_of(record, request_of(record), _verdict, _evidence)
 
 
 def _verdict(record: RunRecord) -> tuple[Tone, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from genunlearn.records import RunRecord
 from genunlearn.reports import style
-from genunlearn.reports.cells import as_cell, find_or_reason, named_records, targets_of
+from genunlearn.reports.cells import Line, measured_columns, named_records, targets_of
 from genunlearn.reports.network.compare import Section, sections_of, write_comparison
 from genunlearn.reports.network.plots import membership_plot, relearning_plot, sets_plot
 from genunlearn.reports.network.reading import (
@@ -22,7 +22,7 @@ from genunlearn.reports.network.reading import (
     request_of,
     words_of,
 )
-from genunlearn.reports.parts import MetricTable, cautions_of, metric_table, write_report_page
+from genunlearn.reports.parts import GroupLine, MetricTable, cautions_of, metric_table, write_report_page
 from genunlearn.reports.pictures import Sheet, sheet_of
 from genunlearn.reports.reporter import Reporter
 from genunlearn.reports.wording import ORACLE, UNLEARNED, humanise, model_label
@@ -56,16 +56,20 @@ def write_report(record: RunRecord, folder: Path) -> Path:
 
 def _sets(record: RunRecord) -> dict[str, Any]:
     """The main metric by set: models in columns, and where the unlearned one stands."""
-    name, targets = main_metric(record), targets_of(record)
-    reasons: dict[str, int] = {}
-    lines = []
-    for group in GROUPS:
-        found = [(target, find_or_reason(record, name, target, group)) for target in targets]
-        if not any(result and result.name == name and result.value is not None for _, result in found):
-            continue
-        cells = [(target, as_cell(result, reasons)) for target, result in found]
-        lines.append({"words": group_words(group), "cells": cells, "reading": read_group(record, group)})
-    return {"words": words_of(name), "targets": targets, "lines": lines, "reasons": list(reasons)}
+    name, reasons = main_metric(record), dict[str, int]()
+    models = [Line(model_label(target), target, record) for target in targets_of(record)]
+    measured = measured_columns([record])
+    lines = [
+        GroupLine(
+            group_words(group),
+            [model.cells_of([(name, group)], reasons)[0] for model in models],
+            read_group(record, group),
+        )
+        for group in GROUPS
+        if (name, group) in measured
+    ]
+    heads = [model.label for model in models]
+    return {"words": words_of(name), "heads": heads, "lines": lines, "reasons": list(reasons)}
 
 
 def _metrics(record: RunRecord) -> MetricTable:
