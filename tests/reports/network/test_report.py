@@ -140,6 +140,13 @@ def test_without_oracles_nothing_is_claimed() -> None:
     assert limits_of(record)[0].startswith("No oracle was measured (none is given)")
 
 
+def test_what_was_never_known_cannot_be_kept() -> None:
+    record = build({"retain": 0.0}, known=KNOWN | {"retain": 0.01})
+    record.results = [r for r in record.results if r.target != "oracle" and r.name not in ("oracle_gap", "tow")]
+    reading = read_group(record, "retain")
+    assert (reading.tone, reading.text) == (Tone.NEUTRAL, "nothing to keep: not known before")
+
+
 def test_a_run_that_did_not_finish(tmp_path: Path) -> None:
     record = RunRecord(status=INTERRUPTED, config={"domain": "classifier"})
     assert read_items(record).verdict == "The run did not finish"
