@@ -12,7 +12,7 @@ from rich.table import Table
 
 from genunlearn.config import RunConfig
 from genunlearn.config.lm import LMConfig
-from genunlearn.errors import ConfigError, MismatchError
+from genunlearn.errors import ConfigError
 from genunlearn.records import RunRecord, read_record
 
 console = Console(highlight=False)
@@ -116,26 +116,23 @@ def enter(ledger: Path, record: RunRecord, folder: Path) -> None:
 def finish(record: RunRecord, out: Path) -> None:
     """Print what went and what stayed, and where the report lies."""
     from genunlearn.processes import this_process
-    from genunlearn.reports.reporter import face_of
+    from genunlearn.reports.reporter import reporter_of
 
     if this_process().is_main_process:
-        face_of(record).show(record, console)
+        reporter_of(record).show(record, console)
         console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 
 
 def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
     """Print several runs in one table and write the comparison."""
     from genunlearn.processes import this_process
-    from genunlearn.reports.reporter import face_of
+    from genunlearn.reports.reporter import common_reporter
 
     if not this_process().is_main_process:
         return
-    face, *others = dict.fromkeys(face_of(record) for record in records.values())
-    if others:
-        kinds = 1 + len(others)
-        raise MismatchError(f"these runs are of {kinds} kinds, with no table in common: compare like with like")
-    path = face.compare(records, out)
-    face.show(records, console)
+    reporter = common_reporter(records)
+    path = reporter.compare(records, out)
+    reporter.show(records, console)
     console.print(f"comparison: {path}", soft_wrap=True)
     first = next(iter(records))
     if (out / first / "report.html").is_file():

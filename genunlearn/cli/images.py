@@ -103,13 +103,9 @@ SMALLEST = 64
 def write_grid(rows: Sequence[Any], path: Path) -> None:
     """Write rows of images, each ``(n, 3, height, width)`` in [0, 1], as one PNG with a frame around each image."""
     import torch
-    import torch.nn.functional as F
-    from PIL import Image
 
-    framed = F.pad(torch.stack(list(rows)).cpu(), (1, 1, 1, 1), value=0.5)
-    count, columns, channels, height, width = framed.shape
-    table = framed.permute(0, 3, 1, 4, 2).reshape(count * height, columns * width, channels)
-    picture = Image.fromarray((table * 255).round().byte().numpy())
-    zoom = -(-SMALLEST // (width - 2))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(path)
+    from genunlearn.ops.images import grid, write_png
+
+    images = torch.stack(list(rows)).cpu()
+    table = grid(images.flatten(0, 1), images.shape[1], frame=0.5)
+    write_png(table, path, zoom=-(-SMALLEST // images.shape[-1]))

@@ -133,9 +133,10 @@ def show(name: str) -> None:
     if shown:
         return
     if name in list_prompts():
-        _print((shipped("prompts") / f"{name}.jinja").read_text(encoding="utf-8"), markup=False)
+        _print((shipped("prompts") / f"{name}.jinja").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     elif name in list_configs():
-        _print(Syntax(config_text(name), "yaml", background_color="default"))
+        highlighted = Syntax("", "yaml", background_color="default").highlight(config_text(name))
+        _print(highlighted, soft_wrap=True, end="")
     else:
         known = [*METHODS, *ATTACKS, *METRICS, *list_prompts(), *list_configs()]
         raise unknown_name("method, attack, metric, prompt or configuration", name, known)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from genunlearn.cli.streams import write_plainly
 from genunlearn.errors import GenunlearnError, InputError
 
 COMMAND = "genunlearn"
@@ -323,6 +324,8 @@ def main() -> None:
     """Entry point: one line on stderr for an error, 2 for bad input, 1 for a run that failed."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     _silence_libraries()
+    for stream in (sys.stdout, sys.stderr):
+        write_plainly(stream)
     try:
         code = app(prog_name=COMMAND, standalone_mode=False)
     except TyperException as error:

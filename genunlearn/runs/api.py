@@ -61,9 +61,9 @@ def run(
 
 def write_reports(record: RunRecord, folder: Path) -> Path:
     """Write the report of a run, and the cards of what it left; returns the report's path."""
-    from genunlearn.reports.reporter import face_of
+    from genunlearn.reports.reporter import reporter_of
 
-    return face_of(record).write(record, folder)
+    return reporter_of(record).write(record, folder)
 
 
 def forget_config(

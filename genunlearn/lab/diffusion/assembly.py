@@ -17,7 +17,7 @@ from genunlearn.lab.determinism import surroundings
 from genunlearn.lab.diffusion import parts as parts
 from genunlearn.lab.diffusion.digit_images import draw, load_digits
 from genunlearn.lab.diffusion.digit_prompts import STYLES, Concept, remaining
-from genunlearn.lab.diffusion.evaluation import LEVELS, SAMPLES_NAME, LabEvaluation, Measured, save_grid
+from genunlearn.lab.diffusion.evaluation import FRAME, LEVELS, SAMPLES_NAME, ZOOM, LabEvaluation, Measured
 from genunlearn.lab.diffusion.image_judge import FOLDER as JUDGE
 from genunlearn.lab.diffusion.image_judge import load_judge, train_judge
 from genunlearn.lab.diffusion.recipe import Recipe
@@ -30,6 +30,7 @@ from genunlearn.lab.diffusion.training import (
     train_text_encoder,
 )
 from genunlearn.lab.levels import check_levels
+from genunlearn.ops.images import grid, write_png
 
 AUTOENCODER = "vae"
 """Where diffusers keeps it in a pipeline's folder."""
@@ -110,7 +111,7 @@ class Builder:
         with self.phase("measuring", exam.num_images) as report:
             measured, samples = exam.measure(pipeline, lambda count: report(count=count))
         columns = len({style for _, style in remaining(self.without)})
-        save_grid(samples, columns, self.folder / SAMPLES_NAME)
+        write_png(grid(samples, columns, frame=FRAME), self.folder / SAMPLES_NAME, zoom=ZOOM)
         return measured
 
     @contextmanager

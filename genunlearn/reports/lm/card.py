@@ -8,20 +8,11 @@ from genunlearn.records import RunRecord, write_text
 from genunlearn.registry import LAB
 from genunlearn.reports.lm.limits import limits
 from genunlearn.reports.lm.reading import headline
-from genunlearn.reports.lm.scope import Grid, scope_grid
-from genunlearn.reports.markdown import render_markdown, scope_table, table_of
+from genunlearn.reports.lm.scope import Grid, other_metrics, scope_grid, scope_table
+from genunlearn.reports.lm.wording import fact_label, metric_words, run_facts
+from genunlearn.reports.markdown import render_markdown, table_of
 from genunlearn.reports.numbers import format_share
-from genunlearn.reports.wording import (
-    fact_label,
-    group_words,
-    humanise,
-    metric_words,
-    run_facts,
-    run_method,
-    run_model,
-    run_section,
-    target_words,
-)
+from genunlearn.reports.wording import model_label, run_method, run_model, run_section
 
 CARD_NAME = "README.md"
 FACTS_NAMED = 20
@@ -41,7 +32,7 @@ def write_patch_card(record: RunRecord, folder: Path) -> Path:
     trainable, total = record.parameters.get("trainable"), record.parameters.get("total")
     grid = scope_grid(record)
     card = render_markdown(
-        "card.md",
+        "lm/card.md",
         record=record,
         headline=headline(record),
         method=run_method(record),
@@ -66,13 +57,10 @@ def write_patch_card(record: RunRecord, folder: Path) -> Path:
 
 def _other_metrics(record: RunRecord, grid: Grid) -> str | None:
     """Every other metric as a table, one line a metric and group; None where there is none."""
-    keys = dict.fromkeys((result.name, result.group) for result in record.results if result.name != grid.metric)
-    if not keys:
-        return None
-    grids = {name: scope_grid(record, name) for name, _ in keys}
-    rows = []
-    for name, group in keys:
-        part = grids[name]
-        label = f"{metric_words(name).label}, {group_words(group).label}"
-        rows.append([label, *(row.cells[part.groups.index(group)].text for row in part.rows)])
-    return table_of(["Measure", *(humanise(target_words(row.kind).label, capital=True) for row in grid.rows)], rows)
+    table = other_metrics(record, grid.metric)
+    rows = [
+        [f"{words.label}, {line.label.lower()}", *(cell.text for _, cell in line.cells)]
+        for words, lines in table.blocks
+        for line in lines
+    ]
+    return table_of(["Measure", *map(model_label, table.targets)], rows, table.reasons) if rows else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from genunlearn.ops.images import write_png
 from genunlearn.reports.pictures import FOLDER
 
 SHOWN = 4
@@ -23,13 +24,8 @@ class Pictures:
 
     def write(self, name: str, images: Tensor) -> None:
         """Write the first images of ``(n, 3, height, width)`` in [0, 1] as PNG files."""
-        from PIL import Image
-
-        for number, image in enumerate(images[:SHOWN].cpu()):
-            path = self.folder / self._path(name, number)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = (image.nan_to_num().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-            Image.fromarray(pixels).save(path)
+        for number, image in enumerate(images[:SHOWN]):
+            write_png(image, self.folder / self._path(name, number))
 
     def rows(
         self, label: str, kind: str, what: str, models: Sequence[str], *, folder: str, captions: Sequence[str]

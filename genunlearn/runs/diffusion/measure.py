@@ -18,6 +18,7 @@ from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.evaluation.diffusion.image_check import ImageCheck
 from genunlearn.evaluation.diffusion.metrics import ImageProbes, Judge
+from genunlearn.ops.images import write_png
 from genunlearn.processes import this_process
 from genunlearn.records import Result
 from genunlearn.registry import SUITES
@@ -202,14 +203,9 @@ class ImageProbe:
         }
 
     def _write(self, target: str, number: int, image: Tensor) -> str:
-        from PIL import Image
-
         path = Path(IMAGES) / target / f"{number:02d}.png"
         if this_process().is_main_process:
-            place = self.folder / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            pixels = (image.nan_to_num().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-            Image.fromarray(pixels).save(place)
+            write_png(image, self.folder / path)
         return path.as_posix()
 
 

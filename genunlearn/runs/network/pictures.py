@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from genunlearn.contracts import Attack, Splits
 from genunlearn.domains.network.base import NetworkDomain
+from genunlearn.ops.images import stretched, write_png
 
 FOLDER = "images"
 MEAN = "mean"
@@ -40,17 +40,6 @@ def paint_classes(
         means = {name: pictures[what].mean(0) for name, pictures in painted.items()}
         for name, picture in {MEAN: torch.stack(own).mean(0), **means}.items():
             row[name] = f"{FOLDER}/{name}-{label}.png"
-            (folder / FOLDER).mkdir(exist_ok=True)
-            _write(picture, folder / row[name])
+            write_png(stretched(picture), folder / row[name])
         rows.append(row)
     return rows
-
-
-def _write(picture: Tensor, path: Path) -> None:
-    """Save ``(channels, height, width)`` as PNG, its smallest value black and its largest white."""
-    from PIL import Image
-
-    low, high = float(picture.min()), float(picture.max())
-    levels = ((picture - low) / max(high - low, 1e-12) * 255).round().to(torch.uint8)
-    shown = levels[0].numpy() if len(levels) == 1 else levels.permute(1, 2, 0).numpy()
-    Image.fromarray(shown).save(path)

@@ -38,7 +38,7 @@ def test_front_matter_names_base_and_library(record: RunRecord, tmp_path: Path) 
 def test_the_card_holds_the_numbers_and_their_limits(record: RunRecord, tmp_path: Path) -> None:
     card = write_patch_card(record, tmp_path).read_text(encoding="utf-8")
     for part in (
-        "# Forgotten: Harry Potter · studied at · Hogwarts",
+        "# Not told in 8 new phrasings (at most 0.32); not audited: Harry Potter · studied at · Hogwarts",
         "| after | 0.00 [0.00, 0.32] (n=8) |",
         "| Perplexity, neutral text | 3.41 [3.20, 3.63] (n=120) | 3.44 [3.23, 3.66] (n=120) |",
         "196,608 of 1,913,472 (10%)",
