@@ -267,7 +267,9 @@ def test_a_pickle_beside_a_stray_weight_file_is_not_opened(patched, world):
     weights = folder / "adapter_model.safetensors"
     torch.save(load_file(weights), folder / "adapter_model.bin")
     weights.rename(folder / "other.safetensors")
-    with pytest.raises(SourceNotFound, match=r"adapter_model\.safetensors: no such file; pickle weights \(\.bin\) are not read"):
+    with pytest.raises(
+        SourceNotFound, match=r"adapter_model\.safetensors: no such file; pickle weights \(\.bin\) are not read"
+    ):
         parameters.load_patch(world.open(), folder)
 
 
