@@ -164,8 +164,7 @@ def open_language_model(folder: Path) -> LanguageModel:
 
 
 def open_patch(folder: Path) -> None:
-    base = next(place for place in folder.parent.parent.glob("*/base") if (place / "config.json").is_file())
-    parameters.load_patch(open_language_model(base), folder, force=True)
+    parameters.load_patch(open_language_model(folder.parent / "base"), folder, force=True)
 
 
 KINDS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any]]] = {
@@ -286,7 +285,7 @@ def test_json_files_of_every_wrong_kind_are_refused_in_one_line(tmp_path, tiny_f
     folder = Path(shutil.copytree(tiny_folder("llama"), tmp_path / "model"))
     (folder / name).write_text(text)
     if opens_or_refuses(lambda: open_language_model(folder)):
-        assert text.startswith('{"a": {') or name in ("tokenizer_config.json", "generation_config.json")
+        assert name in ("tokenizer_config.json", "generation_config.json")  # what they need not say is left out
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "generation_config.json", "x"])
