@@ -154,7 +154,7 @@ def antisamples(config: str, *, out: Path | None, resume: bool, overrides: Seque
     console.print(f"review it, then: genunlearn run {config} --antisamples {path}", soft_wrap=True)
 
 
-def ask(model: str, questions: Sequence[str], patch: Path | None) -> None:
+def ask(model: str, questions: Sequence[str], patch: Path | None, *, force: bool = False) -> None:
     """Answers of the model and, with a patch, of the patched model beside them."""
     from genunlearn.config import ModelConfig
     from genunlearn.engine.parameters import load_patch
@@ -165,7 +165,10 @@ def ask(model: str, questions: Sequence[str], patch: Path | None) -> None:
     before = loaded.answer(questions)
     rows: list[tuple[str, ...]] = list(zip(questions, before, strict=True))
     if patch is not None:
-        load_patch(loaded, patch)
+        described = load_patch(loaded, patch, force=force)
+        if not described.is_verified:
+            base = f"its base as {described.base}" if described.base else "no base"
+            console.print(f"{patch}: not verified by a hash of its own; it names {base}", soft_wrap=True, markup=False)
         table.add_column("after")
         rows = [(*row, after) for row, after in zip(rows, loaded.answer(questions), strict=True)]
     for row in rows:

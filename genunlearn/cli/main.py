@@ -200,11 +200,14 @@ def ask(
     patch: Annotated[
         Path | None, typer.Option(help="A run's OUT/patch; answers before and after side by side.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Load a patch that was changed, or made for other base weights.")
+    ] = False,
 ) -> None:
     """Ask a model, and the patched model beside it."""
     from genunlearn.cli.commands import ask as command
 
-    command(model, questions, patch)
+    command(model, questions, patch, force=force)
 
 
 @app.command(epilog="Try: genunlearn compare runs/unstar runs/npo --out runs/comparison")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from genunlearn.contracts.data import Examples
+from genunlearn.errors import NeedNotMet
 
 
 class Domain(abc.ABC):
@@ -32,6 +34,8 @@ class Domain(abc.ABC):
     """What a reference may be asked whose shape depends on the batch: it is never kept by example."""
 
     module: nn.Module
+    origin: Mapping[str, Any] = MappingProxyType({})
+    """Where the weights came from and how they were loaded; empty for a network that did not come from files."""
     learns_statistics: bool = False
 
     @abc.abstractmethod
@@ -60,6 +64,10 @@ class Domain(abc.ABC):
     def base_sha256(self) -> str | None:
         """Hash that identifies the weights as they were loaded; None for a model that came from no files."""
         return None
+
+    def sample_loss(self, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Tensor:
+        """The loss of one example as a function of the weights; only of domains that offer it."""
+        raise NeedNotMet(f"domain {self.name!r} has no loss of a single example")
 
     def parameter_names(self, pattern: str) -> tuple[str, ...] | None:
         """Parameters that `pattern` stands for; None in a domain without words of its own for its weights."""

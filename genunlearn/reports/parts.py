@@ -191,8 +191,8 @@ def write_comparison_pages(
     Both show a `title`, the `count` of the runs and `cautions`.
     """
     folder = Path(folder)
-    write_text(folder / MARKDOWN_NAME, render_markdown(f"{family}/{MARKDOWN_NAME}", **both | markdown))
-    write_text(folder / HTML_NAME, render_page(f"{family}/{HTML_NAME}", **both | html))
+    write_text(folder / MARKDOWN_NAME, render_markdown(f"{family}/{MARKDOWN_NAME}", **{**both, **markdown}))
+    write_text(folder / HTML_NAME, render_page(f"{family}/{HTML_NAME}", **{**both, **html}))
     return folder / HTML_NAME
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 STYLES = {Tone.GOOD: "green", Tone.WARN: "yellow", Tone.BAD: "red", Tone.NEUTRAL: ""}
 
 
-def table(*heads: str | Text, title: str | Text | None = None) -> Table:
+def table(*heads: str, title: str | Text | None = None) -> Table:
     """An empty table without a frame."""
     from rich import box
     from rich.table import Table

@@ -298,7 +298,7 @@ def apply_patch(model: Any, source: Path) -> str:
     if header["kind"] == "delta":
         _load_delta(model, path)
     else:
-        model.pipeline.load_lora_weights(path.parent, weight_name=path.name)
+        model.pipeline.load_lora_weights(path.parent, weight_name=path.name, use_safetensors=True)
         model.pipeline.fuse_lora()
         model.pipeline.unload_lora_weights()
     return header["kind"]

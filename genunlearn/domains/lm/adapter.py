@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from genunlearn.contracts import Examples, LabelledDomain
 from genunlearn.domains.lm.chat import ChatFormat, Messages
-from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer
+from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer, origin_of
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
@@ -36,6 +36,7 @@ class LanguageModel(LabelledDomain):
         module: The network, perhaps wrapped for LoRA or for several processes.
         chat: The conversation format of the tokenizer.
         prompt_suite: Which prompts it is asked with when it writes its own training material.
+        origin: Where it came from and how it was loaded, see `genunlearn.domains.pretrained.origin_of`.
         meter: Work done so far.
     """
 
@@ -45,7 +46,13 @@ class LanguageModel(LabelledDomain):
     batch_shaped = frozenset({"output_logits"})
 
     def __init__(
-        self, module: nn.Module, tokenizer: Any, *, base_sha256: str | None = None, prompt_suite: str = "instruct"
+        self,
+        module: nn.Module,
+        tokenizer: Any,
+        *,
+        base_sha256: str | None = None,
+        prompt_suite: str = "instruct",
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         """Wrap a loaded model; `LanguageModel.load` reads one from a folder or the hub."""
         self.module = module
@@ -53,6 +60,7 @@ class LanguageModel(LabelledDomain):
         self.chat = ChatFormat(tokenizer)
         self._base_sha256 = base_sha256
         self.prompt_suite = prompt_suite
+        self.origin = dict(origin or {})
         self.meter = Meter()
         self._pad = _pad_id(tokenizer)
 
@@ -86,8 +94,9 @@ class LanguageModel(LabelledDomain):
         check_language_model(folder)
         module: Any = open_network(folder, dtype=dtype, quantize=quantize, device=find_device(device))
         tokenizer = open_tokenizer(folder)
-        module.name_or_path = source  # what a patch says it was made for: rather the hub id than a cache folder
-        return cls(module.eval(), tokenizer, base_sha256=hash_weights(folder), prompt_suite=prompt_suite)
+        origin = origin_of(source, folder, dtype=dtype, quantize=quantize, device=module.device)
+        module.name_or_path = origin["source"]  # what a patch says it was made for
+        return cls(module.eval(), tokenizer, base_sha256=hash_weights(folder), prompt_suite=prompt_suite, origin=origin)
 
     @property
     def base_sha256(self) -> str | None:

@@ -23,6 +23,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from genunlearn.contracts import STRICT
+from genunlearn.domains.pretrained import read_model
+from genunlearn.domains.sources import resolve_folder
 from genunlearn.errors import DataError, SourceNotFound
 from genunlearn.ops.concealment import triplet_loss
 from genunlearn.ops.intervals import share
@@ -120,11 +122,11 @@ class Pretrained(nn.Module):
 
         super().__init__()
         try:
-            self.body: Any = AutoModel.from_pretrained(source, use_safetensors=True)
+            self.body: Any = read_model(AutoModel, resolve_folder(source), "an image model")
             with torch.no_grad():
                 self.num_features = self(torch.zeros(1, 3, LARGEST, LARGEST)).shape[1]
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:  # transformers has opened it, and it may still take no images or pool nothing
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise SourceNotFound(f"backbone = {source!r}: {reason}; give a folder or a hub id, or null") from error
 
     def forward(self, images: Tensor) -> Tensor:

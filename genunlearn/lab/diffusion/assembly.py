@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
+from genunlearn.domains.pretrained import read_model, read_pipeline
 from genunlearn.engine.progress import Watch
 from genunlearn.lab.determinism import surroundings
 from genunlearn.lab.diffusion import parts as parts
@@ -87,7 +88,7 @@ class Builder:
     def train_pipeline(self, seed: int) -> dict[str, int]:
         """Train text encoder and denoiser, and store the whole pipeline; returns the parameters of each part."""
         shape = self.recipe.shape
-        vae = AutoencoderKL.from_pretrained(self.folder / AUTOENCODER)
+        vae = read_model(AutoencoderKL, self.folder / AUTOENCODER, "an autoencoder")
         tokenizer, scheduler = parts.build_tokenizer(shape.max_tokens), parts.build_scheduler()
         text_encoder, unet = parts.build_text_encoder(shape, tokenizer), parts.build_unet(shape)
         captioned = CaptionedDigits(self.train_digits, remaining(self.without), seed)
@@ -105,7 +106,7 @@ class Builder:
 
     def measure(self) -> Measured:
         """Take the exam on what has been stored, and store the sample grid."""
-        pipeline = StableDiffusionPipeline.from_pretrained(self.folder)
+        pipeline = read_pipeline(StableDiffusionPipeline, self.folder)
         pipeline.set_progress_bar_config(disable=True)
         exam = LabEvaluation(load_judge(self.folder), self.held_out_digits, self.without)
         with self.phase("measuring", exam.num_images) as report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from genunlearn.records import RunRecord, write_text
@@ -15,6 +16,7 @@ from genunlearn.reports.numbers import format_share
 from genunlearn.reports.wording import model_label, run_method, run_model, run_section
 
 CARD_NAME = "README.md"
+NOTE_NAME = "genunlearn.json"
 FACTS_NAMED = 20
 
 
@@ -42,6 +44,7 @@ def write_patch_card(record: RunRecord, folder: Path) -> Path:
         lab=run_model(record).removeprefix(LAB),
         revision=run_section(record, "model").get("revision"),
         base_hash=record.hashes.get("base"),
+        made_with=_made_with(folder),
         facts=facts[:FACTS_NAMED],
         more_facts=max(len(facts) - FACTS_NAMED, 0),
         words=metric_words(grid.metric),
@@ -53,6 +56,17 @@ def write_patch_card(record: RunRecord, folder: Path) -> Path:
     path = Path(folder) / CARD_NAME
     write_text(path, card)
     return path
+
+
+def _made_with(folder: Path) -> str | None:
+    """How the base was loaded, from the note that lies beside the patch; None where there is none."""
+    path = Path(folder) / NOTE_NAME
+    note = json.loads(path.read_text(encoding="utf-8")).get("base") if path.is_file() else None
+    if not note:
+        return None
+    precision = note["dtype"] if note["quantize"] == "none" else f"4-bit ({note['quantize']}) and {note['dtype']}"
+    commit = f", commit {note['commit']}" if note["commit"] else ""
+    return f"The base was loaded in {precision}{commit}; the patch was made on {note['device']}."
 
 
 def _other_metrics(record: RunRecord, grid: Grid) -> str | None:

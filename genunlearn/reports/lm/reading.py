@@ -135,10 +135,10 @@ def _evidence(record: RunRecord) -> Iterable[str]:
         if leak and leak.value is not None:
             yield f"Of the same questions, the share told by any of several sampled answers is {format_estimate(leak)}."
     yield from _surroundings(record)
-    oracle, was = (recall_of(record, target, probe) if probe else None for target in (ORACLE, ORIGINAL))
+    oracle, original = (recall_of(record, target, probe) if probe else None for target in (ORACLE, ORIGINAL))
     if oracle and oracle.value is not None:
         yield f"A model trained again without it, the oracle, scores {format_estimate(oracle)} on the same questions."
-        if was and _value(was) > TOLD_AT_MOST and not _apart(oracle, was):
+        if original and _value(original) > TOLD_AT_MOST and not _apart(oracle, original):
             yield "It does not know less than the original: it cannot serve as an oracle for this."
 
 

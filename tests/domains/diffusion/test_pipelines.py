@@ -52,7 +52,7 @@ def test_half_written_weights(folder: Path) -> None:
 
 def test_weights_without_a_configuration(folder: Path) -> None:
     (folder / "unet" / "config.json").unlink()
-    with pytest.raises(SourceNotFound, match="this pipeline cannot be read"):
+    with pytest.raises(SourceNotFound, match="diffusers cannot open it as a pipeline"):
         Diffusion.load(str(folder), device="cpu")
 
 

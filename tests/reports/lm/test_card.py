@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,19 @@ def test_the_card_holds_the_numbers_and_their_limits(record: RunRecord, tmp_path
         "reaches up to 0.32",
     ):
         assert part in card, part
+
+
+def test_the_card_says_how_the_base_was_loaded(record: RunRecord, tmp_path: Path) -> None:
+    assert "The base was loaded" not in write_patch_card(record, tmp_path).read_text(encoding="utf-8")
+    base = {"source": "a/b", "commit": "0a1b2c", "dtype": "bfloat16", "quantize": "nf4", "device": "NVIDIA H100"}
+    (tmp_path / "genunlearn.json").write_text(json.dumps({"base": base}))
+    card = write_patch_card(record, tmp_path).read_text(encoding="utf-8")
+    made = "The base was loaded in 4-bit (nf4) and bfloat16, commit 0a1b2c; the patch was made on NVIDIA H100."
+    assert made in card
+    base |= {"commit": None, "quantize": "none", "device": "cpu"}
+    (tmp_path / "genunlearn.json").write_text(json.dumps({"base": base}))
+    card = write_patch_card(record, tmp_path).read_text(encoding="utf-8")
+    assert "The base was loaded in bfloat16; the patch was made on cpu." in card
 
 
 def test_loading_code_is_python_and_names_the_hub_model(make_record: Make, tmp_path: Path) -> None:
