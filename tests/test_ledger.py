@@ -28,11 +28,11 @@ def test_entries_are_numbered_and_chained(ledger):
     assert third["request"]["number"] == 2
 
 
-def test_a_changed_line_is_found_by_the_next_one(ledger):
+def test_a_changed_line_is_found_by_its_own_hash(ledger):
     lines = ledger.read_text().splitlines(keepends=True)
     lines[1] = lines[1].replace("forgotten", "not_forgotten")
     ledger.write_text("".join(lines))
-    with pytest.raises(DataError, match=r"ledger\.jsonl:3: does not follow"):
+    with pytest.raises(DataError, match=r"ledger\.jsonl:2: the entry does not fit its own hash; it was changed"):
         read_ledger(ledger)
 
 
@@ -45,7 +45,7 @@ def test_a_removed_line_is_found(ledger):
 
 def test_nothing_is_added_to_a_damaged_ledger(ledger, tmp_path):
     ledger.write_text("nonsense\n")
-    with pytest.raises(DataError, match=":1: not JSON"):
+    with pytest.raises(DataError, match=":1: not an entry in JSON"):
         append_to_ledger(ledger, RunRecord(), tmp_path / "0")
     assert ledger.read_text() == "nonsense\n"
 

@@ -129,10 +129,17 @@ def test_a_folder_without_a_record(tmp_path):
         (b"", r"record\.json:1: not JSON"),
         (b'{"schema": "caf\xe9"}', r"record\.json: not UTF-8 \(byte 15\); the record is damaged"),
         (b"[]", r"not a record of schema genunlearn\.record/1"),
+        (
+            b'{"schema": "genunlearn.record/1", "results": [{"nome": 1, "name": "a", "target": "b", "value": 1}]}',
+            r"results\.0\.nome = '1': Extra inputs are not permitted",
+        ),
         (b"{}", r"not a record of schema"),
         (b'{"schema": "genunlearn.record/2"}', r"not a record of schema"),
         (b'{"schema": "genunlearn.record/1", "verdict": 1}', r"unknown record fields \['verdict'\]"),
-        (b'{"schema": "genunlearn.record/1", "results": [{"nome": 1}]}', r"a result that cannot be read .*nome"),
+        (
+            b'{"schema": "genunlearn.record/1", "results": [{"nome": 1}]}',
+            r"results\.0\.name is missing; the record is dam",
+        ),
     ],
 )
 def test_a_file_that_is_no_record_says_why(tmp_path, content, complaint):

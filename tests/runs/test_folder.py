@@ -71,6 +71,7 @@ def test_a_crash_leaves_the_run_to_be_resumed(tmp_path):
 def test_a_resumed_run_is_as_old_as_it_is(tmp_path):
     folder = open_folder(tmp_path / "out")
     folder.record.created = "2025-11-21T09:14:03Z"
+    fail(folder, KeyboardInterrupt())
     folder.save()
     assert open_folder(tmp_path / "out", resume=True).record.created == "2025-11-21T09:14:03Z"
     assert read_record(tmp_path / "out").created == "2025-11-21T09:14:03Z"

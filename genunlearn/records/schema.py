@@ -1,0 +1,234 @@
+"""What may stand in ``record.json``: the schema that a record from outside is held to before anything reads it.
+
+Free-form parts (request, configuration, rounds, examples) may hold any JSON; keys that reports read have their types
+here, so that whatever passes can be shown. Values are checked as they are: nothing is converted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from genunlearn.errors import DataError
+
+SCHEMA = "genunlearn.record/1"
+
+Name = Annotated[str, Field(min_length=1, max_length=2_000)]
+Number = float
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
+Scalar = str | int | float | bool | None
+Names = list[str]
+
+
+class Part(BaseModel):
+    """A part whose further keys may hold any JSON."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class Closed(BaseModel):
+    """A part with no other keys than its own."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class ResultPart(Closed):
+    """`genunlearn.records.Result`."""
+
+    name: Name
+    target: Name
+    value: Number | None
+    low: Number | None = None
+    high: Number | None = None
+    n: Count = 0
+    group: str | None = None
+    version: Count = 1
+    higher_is_better: bool | None = None
+    skipped: str | None = None
+
+
+class FactPart(Part):
+    """A fact of a request."""
+
+    subject: str | None = None
+    relation: str | None = None
+    object: str | None = None
+    question: str | None = None
+    aliases: Names = []
+    paraphrases: Names = []
+    heldout: Names = []
+
+
+class RequestPart(Part):
+    """What was to be forgotten."""
+
+    facts: list[FactPart | str] | None = None
+    concepts: Names | None = None
+    classes: list[Scalar] | None = None
+    retain: Names | Scalar = None
+    attacks: dict[str, Scalar] | None = None
+
+
+class ModelPart(Part):
+    """``config.model``."""
+
+    source: str | None = None
+    revision: str | None = None
+
+
+class MethodPart(Part):
+    """``config.method``."""
+
+    name: str | None = None
+
+
+class ConfigPart(Part):
+    """The resolved configuration."""
+
+    task: str | None = None
+    domain: str | None = None
+    model: ModelPart | None = None
+    method: MethodPart | None = None
+    request: RequestPart | None = None
+
+
+class CostPart(Part):
+    """What a run cost."""
+
+    seconds: Seconds | dict[str, Seconds] | None = None
+    steps: Count | None = None
+    unlearning_cpu_seconds: Seconds | None = None
+    retraining_cpu_seconds: Seconds | None = None
+    speed_up_over_retraining: Number | None = None
+
+
+class RoundPart(Part):
+    """One round of a method, or one attack of an audit."""
+
+    round: int | None = None
+    known: Count | None = None
+    variants: Count | None = None
+    neighbour_recall: Number | None = None
+    rejected: dict[str, Count] | None = None
+    concept: str | None = None
+    attack: str | None = None
+    budget: Scalar = None
+    seconds: Seconds | dict[str, Seconds | None] | None = None
+    forwards: Count | dict[str, Count | dict[str, Count] | None] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> RoundPart:
+        if self.known is not None and self.variants is not None and self.known > self.variants:
+            raise ValueError("known is more than variants")
+        return self
+
+
+class ExamplePart(Part):
+    """Answers or images of the models side by side."""
+
+    group: str | None = None
+    concept: str | None = None
+    set: str | None = None
+    number: Count | None = None
+    question: str | None = None
+    answer: str | None = None
+    prompt: str | None = None
+    original: str | None = None
+    unlearned: str | None = None
+    oracle: str | None = None
+    tells: dict[str, bool | None] = {}
+
+
+class SharePart(Closed):
+    """In how many of n images a concept shows."""
+
+    shown: Count
+    n: Annotated[int, Field(ge=1, le=2**53)]
+
+    @model_validator(mode="after")
+    def _whole(self) -> SharePart:
+        if self.shown > self.n:
+            raise ValueError("shown is more than n")
+        return self
+
+
+class ComparisonPart(Part):
+    """One attack of one strength."""
+
+    attack: Name
+    strength: str
+    shares: dict[str, SharePart]
+
+
+class VerdictPart(Part):
+    """What became of one concept."""
+
+    concept: Name
+    verdict: Name
+    reason: str
+    recovered_by: Names
+    controls: Names
+    comparisons: list[ComparisonPart]
+
+    @model_validator(mode="after")
+    def _audited(self) -> VerdictPart:
+        if any("unlearned" not in comparison.shares for comparison in self.comparisons):
+            raise ValueError("a comparison has no share of the unlearned model")
+        return self
+
+
+class RecordPart(Closed):
+    """`genunlearn.records.RunRecord`."""
+
+    status: Literal["interrupted", "completed", "failed"] = "interrupted"
+    outcome: str | None = None
+    created: str = ""
+    finished: str | None = None
+    request: RequestPart = RequestPart()
+    config: ConfigPart = ConfigPart()
+    hashes: dict[str, Scalar | list[Scalar] | dict[str, Scalar]] = {}
+    versions: dict[str, str] = {}
+    seeds: dict[str, int] = {}
+    results: list[ResultPart] = []
+    cost: CostPart = CostPart()
+    parameters: dict[str, Count] = {}
+    rounds: list[RoundPart] = []
+    examples: list[ExamplePart] = []
+    verdicts: list[VerdictPart] = []
+    notes: Names = []
+    error: str | None = None
+
+
+def check_record(data: Any, path: Path) -> dict[str, Any]:
+    """The fields of a record, as they were read, once they fit the schema.
+
+    Args:
+        data: What `path` holds.
+        path: For messages.
+
+    Raises:
+        DataError: It is no record of this schema.
+    """
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise DataError(f"{path}: not a record of schema {SCHEMA}")
+    fields = {key: value for key, value in data.items() if key != "schema"}
+    if unknown := sorted(set(fields) - RecordPart.model_fields.keys()):
+        raise DataError(f"{path}: unknown record fields {str(unknown)[:200]}; written by a newer version?")
+    try:
+        RecordPart.model_validate(fields)
+    except ValidationError as error:
+        raise DataError(f"{path}: {_first(error)}; the record is damaged, or written by a newer version") from None
+    return fields
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong: where, what is said of it, what is there."""
+    found = error.errors(include_url=False, include_context=False)[0]
+    # Of a union every member complains, each with a name of its own behind the key; the key says enough.
+    where = ".".join(str(part) for part in found["loc"][:4])[:200]
+    if found["type"] == "missing":
+        return f"{where} is missing"
+    return f"{where or 'the record'} = {str(found['input'])[:60]!r}: {found['msg']}"
