@@ -14,7 +14,7 @@ from torch import nn
 from genunlearn.config import ParametersConfig
 from genunlearn.domains.sources import check_weights, read_json
 from genunlearn.errors import MismatchError, SourceNotFound
-from genunlearn.records import hash_files, write_json
+from genunlearn.records import hash_files, honour_umask, write_json
 
 PATCH_NOTE = "genunlearn.json"
 
@@ -90,6 +90,7 @@ def save_patch(domain: Any, folder: Path) -> str:
     """Write the LoRA as a PEFT adapter that says which base it was made for; returns its hash."""
     domain.network.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
     _sort_targets(folder / "adapter_config.json")
+    honour_umask(folder)
     sha256 = hash_files([folder / "adapter_model.safetensors", folder / "adapter_config.json"])
     write_json(folder / PATCH_NOTE, {"base_sha256": domain.base_sha256, "patch_sha256": sha256})
     return sha256

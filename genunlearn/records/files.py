@@ -60,8 +60,9 @@ def _create(path: Path) -> int:
 
 
 def honour_umask(folder: Path) -> None:
-    """Give files below `folder` that a library has made private the mode that the user's umask allows."""
-    private = [p for p in Path(folder).rglob("*") if p.is_file() and stat.S_IMODE(p.lstat().st_mode) == PRIVATE]
+    """Give weights below `folder`, which safetensors makes private, the mode that the user's umask allows."""
+    weights = (path for path in Path(folder).rglob("*.safetensors") if path.is_file() and not path.is_symlink())
+    private = [path for path in weights if stat.S_IMODE(path.stat().st_mode) == PRIVATE]
     if not private:
         return
     probe = Path(folder) / f".{secrets.token_hex(4)}.tmp"
@@ -70,8 +71,7 @@ def honour_umask(folder: Path) -> None:
     finally:
         probe.unlink(missing_ok=True)
     for path in private:
-        if not path.is_symlink():
-            path.chmod(mode)
+        path.chmod(mode)
 
 
 def write_text(path: Path, text: str) -> None:

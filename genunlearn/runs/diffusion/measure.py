@@ -17,7 +17,7 @@ from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.evaluation.diffusion.image_check import ImageCheck
 from genunlearn.evaluation.diffusion.metrics import ImageProbes, Judge
 from genunlearn.processes import this_process
-from genunlearn.records import Result
+from genunlearn.records import Result, replacing
 from genunlearn.registry import SUITES
 from genunlearn.runs.diffusion.request import USUAL, Ask, ConceptRequest, Named
 from genunlearn.runs.folder import RunFolder
@@ -162,11 +162,11 @@ class Looks:
         path = self.folder.state / f"original-{name.replace(' ', '-') or 'usual'}.safetensors"
         if target != "original":
             return {**self.panel.real, "original": load_file(path)["features"]}
-        path.parent.mkdir(parents=True, exist_ok=True)
         named = {row for concept in self.request.erased for row in _rows(self.request.sets[name], concept)}
         others = [row for row in range(len(features)) if row not in named]
         if self.folder.is_main:
-            save_file({"features": features[others].contiguous()}, path)
+            with replacing(path) as temporary:
+                save_file({"features": features[others].contiguous()}, temporary)
         return dict(self.panel.real)
 
     def _groups(self, ask: Ask) -> dict[str, list[int]]:
