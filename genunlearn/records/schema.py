@@ -106,24 +106,31 @@ class CostPart(Part):
 
 
 class RoundPart(Part):
-    """One round of a method, or one attack of an audit."""
+    """One round of a method; what is not named here is a scalar, a list, or counts by reason."""
+
+    __pydantic_extra__: dict[str, Scalar | list[Any] | dict[str, Count]]
 
     round: int | None = None
     known: Count | None = None
     variants: Count | None = None
     neighbour_recall: Number | None = None
-    rejected: dict[str, Count] | None = None
-    concept: str | None = None
-    attack: str | None = None
-    budget: Scalar = None
-    seconds: Seconds | dict[str, Seconds | None] | None = None
-    forwards: Count | dict[str, Count | dict[str, Count] | None] | None = None
+    seconds: Seconds | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> RoundPart:
         if self.known is not None and self.variants is not None and self.known > self.variants:
             raise ValueError("known is more than variants")
         return self
+
+
+class AttackPart(Part):
+    """Budget and cost of one attack of an audit."""
+
+    concept: str
+    attack: str
+    budget: Scalar = None
+    forwards: dict[str, Count | dict[str, Count] | None] | None = None
+    seconds: dict[str, Seconds | None] | None = None
 
 
 class ExamplePart(Part):
@@ -197,9 +204,16 @@ class RecordPart(Closed):
     parameters: dict[str, Count] = {}
     rounds: list[RoundPart] = []
     examples: list[ExamplePart] = []
-    verdicts: list[VerdictPart] = []
+    verdicts: list[dict[str, Any]] = []
     notes: Names = []
     error: str | None = None
+
+
+class AuditPart(RecordPart):
+    """The record of an audit."""
+
+    rounds: list[AttackPart] = []  # type: ignore[assignment]
+    verdicts: list[VerdictPart] = []  # type: ignore[assignment]
 
 
 def check_record(data: Any, path: Path) -> dict[str, Any]:
@@ -218,10 +232,15 @@ def check_record(data: Any, path: Path) -> dict[str, Any]:
     if unknown := sorted(set(fields) - RecordPart.model_fields.keys()):
         raise DataError(f"{path}: unknown record fields {str(unknown)[:200]}; written by a newer version?")
     try:
-        RecordPart.model_validate(fields)
+        (AuditPart if _is_audit(fields) else RecordPart).model_validate(fields)
     except ValidationError as error:
         raise DataError(f"{path}: {_first(error)}; the record is damaged, or written by a newer version") from None
     return fields
+
+
+def _is_audit(fields: dict[str, Any]) -> bool:
+    config = fields.get("config")
+    return isinstance(config, dict) and config.get("task") == "audit"
 
 
 def _first(error: ValidationError) -> str:
