@@ -88,8 +88,8 @@ class MethodPart(Part):
 class ConfigPart(Part):
     """The resolved configuration."""
 
-    task: str | None = None
-    domain: str | None = None
+    task: str = "unlearn"
+    domain: str = "lm"
     model: ModelPart | None = None
     method: MethodPart | None = None
     request: RequestPart | None = None
@@ -250,4 +250,4 @@ def _first(error: ValidationError) -> str:
     where = ".".join(str(part) for part in found["loc"][:4])[:200]
     if found["type"] == "missing":
         return f"{where} is missing"
-    return f"{where or 'the record'} = {str(found['input'])[:60]!r}: {found['msg']}"
+    return f"{where or 'the record'} = {found['input']!r:.60}: {found['msg']}"
