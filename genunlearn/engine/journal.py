@@ -34,7 +34,7 @@ class FileJournal:
         self.seconds: dict[str, float] = {}
         self._values: dict[str, Any] = {}
         self._watch = watch or Watch(is_shown=False)
-        if self.path is not None and self.path.is_file():
+        if self.path is not None and self.path.exists():
             self._read(self.path)
 
     def stage(self, name: str, compute: Callable[[], Any]) -> Any:
@@ -60,6 +60,8 @@ class FileJournal:
 
     def _read(self, path: Path) -> None:
         """Take every stage in; what a kill has left of a last line is dropped, and whatever else is wrong refused."""
+        if not path.is_file():
+            raise DataError(f"{path}: not a file; start a fresh --out")
         try:
             content = path.read_bytes()
         except OSError as error:
