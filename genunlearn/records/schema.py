@@ -6,10 +6,12 @@ here, so that whatever passes can be shown. Values are checked as they are: noth
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import TypeAliasType
 
 from genunlearn.errors import DataError
 
@@ -21,6 +23,11 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Scalar = str | int | float | bool | None
 Names = list[str]
+
+
+SHARES = frozenset({"recall", "leak_rate", "accuracy", "ua", "ira", "cra", "asr"})
+PSI = ", psi = "
+"""In the group of a result, before the share of steps that the original model made."""
 
 
 class Part(BaseModel):
@@ -48,6 +55,16 @@ class ResultPart(Closed):
     version: Count = 1
     higher_is_better: bool | None = None
     skipped: str | None = None
+
+    @model_validator(mode="after")
+    def _readable(self) -> ResultPart:
+        ends = [end for end in (self.value, self.low, self.high) if end is not None]
+        if self.name in SHARES and not all(0 <= end <= 1 for end in ends):
+            raise ValueError(f"{self.name} is a share, from 0 to 1")
+        step = (self.group or "").removeprefix("step ")
+        if step.isdigit() and not re.fullmatch("[0-9]{1,9}", step):
+            raise ValueError(f"no number of steps: {step[:20]!r}")
+        return self
 
 
 class FactPart(Part):
@@ -95,14 +112,22 @@ class ConfigPart(Part):
     request: RequestPart | None = None
 
 
+Amount = TypeAliasType(
+    "Amount", Annotated[float, Field(ge=-1e18, le=1e18)] | str | bool | list["Amount"] | dict[str, "Amount"] | None
+)
+"""A counter of any unit, or several by name."""
+
+
 class CostPart(Part):
     """What a run cost."""
+
+    __pydantic_extra__: dict[str, Amount]
 
     seconds: Seconds | dict[str, Seconds] | None = None
     steps: Count | None = None
     unlearning_cpu_seconds: Seconds | None = None
     retraining_cpu_seconds: Seconds | None = None
-    speed_up_over_retraining: Number | None = None
+    speed_up_over_retraining: Annotated[float, Field(ge=0, le=1e12)] | None = None
 
 
 class RoundPart(Part):
@@ -110,15 +135,15 @@ class RoundPart(Part):
 
     __pydantic_extra__: dict[str, Scalar | list[Any] | dict[str, Count]]
 
-    round: int | None = None
+    round: Count = 0
     known: Count | None = None
-    variants: Count | None = None
+    variants: Count = 0
     neighbour_recall: Number | None = None
     seconds: Seconds | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> RoundPart:
-        if self.known is not None and self.variants is not None and self.known > self.variants:
+        if self.known is not None and "variants" in self.model_fields_set and self.known > self.variants:
             raise ValueError("known is more than variants")
         return self
 
@@ -147,6 +172,13 @@ class ExamplePart(Part):
     unlearned: str | None = None
     oracle: str | None = None
     tells: dict[str, bool | None] = {}
+
+
+class AuditExamplePart(ExamplePart):
+    """Images of one place: along psi, or drawn by an attack."""
+
+    number: Count
+    set: str
 
 
 class SharePart(Closed):
@@ -187,6 +219,25 @@ class VerdictPart(Part):
         return self
 
 
+class AuditRequestPart(RequestPart):
+    """What is said to be gone, and what should have stayed."""
+
+    concepts: Names = []
+    retain: Names = []
+
+
+class HashesPart(Part):
+    """SHA-256 of what went into a run and came out of it."""
+
+    __pydantic_extra__: dict[str, Scalar | list[Scalar] | dict[str, Scalar]]
+
+    config: str | None = None
+    base: str | None = None
+    request: str | None = None
+    patch: str | None = None
+    model: str | None = None
+
+
 class RecordPart(Closed):
     """`genunlearn.records.RunRecord`."""
 
@@ -196,7 +247,7 @@ class RecordPart(Closed):
     finished: str | None = None
     request: RequestPart = RequestPart()
     config: ConfigPart = ConfigPart()
-    hashes: dict[str, Scalar | list[Scalar] | dict[str, Scalar]] = {}
+    hashes: HashesPart = HashesPart()
     versions: dict[str, str] = {}
     seeds: dict[str, int] = {}
     results: list[ResultPart] = []
@@ -212,8 +263,27 @@ class RecordPart(Closed):
 class AuditPart(RecordPart):
     """The record of an audit."""
 
+    request: AuditRequestPart = AuditRequestPart()
     rounds: list[AttackPart] = []  # type: ignore[assignment]
+    examples: list[AuditExamplePart] = []  # type: ignore[assignment]
     verdicts: list[VerdictPart] = []  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _curves(self) -> AuditPart:
+        """Of each measure there is one value a model and psi."""
+        seen: set[tuple[str, str, str, float]] = set()
+        for result in self.results:
+            label, _, psi = (result.group or "").partition(PSI)
+            if not psi:
+                continue
+            try:
+                place = (result.name, result.target, label, float(psi))
+            except ValueError:
+                raise ValueError(f"psi = {psi[:20]!r} is no number") from None
+            if place in seen or not 0 <= place[-1] <= 1:
+                raise ValueError(f"psi = {psi[:20]!r} is there twice, or not from 0 to 1")
+            seen.add(place)
+        return self
 
 
 def check_record(data: Any, path: Path) -> dict[str, Any]:
