@@ -52,7 +52,7 @@ class RunFolder:
         """
         self.path, self.config, self.watch = Path(path), config, watch
         self._lock: FileLock | None = None
-        self._was_there = self.path.is_dir()
+        self._was_there = False
         self.is_disposable = _agree(lambda: self._open(resume))
         self._seconds: dict[str, float] = {}
         try:
@@ -139,7 +139,8 @@ class RunFolder:
         """Let other processes into the folder."""
         if self._lock is not None:
             # While it is held: whoever has opened the file meanwhile sees that it is gone, and makes a new one.
-            Path(self._lock.lock_file).unlink(missing_ok=True)
+            with suppress(OSError):  # Windows keeps files that are open
+                Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
 
@@ -149,9 +150,10 @@ class RunFolder:
 
     def _open(self, resume: bool) -> bool:
         """Lock the folder, then check it, or make it; returns whether it is new."""
-        if self.path.exists() and not self.path.is_dir():
-            raise OutputExists(f"--out {self.path} is a file; take another --out")
         try:
+            self._was_there = self.path.is_dir()
+            if self.path.exists() and not self._was_there:
+                raise OutputExists(f"--out {self.path} is a file; take another --out")
             self._enter()
             try:
                 return self._look_around(resume)

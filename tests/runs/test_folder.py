@@ -203,3 +203,10 @@ def test_a_run_that_has_ended_is_found_by_its_configuration(tmp_path):
     assert record is not None and record.status == "completed"
     with pytest.raises(MismatchError, match="the run there has another configuration"):
         ended_run(tmp_path / "out", FactConfig(seed=1))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "file", "file/out"])
+def test_a_place_that_cannot_be_a_folder_is_refused_in_one_line(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"--out .*; take another"):
+        open_folder(tmp_path / name)
