@@ -54,7 +54,7 @@ def look_at(content: bytes, head: bytes = HEAD) -> bool:
         return found.is_whole
 
 
-@bounded(200)
+@bounded(60)
 @given(content=damaged_bytes(SOUND))
 def test_every_alteration_is_found(content: bytes) -> None:
     is_whole = look_at(content)
@@ -63,7 +63,7 @@ def test_every_alteration_is_found(content: bytes) -> None:
     assert not is_whole or (lacks_nothing and content.count(b"\n") <= SOUND.count(b"\n"))
 
 
-@bounded(100)
+@bounded(40)
 @given(data=damaged([json.loads(line) for line in SOUND.decode().split("\n")[:-1]]), is_signed=st.booleans())
 def test_entries_of_any_shape_are_refused_or_read(data: list[Any], is_signed: bool) -> None:
     lines = []
@@ -79,7 +79,7 @@ def test_entries_of_any_shape_are_refused_or_read(data: list[Any], is_signed: bo
     assert look_at(content) == (content == SOUND)
 
 
-@bounded(100)
+@bounded(40)
 @given(content=st.binary(max_size=80), head=st.one_of(st.binary(max_size=20), st.just(HEAD)))
 def test_bytes_that_are_no_ledger_are_refused(content: bytes, head: bytes) -> None:
     read_chain(content, None)

@@ -45,13 +45,13 @@ def test_what_is_damaged_here_is_sound(kind: str) -> None:
     assert show(SOUND[kind]) is None
 
 
-@bounded(40)
+@bounded(12)
 @given(data=st.sampled_from(sorted(SOUND)).flatmap(lambda kind: damaged(SOUND[kind])))
 def test_a_damaged_record_is_refused_or_shown(data: Any) -> None:
     show(data)
 
 
-@bounded(100)
+@bounded(30)
 @given(content=st.sampled_from(sorted(SOUND)).flatmap(lambda kind: damaged_bytes(json.dumps(SOUND[kind]).encode())))
 def test_a_record_with_damaged_bytes_is_refused_or_shown(content: bytes) -> None:
     show(content)
