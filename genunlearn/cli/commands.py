@@ -55,6 +55,11 @@ def forget(
 
 def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, ledger: Path | None) -> None:
     """Carry out one configuration in `out`, or several in folders below it with a comparison at the end."""
+    if ledger is not None:
+        from genunlearn.ledger import check_ledger
+
+        for remark in check_ledger(ledger):
+            console.print(f"ledger {ledger}: {remark}; the next entry mends it", soft_wrap=True, markup=False)
     records: dict[str, RunRecord] = {}
     folders = {name: out / name if len(configs) > 1 else out for name in configs}
     for name, config in configs.items():
@@ -88,29 +93,27 @@ def run(config: str, *, out: Path | None, resume: bool, overrides: Sequence[str]
 def run_one(config: RunConfig, out: Path, resume: bool) -> RunRecord:
     """One run with progress shown."""
     from genunlearn.runs.api import run as carry_out
+    from genunlearn.runs.api import write_reports
+    from genunlearn.runs.folder import ended_run
 
-    if resume and (done := _finished(out)) is not None:
+    if resume and (done := ended_run(out, config)) is not None:
+        console.print(f"{out}: its run has ended already; nothing is done again", soft_wrap=True, markup=False)
+        if not (out / "report.html").is_file():  # killed in between
+            write_reports(done, out)
         return done
     return carry_out(config, out=out, resume=resume, progress=True)
 
 
-def _finished(out: Path) -> RunRecord | None:
-    """The record in `out` if its run has ended, so that a resumed comparison skips it."""
-    if not (out / "record.json").is_file():
-        return None
-    record = read_record(out)
-    return record if record.status == "completed" and out.parent.name != "runs" else None
-
-
 def enter(ledger: Path, record: RunRecord, folder: Path) -> None:
-    """Add the run to the ledger of requests."""
+    """Add the run to the ledger of requests, unless it is there already."""
     from accelerate import PartialState
 
     from genunlearn.ledger import append_to_ledger
 
     if PartialState().is_main_process:
-        entry = append_to_ledger(ledger, record, folder)
-        console.print(f"ledger: entry {entry['entry']} in {ledger}", soft_wrap=True)
+        added = append_to_ledger(ledger, record, folder)
+        is_old = "" if added.is_new else ", which is there already"
+        console.print(f"ledger: entry {added.entry['entry']} in {ledger}{is_old}", soft_wrap=True)
 
 
 def finish(record: RunRecord, out: Path) -> None:

@@ -342,7 +342,8 @@ def main() -> None:
         _complain(str(error))
         sys.exit(2 if isinstance(error, InputError) else 1)
     if code == INTERRUPTED:
-        _complain("interrupted; --resume goes on with a run")
+        takes_resume = any(word in sys.argv[1:3] for word in ("forget", "erase", "audit", "run", "antisamples"))
+        _complain("interrupted; --resume goes on with a run" if takes_resume else "interrupted")
     sys.exit(code)
 
 

@@ -18,7 +18,7 @@ from genunlearn.contracts import Domain
 from genunlearn.domains.files import check_files, read_json, read_shapes
 from genunlearn.domains.pretrained import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_adapter
 from genunlearn.errors import MismatchError, SourceNotFound
-from genunlearn.records import hash_files, write_json
+from genunlearn.records import hash_files, honour_umask, write_json
 
 PATCH_NOTE = "genunlearn.json"
 KINDS = "use all-linear, a list of names such as [q_proj, v_proj], or a regular expression over whole names"
@@ -131,6 +131,7 @@ def save_patch(domain: Domain, folder: Path) -> str:
     """Write the LoRA as a PEFT adapter that says which base it was made for, and how; returns its hash."""
     domain.network.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
     _sort_targets(folder / ADAPTER_CONFIG)
+    honour_umask(folder)
     sha256 = _hash(folder)
     note = {"base_sha256": domain.base_sha256, "patch_sha256": sha256, "base": dict(domain.origin)}
     write_json(folder / PATCH_NOTE, note)

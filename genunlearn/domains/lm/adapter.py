@@ -18,6 +18,7 @@ from genunlearn.domains.sources import check_language_model, hash_weights, resol
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
 from genunlearn.processes import this_process
+from genunlearn.records import honour_umask
 
 
 @dataclass
@@ -287,6 +288,7 @@ class LanguageModel(LabelledDomain):
         with no_progress_bars():
             self.network.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.save_pretrained(folder)
+        honour_umask(folder)
 
 
 def _chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -27,6 +27,7 @@ from genunlearn.domains.pretrained import no_progress_bars
 from genunlearn.domains.sources import resolve_folder
 from genunlearn.errors import DataError, MismatchError, SourceNotFound
 from genunlearn.ops.evaluation_mode import evaluating
+from genunlearn.records import honour_umask
 
 INPUT = "inputs."
 WEIGHTS_NAME = "model.safetensors"
@@ -294,6 +295,7 @@ class NetworkDomain(LabelledDomain):
             save_file(state, folder / WEIGHTS_NAME)
         if self.processor is not None:
             self.processor.save_pretrained(folder)
+        honour_umask(folder)
 
     def load_weights(self, folder: Path) -> None:
         """Read what `save` has written into this network.

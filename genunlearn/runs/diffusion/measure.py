@@ -20,7 +20,7 @@ from genunlearn.evaluation.diffusion.image_check import ImageCheck
 from genunlearn.evaluation.diffusion.metrics import ImageProbes, Judge
 from genunlearn.ops.images import write_png
 from genunlearn.processes import this_process
-from genunlearn.records import Result
+from genunlearn.records import Result, replacing
 from genunlearn.registry import SUITES
 from genunlearn.runs.folder import STATE
 
@@ -166,11 +166,11 @@ class ImageProbe:
         path = self.folder / STATE / f"original-{name.replace(' ', '-') or 'usual'}.safetensors"
         if target != "original":
             return {**self.judges.real, "original": load_file(path)["features"]}
-        path.parent.mkdir(parents=True, exist_ok=True)
         named = {row for concept in self.request.erased for row in self.request.sets[name].rows(concept)}
         others = [row for row in range(len(features)) if row not in named]
         if this_process().is_main_process:
-            save_file({"features": features[others].contiguous()}, path)
+            with replacing(path) as temporary:
+                save_file({"features": features[others].contiguous()}, temporary)
         return dict(self.judges.real)
 
     def _groups(self, asked: PromptSet) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""What a run writes: results with intervals, the record of the run, hashes, atomic files.
+"""The record of a run and the results in it.
 
 A record is one JSON document, schema ``genunlearn.record/1``. It is written when the run starts, with status
 ``interrupted``, and rewritten when the run ends: a run that dies leaves a truthful record behind.
@@ -7,19 +7,15 @@ A record is one JSON document, schema ``genunlearn.record/1``. It is written whe
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import os
-import tempfile
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from genunlearn.errors import DataError, SourceNotFound
+from genunlearn.errors import SourceNotFound
+from genunlearn.records.files import read_json, write_json
+from genunlearn.records.schema import SCHEMA, check_record
 
-SCHEMA = "genunlearn.record/1"
 RECORD_NAME = "record.json"
 
 INTERRUPTED, COMPLETED, FAILED = "interrupted", "completed", "failed"
@@ -67,7 +63,7 @@ class RunRecord:
         versions: Versions of this package, Python and the libraries that did the work.
         seeds: Seeds by name.
         results: Measured numbers.
-        cost: Seconds by phase, tokens, steps, forwards, peak memory.
+        cost: Seconds by phase, tokens, steps, forwards, peak memory; device, dtype, threads and processes behind them.
         parameters: ``trainable`` and ``total`` parameter counts.
         rounds: One entry a round for methods that work in rounds.
         examples: Answers of the models side by side, for people to read.
@@ -117,78 +113,25 @@ class RunRecord:
 
 
 def read_record(source: Path | str) -> RunRecord:
-    """Read a record from its folder or file.
+    """Read a record from its folder or file; it may come from anywhere, and is checked before it is believed.
 
     Raises:
         SourceNotFound: There is no record.
-        DataError: The file is not a record of this schema.
+        DataError: The file is not a record of this schema; the message names the first field that is wrong.
     """
     path = Path(source)
-    path = path / RECORD_NAME if path.is_dir() else path
-    if not path.is_file():
-        raise SourceNotFound(f"no record at {path}: give a folder that a run has written (its --out)")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg}); the record is damaged") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}); the record is damaged") from error
-    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
-        raise DataError(f"{path}: not a record of schema {SCHEMA}")
-    names = {f.name for f in dataclasses.fields(RunRecord)}
-    if unknown := sorted(set(data) - names):
-        raise DataError(f"{path}: unknown record fields {unknown}; written by a newer version?")
-    try:
-        data["results"] = [Result(**result) for result in data.get("results", [])]
-    except TypeError as error:
-        raise DataError(f"{path}: a result that cannot be read ({error}); written by a newer version?") from error
-    return RunRecord(**data)
+        path = path / RECORD_NAME if path.is_dir() else path
+        data = read_json(path, "record")
+    except SourceNotFound:
+        raise SourceNotFound(f"no record at {path}: give a folder that a run has written (its --out)") from None
+    except OSError as error:  # is_dir, of a name that is too long
+        raise SourceNotFound(f"no record at {str(path)[:200]!r}: {error.strerror}") from None
+    fields = check_record(data, path)
+    fields["results"] = [Result(**result) for result in fields.get("results", [])]
+    return RunRecord(**fields)
 
 
 def now() -> str:
     """The present time, UTC, ISO 8601 to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write `text` so that `path` holds either its old or its new content, never a part."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write `data` as indented JSON in one step; NaN and infinity are refused."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line, in one step."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
-
-
-def hash_json(data: Any) -> str:
-    """SHA-256 of `data` in canonical JSON (sorted keys, no spaces)."""
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def hash_files(paths: Iterable[Path]) -> str:
-    """SHA-256 over names and contents of files, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(map(Path, paths), key=lambda p: p.name):
-        digest.update(path.name.encode() + b"\0")
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
