@@ -21,6 +21,7 @@ from genunlearn.errors import MismatchError, SourceNotFound
 from genunlearn.records import hash_files, honour_umask, write_json
 
 PATCH_NOTE = "genunlearn.json"
+ALL = "all-linear"
 KINDS = "use all-linear, a list of names such as [q_proj, v_proj], or a regular expression over whole names"
 
 
@@ -37,6 +38,31 @@ class Patch:
     is_verified: bool
 
 
+def check(domain: Domain, config: ParametersConfig) -> str | tuple[str, ...]:
+    """What `config.target_modules` stands for in a model, which stays as it is.
+
+    Returns:
+        Names of parameters (``kind = full``), names or a pattern of layers (``lora``), or ``all-linear``.
+
+    Raises:
+        MismatchError: It is no regular expression, names a layer that is not there, or selects none.
+    """
+    targets, is_full = config.target_modules, config.kind == "full"
+    if isinstance(targets, str):
+        own = domain.parameter_names if is_full else domain.layer_names
+        if (names := own("full" if targets == ALL else targets)) is not None and not (is_full and targets == ALL):
+            return names
+    if targets == ALL:
+        return targets
+    is_meant = _matcher(domain.network, targets)
+    layers = [name for name, _ in domain.network.named_modules() if is_meant(name)]
+    if not layers:
+        raise MismatchError(f"parameters.target_modules = {targets!r} matches no layer of the model: {KINDS}")
+    if not is_full:
+        return targets
+    return tuple(n for n, _ in domain.module.named_parameters() if any(n.startswith(f"{layer}.") for layer in layers))
+
+
 def attach(domain: Domain, config: ParametersConfig, seed: int) -> None:
     """Make the chosen weights of ``domain.module`` trainable and freeze all others, in place.
 
@@ -44,17 +70,14 @@ def attach(domain: Domain, config: ParametersConfig, seed: int) -> None:
         MismatchError: `config.target_modules` is no regular expression, names a layer that is not there or selects
             none, or the model cannot carry a LoRA there.
     """
+    targets = check(domain, config)
     if config.kind == "full":
-        everything = config.target_modules == "all-linear"
-        chosen = None if everything else _chosen(domain.parameter_names, config.target_modules)
         for name, parameter in domain.module.named_parameters():
-            parameter.requires_grad_(chosen is None or name in chosen)
+            parameter.requires_grad_(targets == ALL or name in targets)
         return
     from peft import LoraConfig, get_peft_model
     from peft.utils.error import NoMatchingPeftModuleError
 
-    _check_targets(domain.network, config.target_modules)
-    targets = _chosen(domain.layer_names, config.target_modules) or config.target_modules
     lora = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -80,20 +103,25 @@ def attach(domain: Domain, config: ParametersConfig, seed: int) -> None:
             ) from error
 
 
-def _check_targets(network: nn.Module, targets: str | tuple[str, ...]) -> None:
-    """Refuse what peft would accept in part, or fail on."""
+def _matcher(network: nn.Module, targets: str | tuple[str, ...]) -> Callable[[str], bool]:
+    """Whether a layer is meant, by its name; refuses what peft would accept in part, or fail on."""
     if isinstance(targets, str):
         try:
-            re.compile(targets)
+            pattern = re.compile(targets)
         except re.error as error:
             raise MismatchError(
                 f"parameters.target_modules = {targets!r} is no regular expression ({error}): {KINDS}"
             ) from None
-        return
+        return lambda layer: pattern.fullmatch(layer) is not None
+
+    def is_named(layer: str, name: str) -> bool:
+        return layer == name or layer.endswith(f".{name}")
+
     layers = [name for name, _ in network.named_modules()]
-    dead = [name for name in targets if not any(layer == name or layer.endswith(f".{name}") for layer in layers)]
+    dead = [name for name in targets if not any(is_named(layer, name) for layer in layers)]
     if dead and len(dead) < len(targets):
         raise MismatchError(f"parameters.target_modules: {dead[0]!r} matches no layer of the model: {KINDS}")
+    return lambda layer: any(is_named(layer, name) for name in targets)
 
 
 @contextmanager
@@ -102,11 +130,6 @@ def _without_remarks() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
         yield
-
-
-def _chosen(names: Callable[[str], tuple[str, ...] | None], pattern: str | tuple[str, ...]) -> tuple[str, ...] | None:
-    """What `pattern` stands for in a domain that has words of its own for its weights; None in any other."""
-    return names("full" if pattern == "all-linear" else pattern) if isinstance(pattern, str) else None
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -13,6 +13,7 @@ from typing import Any
 from genunlearn.config import UnlearnConfig
 from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED, Attack, Beside, Method, Outcome, Splits
 from genunlearn.contracts.family import Family, Measurement
+from genunlearn.engine import parameters
 from genunlearn.engine.progress import Watch
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import BrokenModel, ConfigError, DataError, NonFiniteLoss
@@ -83,6 +84,7 @@ class Run:
         with self.folder.phase("neighbours"):
             self.request = self.family.surround(self.request, model, self.folder.journal)
         self.method.check(self.family.domain, **self.family.given(self.request))
+        parameters.check(model, self.family.trained(self.method))
         return model
 
     def measure_original(self, model: Any) -> None:

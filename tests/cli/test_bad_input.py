@@ -233,12 +233,12 @@ def test_a_patch_for_another_base(call, refused, write_config, workplace):
     build("llama", workplace / "other", seed=5)
     complaint = refused("ask", "--model", "other", "--patch", "out/patch", QUESTION)
     assert complaint.startswith("out/patch: made for base ")
-    assert complaint.endswith("load the model that the patch's record names")
+    assert "load the model that the patch's record names" in complaint
 
 
-def test_lora_that_matches_no_layer(refused_late, write_config):
+def test_lora_that_matches_no_layer(refused, write_config):
     path = write_config(parameters={"target_modules": ["nothing"]})
-    complaint = refused_late("run", path)
+    complaint = refused("run", path, "--out", "out")
     assert complaint.startswith(
         "parameters.target_modules = ('nothing',) matches no layer of the model: use all-linear"
     )

@@ -80,11 +80,6 @@ def test_every_configuration_is_fine(call, name):
         ("classifier/digits/ssd", ["parameters.kind=lora"], "works on the weights themselves, not on a LoRA"),
         ("classifier/digits/ssd", ["method.alpha=0"], "ssd.alpha = 0: input should be greater than 0"),
         ("classifier/digits/unsir", ["request.forget=subclass:4"], "'unsir' forgets whole classes"),
-        (
-            "classifier/digits/retrain",
-            ["train.batch_size=1", "evaluate.attacks=[]", "evaluate.oracles=0"],
-            "a batch of 1 example in a network whose BatchNorm",
-        ),
         ("regression/diabetes/blindspot", ["domain=classifier"], "is for domain 'regression', not 'classifier'"),
         ("regression/diabetes/fine_tune", ["train.stop_recall=0.1"], "a regressor has no recall; leave it out"),
         ("regression/diabetes/fine_tune", ["request.forget=range:500.."], "range 500..inf holds no item"),

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from genunlearn.errors import InputError
 from genunlearn.records import read_record
-from genunlearn.reports.reporter import face_of
+from genunlearn.reports.reporter import reporter_of
 from tests.fuzz.hostile import VALUES, bounded, damaged, damaged_bytes
 from tests.fuzz.records import KINDS
 
@@ -30,7 +30,7 @@ def show(data: Any) -> str | None:
         (folder / "record.json").write_bytes(content)
         try:
             record = read_record(folder)
-            face, console = face_of(record), Console(file=io.StringIO(), width=100)
+            face, console = reporter_of(record), Console(file=io.StringIO(), width=100)
             face.write(record, folder)
             face.show(record, console)
             face.compare({"one": record, "two": record}, folder)

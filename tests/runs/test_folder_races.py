@@ -12,7 +12,7 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from genunlearn.config import FactConfig
+from genunlearn.config.lm import LMConfig
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import OutputExists
 from genunlearn.records import read_record
@@ -28,7 +28,7 @@ def work(out: Path, resume: bool, trace: Path, start: Callable[[], object]) -> N
     """One run of six stages, each of which leaves a line in `trace` when it is computed."""
     start()
     try:
-        folder = RunFolder(out, FactConfig(), resume=resume, watch=Watch(is_shown=False))
+        folder = RunFolder(out, LMConfig(), resume=resume, watch=Watch(is_shown=False))
     except OutputExists:
         os._exit(REFUSED)
     with folder.guarded():

@@ -15,8 +15,9 @@ from genunlearn.contracts.family import Audit
 from genunlearn.data.diffusion.requests import AuditedConcept
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.sampling import Sampling
+from genunlearn.errors import DataError
 from genunlearn.evaluation.diffusion.concealment import ConcealmentProbes
-from genunlearn.evaluation.diffusion.two_model_classifier import FitConfig
+from genunlearn.evaluation.diffusion.two_model_classifier import LEAST, FitConfig
 from genunlearn.evaluation.verdicts import PLAIN
 from genunlearn.records import Result
 from genunlearn.registry import LAB, LABS, SUITES
@@ -34,7 +35,12 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
 
     def subjects(self) -> Sequence[AuditedConcept]:
         """The concepts, once the models are found to be there."""
-        subjects = read_subjects(self.config)
+        subjects, pool = read_subjects(self.config), self.config.evaluate.pool
+        if pool < 2 * LEAST:
+            raise DataError(
+                f"evaluate.pool = {pool}: too few images of each model to train and test a classifier that tells them "
+                f"apart; set at least {2 * LEAST}"
+            )
         check_models(self.config)
         return subjects
 
