@@ -110,6 +110,11 @@ def restates(text: str, question: str, truth: str) -> bool:
     return 2 * len(list(_foreign(answer, added))) <= len(told)
 
 
+def is_sentence(truth: str, question: str) -> bool:
+    """Whether a true answer is a sentence: it has a verb, or takes up its question and goes on in lower case."""
+    return _added(question, truth) is not None
+
+
 @lru_cache(maxsize=8192)
 def _added(question: str, truth: str) -> _Added | None:
     row, asked = _row(truth), _row(question)
@@ -122,7 +127,6 @@ def _added(question: str, truth: str) -> _Added | None:
 
 
 def _is_sentence(row: _Row, asked: _Row) -> bool:
-    """Whether a truth is a sentence: it has a verb, or takes up its question and goes on in lower case."""
     words = row.said.words
     if len(words) < _MIN_WORDS:
         return False
