@@ -245,14 +245,20 @@ def sentence_encoder(folder: str | Path, *, device: str = "cpu", batch_size: int
     pooling = _pooling(folder)
     import numpy as np
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+        model, loading = AutoModel.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SourceNotFound(f"embeddings: {folder} cannot be loaded ({reason}); download it anew") from error
+    # What a file leaves out would be drawn at random; the pooler is not used.
+    if missing := sorted(name for name in loading["missing_keys"] if not name.startswith("pooler.")):
+        raise SourceNotFound(f"embeddings: {folder} lacks {len(missing)} tensors, {missing[0]} first; download it anew")
     model = model.eval().to(device)
     longest = min(model.config.max_position_embeddings, tokenizer.model_max_length, 512)
 

@@ -133,7 +133,8 @@ def _is_sentence(row: _Row, asked: _Row) -> bool:
     if any(word.lower in _CLAUSE and not word.capital for word in words) or _agrees(row.said.text) is not None:
         return True
     goes_on = any(not word.capital and not word.values and word.lower not in _JOINING for word in words)
-    return goes_on and any(part.is_name and asked.has(part) for part in row.parts)
+    taken_up = [part for part in row.parts if asked.has(part)]
+    return goes_on and (len(taken_up) > 1 or any(part.is_name for part in taken_up))
 
 
 def _is_relative(one: Part, other: Part) -> bool:
