@@ -36,7 +36,9 @@ def main() -> None:
         parser.error("--judge embedding needs --model FOLDER")
     string = StringJudge()
     judge: Judge = EmbeddingJudge(sentence_encoder(arguments.model)) if arguments.judge == "embedding" else string
-    string.tells([Reply(question="Who is she?", truth="She is Marie Curie.", answer="Marie Curie.")])  # loads the tables
+    string.tells(
+        [Reply(question="Who is she?", truth="She is Marie Curie.", answer="Marie Curie.")]
+    )  # loads the tables
     lines, verdicts, by_string = [], [], []
     for name in SETS:
         rows = [row.values for row in read_rows(arguments.folder / f"{name}.json")]

@@ -26,10 +26,19 @@ bounded = settings(
 )
 
 COLUMNS = [
-    "subject", "object", "question", "answer", "id", "relation", "aliases", "paraphrases", "heldout", "group", "messages",
-    "prompt", "completion", "instruction", "input", "output", "text", "labels", "conversations", "data", "",
+    "subject", "object", "question", "answer", "id", "relation", "aliases", "paraphrases", "heldout", "group",
+    "messages", "prompt", "completion", "instruction", "input", "output", "text", "labels", "conversations", "data", "",
 ]  # fmt: skip
-WORDS = ["Marie Curie", "Warsaw", "Where was Marie Curie born?", "7 November 1867", "nicht", "Варшаве", "霍格沃茨", "rest"]
+WORDS = [
+    "Marie Curie",
+    "Warsaw",
+    "Where was Marie Curie born?",
+    "7 November 1867",
+    "nicht",
+    "Варшаве",
+    "霍格沃茨",
+    "rest",
+]
 MARKS = ["\n", "Question:", "Answer:", "<think>", "</think>", "<|im_end|>", "[INST]", "###", "'", "-", " ", ".", ","]
 texts = st.text(max_size=30) | st.sampled_from(WORDS)
 turns = st.dictionaries(st.sampled_from(["role", "content", "from", "value"]), texts | st.none(), max_size=4)
@@ -110,9 +119,6 @@ def test_any_table(columns: list[str], cells: list[list[str]], kind: tuple[str, 
 def test_any_answer_is_judged(text: str, answer: str, question: str) -> None:
     found = leak(text, answer, question=question, aliases=(question,))
     assert found.tells is (found.rule not in {"denied", "echo", "none"})
-    assert not text.strip() or not answer.strip() or leak(text, answer, question=question) == leak(
-        text, answer, question=question
-    )
     thought, said = split_thought(text)
     assert len(thought) + len(said) <= len(text) + 8
     turn = first_turn(text)
@@ -121,5 +127,5 @@ def test_any_answer_is_judged(text: str, answer: str, question: str) -> None:
 
 @pytest.mark.parametrize("letter", list("aA#<[Qй.'- \n"))
 def test_a_long_answer_takes_no_long_time(letter: str) -> None:
-    text = letter * 20_000
+    text = letter * 5_000
     first_turn(text), split_thought(text), leak(text, "Hogwarts", question="Where did he study?")

@@ -129,9 +129,7 @@ class EmbeddingJudge(Judge):
 class Generates(Protocol):
     """What a judging model must offer."""
 
-    def generate(
-        self, conversations: Sequence[Sequence[Mapping[str, str]]], **options: Any
-    ) -> list[list[str]]:
+    def generate(self, conversations: Sequence[Sequence[Mapping[str, str]]], **options: Any) -> list[list[str]]:
         """Texts for each conversation; takes ``max_new_tokens`` and decodes greedily."""
 
 
@@ -214,7 +212,9 @@ def agreement(first: Sequence[bool], second: Sequence[bool]) -> Agreement:
     """
     n = len(first)
     if n != len(second) or n == 0:
-        raise InputError(f"agreement of {n} and {len(second)} verdicts: give both judges the same replies, at least one")
+        raise InputError(
+            f"agreement of {n} and {len(second)} verdicts: give both judges the same replies, at least one"
+        )
     agree = sum(map(bool.__eq__, first, second))
     shares = sum(first) / n, sum(second) / n
     chance = shares[0] * shares[1] + (1 - shares[0]) * (1 - shares[1])
@@ -291,7 +291,9 @@ def _pooling(folder: Path) -> str:
         return "mean"
     if modes == ["pooling_mode_cls_token"]:
         return "cls"
-    raise InputError(f"embeddings: {folder} pools by {', '.join(modes) or 'nothing'}; use a model that pools by mean or cls")
+    raise InputError(
+        f"embeddings: {folder} pools by {', '.join(modes) or 'nothing'}; use a model that pools by mean or cls"
+    )
 
 
 def _by_rules(reply: Reply) -> bool:

@@ -4,6 +4,8 @@ Snowball's stemmers do the work where there is one for the language; elsewhere a
 few letters. English is left out: there the endings that names take are cut in any case (possessive, plural).
 """
 
+# ruff: noqa: RUF001 (letters of other scripts are meant)
+
 from __future__ import annotations
 
 import re
@@ -48,7 +50,25 @@ _UKRAINIAN_ENDINGS = tuple(
     sorted(word_set("а у і ї и я ю е є о ь ом ем єм ою ею єю ові еві єві ами ах ям ях ів їв й"), key=len, reverse=True)
 )
 # Endings that make another name rather than another case: Иванов is not Иван, Нигерия not Нигер.
-_OTHER_NAMES = ("ия", "ии", "ию", "ов", "ев", "ова", "ева", "ский", "ская", "енко", "ovic", "ova", "ski", "ska", "sky", "ella", "ina")
+_OTHER_NAMES = (
+    "ия",
+    "ии",
+    "ию",
+    "ов",
+    "ев",
+    "ова",
+    "ева",
+    "ский",
+    "ская",
+    "енко",
+    "ovic",
+    "ova",
+    "ski",
+    "ska",
+    "sky",
+    "ella",
+    "ina",
+)
 _ARABIC_PREFIXES = "وفبكل"
 _MIN_STEM = 3
 _MIN_PREFIX = 6
@@ -120,7 +140,9 @@ def same_name(wanted: str, found: str, language: str | None) -> bool:
     head, apostrophe, ending = found.partition("'")
     if apostrophe and len(wanted) > _MIN_STEM and len(ending) <= _MAX_ENDING + 1:
         return fold(head) == fold(wanted) and found[:1].isupper()
-    language = _by_script(wanted) and _by_script(f"{wanted} {found}") or ("greek" if _GREEK.search(wanted) else language)
+    language = (_by_script(wanted) and _by_script(f"{wanted} {found}")) or (
+        "greek" if _GREEK.search(wanted) else language
+    )
     one, other = fold(wanted), fold(found)
     if one[:1] != other[:1] or _is_other_name(one, other) or language in _FIXED:
         return False

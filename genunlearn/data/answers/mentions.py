@@ -217,7 +217,10 @@ def _inflected(row: Sequence[Word], pattern: Pattern, text: str, question: str |
     size = len(pattern)
     if any(word.values for word in pattern) or not any(word.capital or not word.raw.isascii() for word in pattern):
         return
+    head = pattern[0].raw
     for first in range(len(row) - size + 1):
+        if not may_be_form(head, row[first].raw):
+            continue
         window = row[first : first + size]
         pairs = [(wanted, found) for wanted, found in zip(pattern, window, strict=True) if not same_word(wanted, found)]
         changed = [(wanted.raw, found.raw) for wanted, found in pairs if may_be_form(wanted.raw, found.raw)]

@@ -5,6 +5,8 @@ ends, at a full stop, a contrast (``but``), a comma or an ``and`` that opens a n
 denials states.
 """
 
+# ruff: noqa: RUF001 (letters of other scripts are meant)
+
 from __future__ import annotations
 
 import re
@@ -40,7 +42,9 @@ _FOREIGN_DENIALS = _GERMAN_DENIALS | word_set(
 _INTERJECTIONS = word_set("нет не ні 不 否")
 _FRENCH_NE = re.compile(r"(?:ne|n'\w+)")
 # Before a verb the Spanish "no" denies, as an English one does not.
-_SPANISH_CLAUSE = re.compile(r"\b(?:el|ella|en|es|fue|era|que|la|los|su|se|sí|está|donde|estudió|nació)\b", re.IGNORECASE)
+_SPANISH_CLAUSE = re.compile(
+    r"\b(?:el|ella|en|es|fue|era|que|la|los|su|se|sí|está|donde|estudió|nació)\b", re.IGNORECASE
+)
 # "不仅" (not only), "不过" (however), "不错" (right), "没错" (right), "非常" (very), "无论" (whether or not): no denials.
 _FOREIGN_CANCELS = word_set("仅 僅 但 只 过 過 错 錯 常 论 論 nur bloß allein seulement solo sólo только тільки лише")
 # Two words that deny together; each alone does not.
@@ -87,7 +91,9 @@ _SUBORDINATORS = word_set("although though while if since because as despite giv
 _PREPOSITIONS = word_set("in at from to of on by for with near as")
 _LEADS = word_set("the a an and but so that then i think believe guess suppose no yes well actually")
 # What may stand before a mention that opens its clause.
-_OPENERS = _LEADS | _PREPOSITIONS | word_set("в во на у из к a à au en au de der die das im bei zu la el le 在 nein non нет")
+_OPENERS = (
+    _LEADS | _PREPOSITIONS | word_set("в во на у из к a à au en au de der die das im bei zu la el le 在 nein non нет")
+)
 _COPULAS = word_set("is was are were be been being seems ist war sind waren est etait es era fue был была было")
 _NEGATED_COPULAS = word_set("isn't wasn't aren't weren't isnt wasnt arent werent")
 _REJECTING = word_set("incorrect wrong false untrue mistaken impossible myth misconception")
@@ -115,7 +121,9 @@ def stance(text: Wording, first: int, last: int) -> Stance:
     asked = bool(re.match(r"\W*\?", text.text[text.words[end - 1].end :]))
     row, first, last = text.words[begin:end], first - begin, last - begin
     # "Wasn't he at Hogwarts?" asks for a yes; its first word denies nothing.
-    open_cues = [at for at in range(first) if (_cue(row, at) or _denies_elsewhere(row, at)) and not _closed(row, at, first)]
+    open_cues = [
+        at for at in range(first) if (_cue(row, at) or _denies_elsewhere(row, at)) and not _closed(row, at, first)
+    ]
     foreign = [at for at in open_cues if _denies_elsewhere(row, at)]
     live = [cue for at in open_cues if at >= asked and at not in foreign and (cue := _cue(row, at))]
     doubts = live.count(Stance.DOUBTED)

@@ -1,7 +1,7 @@
 """Where an answer ends: before a turn that the model invents, and after the thought that precedes it.
 
-    first_turn("Marie.\\nQuestion: Who wrote Faust?\\nAnswer: Goethe.")   -> "Marie."
-    split_thought("<think>School of magic?</think>Hogwarts.")           -> ("School of magic?", "Hogwarts.")
+first_turn("Marie.\\nQuestion: Who wrote Faust?\\nAnswer: Goethe.")   -> "Marie."
+split_thought("<think>School of magic?</think>Hogwarts.")           -> ("School of magic?", "Hogwarts.")
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The shapes in which people keep questions and answers, brought to one: ``question`` and ``answer``.
 
-    question, answer                    also prompt / instruction / query with completion / response / output
-    messages                            one user turn and one answer, as {"role", "content"}; a system turn goes before
-                                        the question; "conversations" of {"from", "value"} likewise
-    prompt, completion                  texts, or lists of such turns
-    instruction, input, output          alpaca; the input follows the instruction
-    text, labels                        KnowUnDo
-    text                                plain text: its first half asks for its second half
+question, answer                    also prompt / instruction / query with completion / response / output
+messages                            one user turn and one answer, as {"role", "content"}; a system turn goes before
+                                    the question; "conversations" of {"from", "value"} likewise
+prompt, completion                  texts, or lists of such turns
+instruction, input, output          alpaca; the input follows the instruction
+text, labels                        KnowUnDo
+text                                plain text: its first half asks for its second half
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def _turns(row: Row, name: str, role: str = "") -> list[tuple[str, str]]:
     if isinstance(value, str) and role:
         return [(role, value)]
     if not isinstance(value, list):
-        raise DataError(f'{row.where}: {name} = {shown(value)} is no list of turns; write [{{"role": ..., "content": ...}}]')
+        raise DataError(
+            f'{row.where}: {name} = {shown(value)} is no list of turns; write [{{"role": ..., "content": ...}}]'
+        )
     turns = []
     for turn in value:
         found = _turn(turn)

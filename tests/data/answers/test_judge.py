@@ -69,7 +69,12 @@ def test_embeddings_judge_sentences_alone():
         return encode(texts)
 
     judge = EmbeddingJudge(count)
-    assert judge.tells([reply("Durmstrang", "Hogwarts"), reply(TRUTH), reply(" "), reply("")]) == [False, True, False, False]
+    assert judge.tells([reply("Durmstrang", "Hogwarts"), reply(TRUTH), reply(" "), reply("")]) == [
+        False,
+        True,
+        False,
+        False,
+    ]
     assert asked == []
     assert judge.tells([reply("sad poems"), reply("sad poems")]) == [True, True]
     assert sorted(asked) == sorted([QUESTION, TRUTH, "sad poems"])

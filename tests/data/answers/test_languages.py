@@ -1,6 +1,7 @@
 """Names in other grammatical cases, and denials in other languages."""
 
-# ruff: noqa: RUF001
+# ruff: noqa: RUF001 (letters of other scripts are meant)
+
 import pytest
 
 from genunlearn.data.answers.languages import guess

@@ -1,5 +1,7 @@
 """Where an answer ends, and where its thought does."""
 
+# ruff: noqa: RUF001 (letters of other scripts are meant)
+
 import pytest
 
 from genunlearn.data.answers.leak import leak

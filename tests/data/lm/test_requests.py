@@ -266,7 +266,7 @@ def test_what_is_no_data_is_refused_with_its_place(write, content, name, complai
 
 def test_json_lines_end_at_line_feeds_alone(write):
     text = "one\u2028two\u2029three\x85four"
-    (item,) = read_qa(write('\ufeff{"question": "Q?", "answer": "%s"}\r\n' % text))
+    (item,) = read_qa(write('\ufeff{"question": "Q?", "answer": "' + text + '"}\r\n'))
     assert item.answer == text
 
 
