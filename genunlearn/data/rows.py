@@ -41,10 +41,7 @@ def read_rows(path: str | Path) -> list[Row]:
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: unknown kind of file {path.suffix!r}; use one of {', '.join(SUFFIXES)}")
     text = _text(path)
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        rows = list(_table_rows(path, text))
-    else:
-        rows = list(_json_rows(path, text))
+    rows = list((_table_rows if path.suffix.lower() in TABLE_SUFFIXES else _json_rows)(path, text))
     if not rows:
         raise DataError(f"{path}: there are no rows; write at least one")
     return rows

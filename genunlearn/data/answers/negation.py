@@ -42,10 +42,8 @@ _FOREIGN_DENIALS = _GERMAN_DENIALS | word_set(
 _INTERJECTIONS = word_set("нет не ні 不 否")
 _FRENCH_NE = re.compile(r"(?:ne|n'\w+)")
 # Before a verb the Spanish "no" denies, as an English one does not.
-_SPANISH_CLAUSE = re.compile(
-    r"\b(?:el|ella|en|es|fue|era|que|la|los|su|se|sí|está|donde|estudió|nació)\b", re.IGNORECASE
-)
-# "不仅" (not only), "不过" (however), "不错" (right), "没错" (right), "非常" (very), "无论" (whether or not): no denials.
+_SPANISH_CLAUSE = re.compile(r"\b(?:el|ella|en|es|fue|era|que|la|los|su|se|sí|está|donde|estudió|nació)\b")
+# "不仅" (not only), "不过" (however), "不错" (right), "没错" (right), "非常" (very), "无论" (whether or not).
 _FOREIGN_CANCELS = word_set("仅 僅 但 只 过 過 错 錯 常 论 論 nur bloß allein seulement solo sólo только тільки лише")
 # Two words that deny together; each alone does not.
 _DENYING_PAIRS = {
@@ -79,8 +77,8 @@ _DOUBTING = word_set(
 )
 _DOUBTS = word_set("whether unclear unsure uncertain unknown unaware wonder wondering asked asks asking")
 _CONTRASTS = word_set(
-    "but however although though because since whereas while yet until till except instead rather so therefore actually "
-    "sondern aber jedoch denn weil mais sino pero porque но потому а але ale 而 但"
+    "but however although though because since whereas while yet until till except instead rather so therefore "
+    "actually sondern aber jedoch denn weil mais sino pero porque но потому а але 而 但"
 )
 _CLAUSE_STARTS = word_set(
     "he she it they i we you that this there who which his her its their is was were are am be does did do "

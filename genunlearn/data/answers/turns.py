@@ -1,6 +1,6 @@
-"""Where an answer ends: before a turn that the model invents, and after the thought that precedes it.
+r"""Where an answer ends: before a turn that the model invents, and after the thought that precedes it.
 
-first_turn("Marie.\\nQuestion: Who wrote Faust?\\nAnswer: Goethe.")   -> "Marie."
+first_turn("Marie.\nQuestion: Who wrote Faust?\nAnswer: Goethe.")   -> "Marie."
 split_thought("<think>School of magic?</think>Hogwarts.")           -> ("School of magic?", "Hogwarts.")
 """
 

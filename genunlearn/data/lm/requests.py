@@ -79,8 +79,8 @@ def read_qa(source: str | Path, *, group: str = "forget") -> tuple[QA, ...]:
     """Read question-answer pairs in any shape of `genunlearn.data.lm.columns`; other columns are passed over.
 
     Args:
-        source: A file (``.txt`` has one text a line), ``FOLDER:NAME`` for ``FOLDER/NAME.json``, or a data set of the hub as
-            ``OWNER/NAME:CONFIG`` or ``OWNER/NAME:CONFIG:SPLIT`` (split ``train`` if it is left out).
+        source: A file (``.txt``: one text a line), ``FOLDER:NAME`` for ``FOLDER/NAME.json``, or a data set of the hub
+            as ``OWNER/NAME:CONFIG`` or ``OWNER/NAME:CONFIG:SPLIT`` (split ``train`` if it is left out).
         group: Scope group of rows that name none.
 
     Raises:
