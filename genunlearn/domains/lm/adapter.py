@@ -21,7 +21,6 @@ from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
 from genunlearn.processes import this_process
 
-
 LONGEST_ANSWER = 48
 """Tokens of a generated answer, where nobody says otherwise."""
 

@@ -117,7 +117,8 @@ class ChatFormat:
     def _tail(self) -> str:
         """Everything that the template writes after the last answer."""
         turns = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}]
-        return self._render(turns).rpartition(ANSWERED)[2]
+        _, found, tail = self._render(turns).rpartition(ANSWERED)
+        return tail if found else ""
 
     def _lead(self) -> str:
         """What the template writes between a prompt and the answer."""

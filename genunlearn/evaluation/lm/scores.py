@@ -88,7 +88,9 @@ class AnswerScores:
 
     @torch.no_grad()
     def _score(self, pairs: Sequence[tuple[str, str]]) -> Iterator[AnswerScore]:
-        items = [QA(id=str(number), question=question, answer=answer) for number, (question, answer) in enumerate(pairs)]
+        items = [
+            QA(id=str(number), question=question, answer=answer) for number, (question, answer) in enumerate(pairs)
+        ]
         examples: Examples = self.model.collate(items)
         logits, labels = self.model.logits(examples), examples["labels"]
         logprobs = answer_logprobs(logits, labels).cpu()

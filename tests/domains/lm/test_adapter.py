@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 
@@ -12,7 +11,7 @@ import torch
 from genunlearn.data.lm.facts import QA
 from genunlearn.domains.lm.adapter import LONGEST_ANSWER, LanguageModel
 from genunlearn.ops.logprobs import IGNORE
-from tests.tiny_models import FAMILIES, TAUGHT, build
+from tests.tiny_models import FAMILIES, TAUGHT, build, writing
 
 QUESTIONS = (
     "Who wrote Faust?",
@@ -215,28 +214,6 @@ def test_samples_follow_the_models_own_distribution(tiny):
     expected = 81 / (len(model.tokenizer) + 80)
     assert abs(share - expected) < 4 * math.sqrt(expected * (1 - expected) / 400)
     assert len(set(texts)) > 100
-
-
-def writing(model: LanguageModel, text: str) -> LanguageModel:
-    """A model that writes `text` after any prompt, one token after another, and then its first token for ever.
-
-    Attention and MLP are silenced, so that a token decides alone which one follows.
-    """
-    ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert len(set(ids)) == len(ids), "a token that comes twice has no one successor"
-    network = model.module
-    with torch.no_grad():
-        for layer in network.model.layers:
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
-        network.model.embed_tokens.weight.zero_()
-        network.model.embed_tokens.weight[:, 0] = 1.0
-        network.lm_head.weight.zero_()
-        network.lm_head.weight[ids[0], 0] = 1.0
-        for place, (token, following) in enumerate(itertools.pairwise(ids), start=1):
-            network.model.embed_tokens.weight[token] = torch.eye(network.config.hidden_size)[place]
-            network.lm_head.weight[following, place] = 1.0
-    return model
 
 
 def test_generation_stops_at_the_templates_own_end_of_turn(tiny):

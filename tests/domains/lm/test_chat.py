@@ -134,6 +134,13 @@ def test_a_template_that_rewrites_earlier_turns_gives_the_bare_answer(chat):
     assert chat.answer_text(ASK, "Hogwarts.") == "Hogwarts.<|im_end|>"
 
 
+def test_a_template_that_leaves_answers_out_gives_the_bare_answer(chat):
+    chat = chat("mistral")
+    chat.tokenizer.chat_template = "{{ messages[0].content }}"
+    assert chat.answer_text(ASK, "Hogwarts.") == "Hogwarts.</s>"
+    assert chat.marks.texts == ()
+
+
 @pytest.mark.parametrize("has_template", [True, False])
 def test_a_tokenizer_without_an_end_token_ends_with_the_text(chat, has_template):
     chat = chat("mistral")
