@@ -62,7 +62,7 @@ class ChatFormat:
     def __init__(self, tokenizer: Any) -> None:
         """`tokenizer`: a transformers tokenizer, with or without a chat template."""
         self.tokenizer = tokenizer
-        self._ids: dict[str, list[int]] = {}
+        self._turns: dict[tuple, Turn] = {}
         self._prompts: dict[str, list[int]] = {}
 
     @property
@@ -81,14 +81,13 @@ class ChatFormat:
 
     def answer_text(self, messages: Messages, answer: str) -> str:
         """The assistant's answer as the template writes it, up to and including the end of its turn."""
-        return self._content(messages, answer) + self.marks.end
+        return self._content(messages, answer, self.prompt_text(messages)) + self.marks.end
 
-    def _content(self, messages: Messages, answer: str) -> str:
-        """The answer as the template writes it, without the end of its turn."""
+    def _content(self, messages: Messages, answer: str, prompt: str) -> str:
+        """The answer to `prompt` as the template writes it, without the end of its turn."""
         if not self.has_template:
             return f" {answer}"
         whole = self._render([*messages, {"role": "assistant", "content": answer}])
-        prompt = self.prompt_text(messages)
         if not (whole.startswith(prompt) and whole.endswith(self._tail)):
             return answer
         return whole[len(prompt) : len(whole) - len(self._tail)]
@@ -110,7 +109,7 @@ class ChatFormat:
         if not set(special[:1]) <= set(following):  # the last turn ends in another way than those before it
             following, between = (), ""
         texts = {self._tail.strip() if not special else "", self._opening(between)}
-        ids = {*special[:1], *following, *self._special(own)} - set(self._special(self._lead()))
+        ids = {*special[:1], *following, *self._special(own)} - set(self._special(self._lead))
         return TurnMarks(end, tuple(sorted(ids)), tuple(sorted(texts - {""})))
 
     @cached_property
@@ -120,10 +119,11 @@ class ChatFormat:
         _, found, tail = self._render(turns).rpartition(ANSWERED)
         return tail if found else ""
 
+    @cached_property
     def _lead(self) -> str:
         """What the template writes between a prompt and the answer."""
         asked = [{"role": "user", "content": ASKED}]
-        return self._content(asked, ANSWERED).partition(ANSWERED)[0]
+        return self._content(asked, ANSWERED, self.prompt_text(asked)).partition(ANSWERED)[0]
 
     def _between(self) -> str:
         """What the template writes between an answer and the next question."""
@@ -149,11 +149,13 @@ class ChatFormat:
 
     def prompt_ids(self, messages: Messages) -> list[int]:
         """Token ids of `prompt_text` that stay whatever answer follows; the template writes any special tokens."""
-        text = self.prompt_text(messages)
+        return self._prompt_ids(self.prompt_text(messages))
+
+    def _prompt_ids(self, text: str) -> list[int]:
         if text not in self._prompts:
             ids = self._encode(text)
             for opening in OPENINGS:
-                ids = _common(ids, self._encode(text + self._content(messages, opening)))
+                ids = _common(ids, self._encode(text + self._lead + opening))
             self._prompts[text] = ids
         return self._prompts[text]
 
@@ -167,10 +169,17 @@ class ChatFormat:
         The prompt's ids are those of `prompt_ids`, unless the answer begins with something that joins with the end
         of the prompt in a way that no letter and no digit does, such as a line end after a line end.
         """
-        text, content = self.prompt_text(messages), self._content(messages, answer)
-        whole, unended = self._encode(text + content + self.marks.end), self._encode(text + content)
-        start = len(_common(self.prompt_ids(messages), whole))
-        stop = max(start, len(_common(unended, whole)))
+        key = (*((message["role"], message["content"]) for message in messages), answer)
+        if key not in self._turns:
+            self._turns[key] = self._cut(messages, answer)
+        return self._turns[key]
+
+    def _cut(self, messages: Messages, answer: str) -> Turn:
+        prompt = self.prompt_text(messages)
+        text = prompt + self._content(messages, answer, prompt)
+        whole = self._encode(text + self.marks.end)
+        start = len(_common(self._prompt_ids(prompt), whole))
+        stop = max(start, len(_common(self._encode(text), whole)))
         return Turn(whole[:start], whole[start:], len(whole) - stop)
 
     def _special(self, text: str) -> tuple[int, ...]:
@@ -180,12 +189,10 @@ class ChatFormat:
         return tuple(token for token in ids if token in added)
 
     def _encode(self, text: str) -> list[int]:
-        if text not in self._ids:
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            start = self.tokenizer.bos_token_id
-            needs_start = not self.has_template and start is not None and ids[:1] != [start]
-            self._ids[text] = [start, *ids] if needs_start else ids
-        return self._ids[text]
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        start = self.tokenizer.bos_token_id
+        needs_start = not self.has_template and start is not None and ids[:1] != [start]
+        return [start, *ids] if needs_start else ids
 
 
 def _common(first: list[int], second: list[int]) -> list[int]:

@@ -15,7 +15,7 @@ from genunlearn.data.lm.facts import QA
 from genunlearn.errors import DataError
 from genunlearn.ops.logprobs import answer_logprobs, exact_memorisation, extraction_strength
 
-TOKENS_A_BATCH = 16384
+TOKENS_A_BATCH = 4096
 """Tokens in one forward pass, padding included: long answers go through in smaller batches."""
 
 
