@@ -66,6 +66,20 @@ METRIC_WORDS = {
     "extraction_strength": MetricWords(
         "Extraction strength", "share of the true answer that follows by itself once its beginning is given", True
     ),
+    "answer_probability": MetricWords("Probability of the answer", "geometric mean over its tokens, its end included"),
+    "option_probability": MetricWords("Probability among options", "of the true answer beside the wrong ones"),
+    "rouge1_recall": MetricWords("ROUGE-1 recall", "share of the true answer's words that the greedy answer has"),
+    "rougeL_recall": MetricWords("ROUGE-L recall", "the same, in the same order"),
+    "truth_ratio_balance": MetricWords(
+        "Truth ratio, balance", "min(R, 1/R); 1: wrong answers are as likely as the right"
+    ),
+    "truth_ratio_margin": MetricWords("Truth ratio, margin", "max(0, 1 - R); 1: only the right answer is likely"),
+    "truth_ratio_preference": MetricWords("Truth ratio, preference", "1 / (1 + R); 1/2: both are equally likely"),
+    "exact_memorisation": MetricWords("Exact memorisation", "share of the true answer's tokens that come first"),
+    "forget_quality": MetricWords("Forget quality", "p-value; above 0.05 truth ratios are like a retrained model's"),
+    "model_utility": MetricWords("Model utility", "harmonic mean of nine numbers on what must stay"),
+    "ngram_entropy": MetricWords("N-gram entropy", "bits; low where an answer repeats itself"),
+    "repetition": MetricWords("Repetition", "share of four-word sequences that an answer has had before"),
     "ua": MetricWords("Unlearning accuracy (UA)", "share of the images asked to show the concept that do not show it"),
     "ira": MetricWords(
         "In-domain retain accuracy (IRA)", "share of the other images that show what was asked of the concept's kind"

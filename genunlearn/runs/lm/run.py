@@ -114,6 +114,7 @@ class FactRun:
                 samples=settings.samples,
                 temperature=settings.temperature,
                 neutral=self.request.neutral,
+                max_new_tokens=settings.max_new_tokens,
                 batch_size=settings.batch_size,
                 seed=self.config.seed,
             )
@@ -168,7 +169,8 @@ class FactRun:
 
     def _forget_recall(self, model: LanguageModel) -> float:
         """Share of the questions that may be trained on that the model still answers with the truth."""
-        probes = FactProbes(model, {"forget": self.request.forget})
+        budget = self.config.evaluate.max_new_tokens
+        probes = FactProbes(model, {"forget": self.request.forget}, max_new_tokens=budget)
         told = probes.is_told["forget"]
         return sum(told) / len(told)
 
