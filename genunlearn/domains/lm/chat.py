@@ -88,7 +88,7 @@ class ChatFormat:
         if not self.has_template:
             return f" {answer}"
         whole = self._render([*messages, {"role": "assistant", "content": answer}])
-        if not (whole.startswith(prompt) and whole.endswith(self._tail)):
+        if whole == prompt or not (whole.startswith(prompt) and whole.endswith(self._tail)):
             return answer
         return whole[len(prompt) : len(whole) - len(self._tail)]
 
