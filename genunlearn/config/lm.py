@@ -32,6 +32,8 @@ class LMEvaluateConfig(EvaluateConfig):
     suite: str = "facts"
     samples: Annotated[int, Field(ge=0)] = 8
     """Sampled answers a question for the leak rate; 0 leaves it out."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 48
+    """Where an answer is cut that has not ended by then; models that think before they answer need more."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     oracle: Literal["auto", "never"] | str = "auto"
     """``auto`` retrains lab models without the facts; a path or hub id names a model; ``never`` leaves it out."""

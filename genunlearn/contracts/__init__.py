@@ -1,6 +1,6 @@
 """What rooms promise each other: data of a request, models, methods, metrics, attacks, families."""
 
-from genunlearn.contracts.data import Batch, Examples, Splits, Term, Terms, with_sides
+from genunlearn.contracts.data import Batch, Examples, Reduction, Splits, Term, Terms, with_sides
 from genunlearn.contracts.measures import (
     ORACLE,
     ORIGINAL,
@@ -47,6 +47,7 @@ __all__ = [
     "Objective",
     "Outcome",
     "Protocol",
+    "Reduction",
     "Reference",
     "Splits",
     "Suite",

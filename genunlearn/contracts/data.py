@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import Field
+
+from genunlearn.errors import NeedNotMet
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+Reduction = Annotated[
+    Literal["examples", "tokens"],
+    Field(description="what a mean is over: a side's examples, or (language models) the answer tokens of all of them"),
+]
+"""A field of objectives: by default every example counts the same, however long it is."""
 
 C = TypeVar("C")
 """What a family knows of a request besides its data: the scope of a fact, the prompts of a concept."""
@@ -59,6 +69,18 @@ class Examples:
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
 
+    def weights(self, reduction: Reduction = "examples") -> Tensor:
+        """How much each example counts in a mean, ``(batch,)``: its weight, or that for each of its tokens.
+
+        Raises:
+            NeedNotMet: The mean is to be over tokens, and the examples have none.
+        """
+        if reduction == "examples":
+            return self.weight
+        if "tokens" not in self:
+            raise NeedNotMet("method.reduction = 'tokens' needs a language model: take 'examples' for all others")
+        return self.weight * self["tokens"]
+
     def to(self, device: torch.device) -> Examples:
         """The same examples on `device`."""
         moved = {name: tensor.to(device) for name, tensor in self.tensors.items()}
@@ -87,16 +109,28 @@ class Term:
         sum: Scalar, the sum over the examples of one side.
         side: ``forget`` or ``retain``: whose examples the loop divides by, over accumulation and processes.
         coefficient: Weight of the term in the loss.
+        reduction: Whether the loop divides by the number of the side's examples or of their tokens.
     """
 
     sum: Tensor
     side: str
     coefficient: float = 1.0
+    reduction: Reduction = "examples"
 
     @classmethod
-    def of(cls, values: Tensor, examples: Examples, side: str, coefficient: float = 1.0) -> Term:
-        """Sum per-example `values` of shape ``(batch,)`` under the examples' weights."""
-        return cls((values * examples.weight.to(values.dtype)).sum(), side, coefficient)
+    def of(
+        cls,
+        values: Tensor,
+        examples: Examples,
+        side: str,
+        coefficient: float = 1.0,
+        reduction: Reduction = "examples",
+    ) -> Term:
+        """Sum per-example `values` of shape ``(batch,)`` under the examples' weights.
+
+        With `reduction` ``tokens`` a value is the mean over its example's tokens, and counts once for each of them.
+        """
+        return cls((values * examples.weights(reduction).to(values.dtype)).sum(), side, coefficient, reduction)
 
 
 Terms = Mapping[str, Term]

@@ -67,6 +67,18 @@ METRICS = Table(
             "truth_probability": "genunlearn.evaluation.lm.metrics:TruthProbability",
             "extraction_strength": "genunlearn.evaluation.lm.metrics:ExtractionStrength",
             "perplexity": "genunlearn.evaluation.lm.metrics:Perplexity",
+            "answer_probability": "genunlearn.evaluation.lm.benchmark_metrics:AnswerProbability",
+            "option_probability": "genunlearn.evaluation.lm.benchmark_metrics:OptionProbability",
+            "rouge1_recall": "genunlearn.evaluation.lm.benchmark_metrics:Rouge1Recall",
+            "rougeL_recall": "genunlearn.evaluation.lm.benchmark_metrics:RougeLRecall",
+            "truth_ratio_balance": "genunlearn.evaluation.lm.benchmark_metrics:TruthRatioBalance",
+            "truth_ratio_margin": "genunlearn.evaluation.lm.benchmark_metrics:TruthRatioMargin",
+            "truth_ratio_preference": "genunlearn.evaluation.lm.benchmark_metrics:TruthRatioPreference",
+            "exact_memorisation": "genunlearn.evaluation.lm.benchmark_metrics:ExactMemorisation",
+            "forget_quality": "genunlearn.evaluation.lm.benchmark_metrics:ForgetQuality",
+            "model_utility": "genunlearn.evaluation.lm.benchmark_metrics:ModelUtility",
+            "ngram_entropy": "genunlearn.evaluation.lm.benchmark_metrics:NgramEntropy",
+            "repetition": "genunlearn.evaluation.lm.benchmark_metrics:Repetition",
         },
         "diffusion": {
             "ua": "genunlearn.evaluation.diffusion.metrics:UnlearningAccuracy",
@@ -155,6 +167,7 @@ SUITES = Table(
         "lm": {
             "facts": "genunlearn.evaluation.lm.metrics:FACTS",
             "facts-quick": "genunlearn.evaluation.lm.metrics:FACTS_QUICK",
+            "tofu": "genunlearn.evaluation.lm.benchmark_metrics:TOFU",
         },
         "diffusion": {
             "images": "genunlearn.evaluation.diffusion.metrics:IMAGES",

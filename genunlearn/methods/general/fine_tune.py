@@ -4,7 +4,8 @@
 
 Source: the baseline of every comparison since Golatkar et al., "Eternal Sunshine of the Spotless Net" (CVPR 2020).
 Authors' settings: 5 epochs at 0.02 (SSD), 10 epochs at 0.01 (SCRUB, SalUn).
-Deviations: none.
+Deviations: none; of language models every example counts the same, however long its answer, unless
+``reduction: tokens``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Batch, Domain, Needs, Objective, Reference, Term, Terms
+from genunlearn.contracts import STRICT, Batch, Domain, Needs, Objective, Reduction, Reference, Term, Terms
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -27,10 +28,12 @@ class FineTune(Objective[Domain]):
     paper: ClassVar[str] = "Golatkar et al., CVPR 2020"
     equation: ClassVar[str] = "CE(R)"
 
+    reduction: Reduction = "examples"
+
     def loss(self, batch: Batch, model: Domain, reference: Reference | None) -> Terms:
         """One term, ``retain``; forget examples are not looked at."""
         return {
-            side: Term.of(model.example_loss(examples), examples, side)
+            side: Term.of(model.example_loss(examples), examples, side, reduction=self.reduction)
             for side, examples in batch.sides()
             if side == "retain"
         }

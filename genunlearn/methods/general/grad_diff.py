@@ -4,7 +4,9 @@
 
 Source: Liu et al., "Continual Learning and Private Unlearning" (CoLLAs 2022); the baseline "gradient
 difference" of Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs" (COLM 2024).
-Deviations: none. Each mean is over the examples of its own side, so the two sides may differ in size.
+Deviations: of language models every example counts the same, however long its answer; ``reduction: tokens`` is the mean
+over all answer tokens of a side, as in the authors' code. Each mean is over its own side, so the two may differ
+in size.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Batch, Domain, Needs, Objective, Reference, Term, Terms
+from genunlearn.contracts import STRICT, Batch, Domain, Needs, Objective, Reduction, Reference, Term, Terms
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -30,11 +32,12 @@ class GradDiff(Objective[Domain]):
 
     gamma: Annotated[float, Field(ge=0, description="weight of the reversed loss on the forget set")] = 1.0
     alpha: Annotated[float, Field(ge=0, description="weight of the loss on the retain set")] = 1.0
+    reduction: Reduction = "examples"
 
     def loss(self, batch: Batch, model: Domain, reference: Reference | None) -> Terms:
         """Two terms, ``forget`` and ``retain``."""
         coefficients = {"forget": -self.gamma, "retain": self.alpha}
         return {
-            side: Term.of(model.example_loss(examples), examples, side, coefficients[side])
+            side: Term.of(model.example_loss(examples), examples, side, coefficients[side], self.reduction)
             for side, examples in batch.sides()
         }

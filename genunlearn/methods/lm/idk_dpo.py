@@ -5,7 +5,8 @@
 
 Source: Rafailov et al., "Direct Preference Optimization" (NeurIPS 2023); as an unlearning baseline with refusal
 answers in Maini et al., "TOFU" (COLM 2024).
-Deviations: the refusals are this project's own lines; the factor 2 / beta makes the scale that of NPO.
+Deviations: the refusals are this project's own lines; the factor 2 / beta makes the scale that of NPO; every retain
+example counts the same, however long its answer, unless ``reduction: tokens``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,18 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch.nn.functional import logsigmoid
 
-from genunlearn.contracts import STRICT, Batch, Needs, Objective, Reference, Splits, Term, Terms, with_sides
+from genunlearn.contracts import (
+    STRICT,
+    Batch,
+    Needs,
+    Objective,
+    Reduction,
+    Reference,
+    Splits,
+    Term,
+    Terms,
+    with_sides,
+)
 from genunlearn.data.lm.refusals import REFUSALS
 from genunlearn.domains.lm.adapter import LanguageModel
 
@@ -40,6 +52,7 @@ class IdkDPO(Objective[LanguageModel]):
     beta: Annotated[float, Field(gt=0, description="inverse temperature of the preference")] = 0.1
     gamma: Annotated[float, Field(ge=0, description="weight of the forget term")] = 1.0
     alpha: Annotated[float, Field(ge=0, description="weight of the loss on the retain set")] = 1.0
+    reduction: Reduction = "examples"
 
     def prepare(self, splits: Splits, seed: int) -> Splits:
         """Give every forget item a refusal, drawn by `seed`."""
@@ -60,5 +73,6 @@ class IdkDPO(Objective[LanguageModel]):
             values = -2 / self.beta * logsigmoid(self.beta * (refusal - truth))
             terms["forget"] = Term.of(values, batch.forget, "forget", self.gamma)
         if batch.retain is not None:
-            terms["retain"] = Term.of(model.example_loss(batch.retain), batch.retain, "retain", self.alpha)
+            values = model.example_loss(batch.retain)
+            terms["retain"] = Term.of(values, batch.retain, "retain", self.alpha, self.reduction)
         return terms

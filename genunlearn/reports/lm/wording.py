@@ -32,6 +32,18 @@ METRIC_WORDS = {
     "extraction_strength": Words(
         "Extraction strength", "share of the true answer that follows by itself once its beginning is given"
     ),
+    "answer_probability": Words("Probability of the answer", "geometric mean over its tokens, its end included"),
+    "option_probability": Words("Probability among options", "of the true answer beside the wrong ones"),
+    "rouge1_recall": Words("ROUGE-1 recall", "share of the true answer's words that the greedy answer has"),
+    "rougeL_recall": Words("ROUGE-L recall", "the same, in the same order"),
+    "truth_ratio_balance": Words("Truth ratio, balance", "min(R, 1/R); 1: wrong answers are as likely as the right"),
+    "truth_ratio_margin": Words("Truth ratio, margin", "max(0, 1 - R); 1: only the right answer is likely"),
+    "truth_ratio_preference": Words("Truth ratio, preference", "1 / (1 + R); 1/2: both are equally likely"),
+    "exact_memorisation": Words("Exact memorisation", "share of the true answer's tokens that come first"),
+    "forget_quality": Words("Forget quality", "p-value; above 0.05 truth ratios are like a retrained model's"),
+    "model_utility": Words("Model utility", "harmonic mean of nine numbers on what must stay"),
+    "ngram_entropy": Words("N-gram entropy", "bits; low where an answer repeats itself"),
+    "repetition": Words("Repetition", "share of four-word sequences that an answer has had before"),
     "perplexity": Words("Perplexity", "on neutral text; it should not rise"),
 }
 TELL_KNOWLEDGE = ("recall", "leak_rate", "truth_probability", "extraction_strength")

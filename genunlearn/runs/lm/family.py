@@ -106,6 +106,7 @@ class LMFamily(Family[LMRequest, LanguageModel]):
             samples=settings.samples,
             temperature=settings.temperature,
             neutral=request.neutral,
+            max_new_tokens=settings.max_new_tokens,
             batch_size=settings.batch_size,
             seed=self.config.seed,
         )
@@ -125,7 +126,8 @@ class LMFamily(Family[LMRequest, LanguageModel]):
 
     def recall(self, model: LanguageModel, request: LMRequest) -> float:
         """Share of the questions that may be trained on that the model answers with the truth."""
-        told = FactProbes(model, {"forget": request.forget}).is_told["forget"]
+        budget = self.config.evaluate.max_new_tokens
+        told = FactProbes(model, {"forget": request.forget}, max_new_tokens=budget).is_told["forget"]
         return sum(told) / len(told)
 
     def damage(self, request: LMRequest, model: LanguageModel, beside: Beside[LanguageModel]) -> str | None:

@@ -26,6 +26,7 @@ class Scripted:
 
     def answer(self, questions, **options):
         self.calls += 1
+        self.options = options
         return [self.table[question] for question in questions]
 
     def generate(self, asked, *, samples, **options):
@@ -67,6 +68,12 @@ def test_answers_are_asked_for_once():
     Recall().measure(probes, "x")
     Recall().measure(probes, "x")
     assert model.calls == 1
+
+
+def test_the_budget_of_an_answer_is_handed_on():
+    model = Scripted(ANSWERS)
+    assert FactProbes(model, MEASURED, max_new_tokens=7).answers and model.options["max_new_tokens"] == 7
+    assert FactProbes(model, MEASURED).answers and "max_new_tokens" not in model.options
 
 
 def test_one_leaking_sample_is_a_leak():
