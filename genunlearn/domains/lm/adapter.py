@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from genunlearn.contracts import Domain, Examples
 from genunlearn.domains.lm.chat import ChatFormat, Messages
+from genunlearn.domains.lm.hidden import HiddenStates
 from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
 from genunlearn.ops.evaluation_mode import evaluating
@@ -29,7 +30,7 @@ class Meter:
     tokens_generated: int = 0
 
 
-class LanguageModel(Domain):
+class LanguageModel(HiddenStates, Domain):
     """A causal language model with its tokenizer.
 
     Attributes:
@@ -41,7 +42,7 @@ class LanguageModel(Domain):
     """
 
     name = "lm"
-    batch_shaped = frozenset({"output_logits"})
+    batch_shaped = frozenset({"output_logits", "hidden_states"})
 
     def __init__(
         self, module: nn.Module, tokenizer: Any, *, base_sha256: str | None = None, prompt_suite: str = "instruct"
