@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from genunlearn.contracts import Examples, LabelledDomain
 from genunlearn.domains.lm.chat import ChatFormat, Messages, Turn
+from genunlearn.domains.lm.hidden import HiddenStates
 from genunlearn.domains.lm.stopping import cut_at, stop_at
 from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer, origin_of
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
@@ -35,7 +36,7 @@ class Meter:
     tokens_generated: int = 0
 
 
-class LanguageModel(LabelledDomain):
+class LanguageModel(HiddenStates, LabelledDomain):
     """A causal language model with its tokenizer.
 
     Attributes:
@@ -47,9 +48,9 @@ class LanguageModel(LabelledDomain):
     """
 
     name = "lm"
-    offers = frozenset({"example_loss", "output_logits", "output_labels", "sequence_nll", "generate"})
+    offers = frozenset({"example_loss", "output_logits", "output_labels", "sequence_nll", "hidden_states", "generate"})
     lora_task = "CAUSAL_LM"
-    batch_shaped = frozenset({"output_logits"})
+    batch_shaped = frozenset({"output_logits", "hidden_states"})
 
     def __init__(
         self,

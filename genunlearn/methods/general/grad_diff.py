@@ -2,10 +2,13 @@
 
     L = -gamma mean_F CE(y | x; theta) + alpha mean_R CE(y | x; theta)
 
+With ``retain_loss = "kl"`` the second term is KL(f_0 || f) on R, the divergence from the original's predictions.
+
 Source: Liu et al., "Continual Learning and Private Unlearning" (CoLLAs 2022); the baseline "gradient
-difference" of Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs" (COLM 2024).
-Deviations: of language models every example counts the same, however long its answer; ``reduction: tokens`` is the mean
-over all answer tokens of a side, as in the authors' code. Each mean is over its own side, so the two may differ
+difference" and, with the divergence, "KL minimization" of Maini et al., "TOFU: A Task of Fictitious Unlearning for
+LLMs" (COLM 2024).
+Deviations: of language models every example counts the same, however long its answer; ``reduction: tokens`` is the
+mean over all answer tokens of a side, as in the authors' code. Each mean is over its own side, so the two may differ
 in size.
 """
 
@@ -17,6 +20,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Domain, Needs, Objective, Reduction, Reference, Term, Terms
+from genunlearn.methods.base import RETAIN_LOSS, RetainLoss, declare_reference, retain_term
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -34,10 +38,19 @@ class GradDiff(Objective[Domain]):
     alpha: Annotated[float, Field(ge=0, description="weight of the loss on the retain set")] = 1.0
     reduction: Reduction = "examples"
 
-    def loss(self, batch: Batch, model: Domain, reference: Reference | None) -> Terms:
+    retain_loss: Annotated[RetainLoss, Field(description=RETAIN_LOSS)] = "nll"
+
+    def __post_init__(self) -> None:
+        """Need a reference where the retain loss does."""
+        declare_reference(self, self.retain_loss)
+
+    def loss(self, batch: Batch, model: Domain, reference: Reference) -> Terms:
         """Two terms, ``forget`` and ``retain``."""
-        coefficients = {"forget": -self.gamma, "retain": self.alpha}
-        return {
-            side: Term.of(model.example_loss(examples), examples, side, coefficients[side], self.reduction)
-            for side, examples in batch.sides()
-        }
+        terms = {}
+        if batch.forget is not None:
+            terms["forget"] = Term.of(
+                model.example_loss(batch.forget), batch.forget, "forget", -self.gamma, self.reduction
+            )
+        if batch.retain is not None:
+            terms["retain"] = retain_term(self.retain_loss, batch.retain, model, reference, self.alpha, self.reduction)
+        return terms
