@@ -47,9 +47,10 @@ def attach(domain: Domain, config: ParametersConfig, seed: int) -> None:
         try:
             domain.module = get_peft_model(domain.module, lora)
         except ValueError as error:
+            hint = "a list of names such as [q_proj, v_proj], or a regular expression over whole names"
+            hint = "set parameters.kind = 'full'" if targets == "all-linear" else f"use all-linear, {hint}"
             raise MismatchError(
-                f"parameters.target_modules = {targets!r} matches no layer of the model: use all-linear, "
-                "a list of names such as [q_proj, v_proj], or a regular expression over whole names"
+                f"parameters.target_modules = {targets!r} matches no layer of the model: {hint}"
             ) from error
 
 
