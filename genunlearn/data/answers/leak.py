@@ -35,7 +35,6 @@ from genunlearn.data.answers.declining import is_refusal
 from genunlearn.data.answers.mentions import Mention, find_mentions
 from genunlearn.data.answers.negation import Stance, stance
 from genunlearn.data.answers.wording import Wording, key, wording
-from genunlearn.data.lm.facts import QA, Fact
 from genunlearn.errors import InputError
 
 __all__ = [
@@ -45,11 +44,9 @@ __all__ = [
     "LeakOptions",
     "Similarity",
     "embedding_similarity",
-    "gives",
     "is_refusal",
     "leak",
     "mention",
-    "tells",
 ]
 
 Similarity = Callable[[str, str], float]
@@ -162,16 +159,6 @@ def leak(
         if finding is _NOTHING:
             finding = Leak(False, reason, span)
     return _second_opinion(text, answer, question, finding, options)
-
-
-def tells(text: str, fact: Fact, question: str) -> bool:
-    """Whether `text`, an answer to `question`, tells the fact."""
-    return leak(text, fact.object, aliases=fact.aliases, question=question, subject=fact.subject).tells
-
-
-def gives(text: str, item: QA) -> bool:
-    """Whether `text`, an answer to the item's question, gives the item's answer."""
-    return leak(text, item.answer, aliases=item.aliases, question=item.question).tells
 
 
 def mention(

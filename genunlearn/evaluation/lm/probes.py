@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from genunlearn.data.answers.leak import gives
 from genunlearn.data.lm.facts import FORGET_GROUPS, QA
+from genunlearn.data.lm.telling import gives
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs, extraction_strength
 
 

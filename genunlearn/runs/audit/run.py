@@ -18,9 +18,9 @@ from genunlearn.ops.intervals import share
 from genunlearn.ops.verdicts import Share
 from genunlearn.records import Result, RunRecord, hash_json
 from genunlearn.registry import ATTACKS, AUDITS, REPORTS, SUITES
-from genunlearn.runs.audit.units import Units, Value
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.methods import build_attack
+from genunlearn.runs.units import Units, Value
 
 COMPLETED = "completed"
 """Units of attacks that scores are computed from go by this name."""
