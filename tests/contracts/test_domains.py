@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from genunlearn.config import ParametersConfig
 from genunlearn.contracts import Domain, Examples, LabelledDomain
+from genunlearn.data.relabel import redraw_labels
 from genunlearn.engine import parameters
 from genunlearn.methods.general.fine_tune import FineTune
 from genunlearn.registry import DOMAINS
@@ -111,6 +112,18 @@ def test_it_is_asked_without_touching_the_callers_random_state(opened, name):
     with torch.no_grad():
         model.example_loss(model.collate(items[:2]))
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@every_domain
+def test_other_labels_can_be_put_where_it_says_that_there_are_some(opened, name):
+    _, model, items = opened(name)
+    if not model.has_labels:
+        pytest.skip("its examples have no labels")
+    other = redraw_labels(items, items, 0, is_wrong=True)
+    assert [item.id for item in other] == [item.id for item in items]
+    with torch.no_grad():
+        before, after = (model.example_loss(model.collate(side)) for side in (items, other))
+    assert not torch.allclose(before, after)
 
 
 class Wrapped(torch.nn.parallel.DistributedDataParallel):

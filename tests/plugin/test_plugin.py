@@ -163,6 +163,7 @@ REFUSED = {
     "train.stop_recall=0.5": "models of domain 'bigram' have no recall; leave it out",
     "method.name=npo": "method 'npo' is for lm, not for counts; known: ",
     "method.name=delete": "method 'delete' does not fit domain 'bigram': it asks for output_labels, output_logits",
+    "method.name=random_labels": "method 'random_labels' does not fit domain 'bigram': its examples have no labels",
     "method.share=2": "uncount.share = 2: input should be less than or equal to 1",
     "evaluate.attacks=[rmia]": "attack 'rmia' is for network, not for counts; known: last_letter",
     "evaluate.suite=facts": "suite 'facts' is for lm, not for counts; known: letters",

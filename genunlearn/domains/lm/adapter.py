@@ -41,6 +41,7 @@ class LanguageModel(LabelledDomain):
 
     name = "lm"
     offers = frozenset({"example_loss", "output_logits", "output_labels", "sequence_nll", "generate"})
+    has_labels = True
     lora_task = "CAUSAL_LM"
     batch_shaped = frozenset({"output_logits"})
 
