@@ -83,8 +83,9 @@ def humanise(name: str, *, capital: bool = False) -> str:
 
 def run_method(record: RunRecord) -> str:
     """Name of the record's method for readers."""
-    name, domain = run_section(record, "method").get("name"), record.config.get("domain")
-    return method_label(name, family_of(domain) if domain in DOMAINS else None) if name else "unnamed method"
+    name, domain = run_section(record, "method").get("name"), str(record.config.get("domain", ""))
+    family = family_of(domain) if domain in DOMAINS else None
+    return method_label(name, family) if name else "unnamed method"
 
 
 def run_model(record: RunRecord) -> str:
