@@ -19,21 +19,19 @@ from genunlearn.domains.diffusion.sampling import Sampling
 from tests.world import World
 
 BUDGETS: dict[str, dict[str, Any]] = {
-    # diffusion
-    "paraphrase": {"tries": 2},
-    "noise_probing": {"etas": (1.0, 1.85), "scales": (1.0, 1.04)},
-    "partial_diffusion": {"psis": (0.0, 0.5), "steps": 4},
-    "textual_inversion": {"images": 2, "steps": 2, "batch_size": 2},
-    "unlearn_diff_atk": {"tokens": 2, "rounds": 2, "iterations": 2},
-    "p4d": {"tokens": 2, "rounds": 2, "iterations": 2},
-    "ring_a_bell": {"tokens": 3, "population": 6, "generations": 2, "prompts": 2},
-    "latent_guidance": {"scales": (0.0, 1.0), "images": 2, "steps": 2, "width": 4},
-    "concept_relearning": {"images": 2, "marks": (0, 2), "batch_size": 2},
-    "unrelated_relearning": {"images": 2, "marks": (0, 2), "batch_size": 2},
-    # network
-    "relearning": {"steps": 3},
-    "anamnesis_index": {"max_epochs": 1},
-    "inversion_likeness": {"pictures": 2, "steps": 3},
+    "diffusion/paraphrase": {"tries": 2},
+    "diffusion/noise_probing": {"etas": (1.0, 1.85), "scales": (1.0, 1.04)},
+    "diffusion/partial_diffusion": {"psis": (0.0, 0.5), "steps": 4},
+    "diffusion/textual_inversion": {"images": 2, "steps": 2, "batch_size": 2},
+    "diffusion/unlearn_diff_atk": {"tokens": 2, "rounds": 2, "iterations": 2},
+    "diffusion/p4d": {"tokens": 2, "rounds": 2, "iterations": 2},
+    "diffusion/ring_a_bell": {"tokens": 3, "population": 6, "generations": 2, "prompts": 2},
+    "diffusion/latent_guidance": {"scales": (0.0, 1.0), "images": 2, "steps": 2, "width": 4},
+    "diffusion/concept_relearning": {"images": 2, "marks": (0, 2), "batch_size": 2},
+    "diffusion/unrelated_relearning": {"images": 2, "marks": (0, 2), "batch_size": 2},
+    "network/relearning": {"steps": 3},
+    "network/anamnesis_index": {"max_epochs": 1},
+    "network/inversion_likeness": {"pictures": 2, "steps": 3},
 }
 """Fields of attacks whose defaults are made for real models."""
 

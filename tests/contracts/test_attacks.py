@@ -45,7 +45,7 @@ def build(key: str, domain: str, **fields: Any) -> Attack:
 
 
 def in_small(key: str, domain: str) -> Attack:
-    return build(key, domain, **BUDGETS.get(LINES[key].name, {}))
+    return build(key, domain, **BUDGETS.get(key, {}))
 
 
 # ---- what an attack says of itself ----------------------------------------------------------------------------
