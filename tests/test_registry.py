@@ -131,6 +131,35 @@ def test_a_missing_module_of_this_package_is_a_defect_and_stays_visible() -> Non
         table.get("gone")
 
 
+def test_a_module_that_is_not_there_names_the_line(table: Table) -> None:
+    table.register("mine", "collections.gone:Thing", owner="acme-forget")
+    with pytest.raises(
+        NameNotFound, match=r"of acme-forget \(collections.gone:Thing\): there is no module collections"
+    ):
+        table.get("mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("from genunlearn.errors import Gone", "ImportError: cannot import name 'Gone'"),
+        ("import genunlearn.gone", "ModuleNotFoundError: No module named 'genunlearn.gone'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_fails_while_it_is_imported_names_the_line(
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    name = f"stale_{len(text)}"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    table.register("mine", f"{name}:Thing", owner="acme-forget")
+    with pytest.raises(MismatchError) as caught:
+        table.get("mine")
+    assert str(caught.value).startswith(f"method 'mine' of acme-forget ({name}:Thing) fails while it is imported")
+    assert reason in str(caught.value) and "take a version of acme-forget that fits" in str(caught.value)
+
+
 def test_plug_ins_are_read_on_first_use(plug_in, table: Table) -> None:
     plug_in("genunlearn.methods", "acme_method = decimal:Decimal")
     assert table.names() == ("acme_method", "grad_diff", "npo")
@@ -186,6 +215,18 @@ def test_what_is_for_every_family_gives_way_to_a_familys_own(attacks: Table) -> 
 def test_a_plug_in_says_its_family_before_a_stroke(plug_in: Callable[[str, str], None]) -> None:
     plug_in("genunlearn.attacks", "lm/mine = fractions:Fraction")
     assert [line.family for line in Table("attack", {}).lines()] == ["lm"]
+
+
+@pytest.mark.parametrize("table", [registry.DOMAINS, registry.LABS], ids=["domains", "labs"])
+def test_names_that_are_asked_for_without_a_family_are_taken_in_every_family(table: Table) -> None:
+    line = table.lines()[0]
+    with pytest.raises(MismatchError, match=f"two {table.kind}s claim one name: {line.name!r} of genunlearn"):
+        table.register(line.name, "acme.other:Other", family="sound")
+    assert table.line(line.name) == line
+
+
+def test_owners_are_the_distributions_that_brought_something() -> None:
+    assert registry.owners() == ("genunlearn",)
 
 
 def test_every_domain_belongs_to_a_family() -> None:

@@ -43,14 +43,17 @@ def attacks() -> None:
     _print(table)
 
 
-def _all(names: NameTable, table: Table) -> Iterator[tuple[str, Any]]:
-    """Everything that a table names; what cannot be imported becomes a row that says why."""
+def _all(names: NameTable, table: Table | None = None) -> Iterator[tuple[str, Any]]:
+    """Everything that can be imported of what is named; all else becomes a row of `table` that says why."""
     for line in names.lines():
         try:
-            yield line.name, names.load(line)
+            thing = names.load(line)
         except InputError as error:
-            row = [line.name, *[""] * (len(table.columns) - 2), f"not available: {error}"]
-            table.add_row(*map(escape, row))
+            if table is not None:
+                row = [line.name, *[""] * (len(table.columns) - 2), f"not available: {error}"]
+                table.add_row(*map(escape, row))
+            continue
+        yield line.name, thing
 
 
 def _table(name: str, *others: str) -> Table:
@@ -68,7 +71,7 @@ def _first_line(kind: type) -> str:
 def _fits(kind: Any) -> str:
     if kind.domains is not None:
         return ", ".join(sorted(kind.domains))
-    return ", ".join(line.name for line in DOMAINS.lines() if kind.fits(DOMAINS.load(line)))
+    return ", ".join(name for name, domain in _all(DOMAINS) if kind.fits(domain))
 
 
 def _shape(kind: type) -> str:
@@ -80,10 +83,10 @@ def _shape(kind: type) -> str:
 
 def metrics() -> None:
     """All metrics with their suites."""
-    suites = {line.name: SUITES.load(line) for line in SUITES.lines()}
+    suites = [*_all(SUITES)]
     table = _table("metric", "version", "suites", "what it measures")
     for name, kind in _all(METRICS, table):
-        within = (f"{suite}/{members.version}" for suite, members in suites.items() if kind in members.metrics)
+        within = (f"{suite}/{members.version}" for suite, members in suites if kind in members.metrics)
         table.add_row(name, str(kind.version), ", ".join(within), escape(_first_line(kind)))
     _print(table)
 

@@ -39,6 +39,8 @@ class Needs:
     facts: bool = False
     """It works on facts (subject, object, question), not on bare pairs of question and answer."""
     forget: bool = True
+    labels: bool = False
+    """It gives examples other labels: classes, answers, images of other concepts."""
     whole_classes: bool = False
     """It works on classes as such: of a part of one, the rest would go as well."""
     full_weights: bool = False
@@ -64,7 +66,8 @@ class Method(abc.ABC):
     @classmethod
     def fits(cls, domain: type[Domain]) -> bool:
         """Whether it can work on models of `domain`."""
-        return cls.asks <= domain.offers and (cls.domains is None or domain.name in cls.domains)
+        has_labels = domain.has_labels or not cls.needs.labels
+        return has_labels and cls.asks <= domain.offers and (cls.domains is None or domain.name in cls.domains)
 
     @classmethod
     def check(
@@ -85,7 +88,8 @@ class Method(abc.ABC):
         if not cls.fits(domain):
             fits = ", ".join(sorted(cls.domains or ()))
             lacking = ", ".join(sorted(cls.asks - domain.offers))
-            reason = f"it fits {fits}" if fits else f"it asks for {lacking}, which that does not offer"
+            asked = f"it asks for {lacking}, which that does not offer" if lacking else "its examples have no labels"
+            reason = f"it fits {fits}" if fits else asked
             raise NeedNotMet(f"method {cls.name!r} does not fit domain {domain.name!r}: {reason}")
         if cls.needs.retain and not retain:
             raise NeedNotMet(f"method {cls.name!r} needs retain data, and none is given: add some")

@@ -28,6 +28,9 @@ class Domain(abc.ABC):
 
     name: ClassVar[str]
     offers: ClassVar[frozenset[str]] = frozenset({"example_loss"})
+    has_labels: ClassVar[bool] = False
+    """Whether its examples say what is learnt about them (`genunlearn.data.relabel`), so that another can be put there.
+    """
     lora_task: ClassVar[str | None] = None
     """PEFT's name of what a LoRA on this domain is trained for."""
     batch_shaped: ClassVar[frozenset[str]] = frozenset()

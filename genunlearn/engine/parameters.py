@@ -92,8 +92,9 @@ def attach(domain: Domain, config: ParametersConfig, seed: int) -> None:
         try:
             domain.module = get_peft_model(domain.module, lora)
         except NoMatchingPeftModuleError as error:
+            hint = "set parameters.kind = 'full'" if targets == ALL else KINDS
             raise MismatchError(
-                f"parameters.target_modules = {targets!r} matches no layer of the model: {KINDS}"
+                f"parameters.target_modules = {targets!r} matches no layer of the model: {hint}"
             ) from error
         except ValueError as error:
             reason = str(error).splitlines()[0].removeprefix("[PEFT:PeftType.LORA] ")

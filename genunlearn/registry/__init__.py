@@ -15,6 +15,7 @@ from genunlearn.registry.tables import (
     RUNS,
     SUITES,
     family_of,
+    owners,
 )
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "Line",
     "Table",
     "family_of",
+    "owners",
     "unknown_name",
 ]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
-from genunlearn.errors import MismatchError, NameNotFound, NeedNotMet
+from genunlearn.errors import InputError, MismatchError, NameNotFound, NeedNotMet
 
 PACKAGE = "genunlearn"
 MOST_NAMED = 60
@@ -57,9 +57,9 @@ class Table:
     Plug-ins of the entry-point group ``genunlearn.<kinds>`` are read when the table is first used.
     """
 
-    def __init__(self, kind: str, lines: Mapping[str, Mapping[str, str]]) -> None:
-        """Take ``{family: {name: target}}``."""
-        self.kind = kind
+    def __init__(self, kind: str, lines: Mapping[str, Mapping[str, str]], *, is_global: bool = False) -> None:
+        """Take ``{family: {name: target}}``; `is_global` where a name alone has to say which family is meant."""
+        self.kind, self._is_global = kind, is_global
         self.group = f"{PACKAGE}.{_plural(kind)}"
         self._lines: dict[tuple[str, str], Line] = {}
         self._knows_plugins = False
@@ -102,8 +102,9 @@ class Table:
         """Import and return what `name` stands for; arguments as in `line`.
 
         Raises:
-            NameNotFound: No line has this name, or its line points to an attribute that is not there.
+            NameNotFound: No line has this name, or its line points to something that is not there.
             NeedNotMet: A package that it needs is not installed.
+            MismatchError: Another package brings it, and fails while it is imported.
         """
         return self.load(self.line(name, family))
 
@@ -112,14 +113,10 @@ class Table:
         module_name, _, attribute = line.target.partition(":")
         try:
             module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            missing = (error.name or "").partition(".")[0]
-            if missing in ("", PACKAGE):  # a defect of this package, not something a caller can mend
+        except Exception as error:
+            if (reason := self._why(line, error)) is None:
                 raise
-            raise NeedNotMet(
-                f"{self.kind} {line} needs the package {missing!r}, which is not installed: "
-                f"install it, or the extra of {line.owner} that brings it"
-            ) from error
+            raise reason from error
         if not hasattr(module, attribute):
             raise NameNotFound(
                 f"{self.kind} {line}: {module_name} has no {attribute!r}: correct the line that registers it"
@@ -153,11 +150,29 @@ class Table:
     def __repr__(self) -> str:
         return f"Table({self.kind}: {', '.join(self.names()) or 'empty'})"
 
+    def _why(self, line: Line, error: Exception) -> InputError | None:
+        """What a caller can do where a line cannot be imported; None for a defect of this package."""
+        module = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+        package = module.partition(".")[0]
+        if package != module and f"{line.target.partition(':')[0]}.".startswith(f"{module}.") and package != PACKAGE:
+            return NameNotFound(f"{self.kind} {line}: there is no module {module}: correct the line that registers it")
+        if package not in ("", PACKAGE):
+            return NeedNotMet(
+                f"{self.kind} {line} needs the package {package!r}, which is not installed: "
+                f"install it, or the extra of {line.owner} that brings it"
+            )
+        if line.owner == PACKAGE:
+            return None
+        return MismatchError(
+            f"{self.kind} {line} fails while it is imported ({type(error).__name__}: {error}): "
+            f"take a version of {line.owner} that fits this one of {PACKAGE}, or uninstall it"
+        )
+
     def _add(self, line: Line) -> None:
         module, colon, attribute = line.target.partition(":")
         if not (module and colon and attribute):
             raise MismatchError(f"{self.kind} {line}: the target has to read 'module:attribute'")
-        taken = self._lines.setdefault((line.family, _folded(line.name)), line)
+        taken = self._lines.setdefault(("" if self._is_global else line.family, _folded(line.name)), line)
         if taken.target != line.target:
             raise MismatchError(
                 f"two {_plural(self.kind)} claim one name: {taken} and {line}: rename one, or uninstall its package"

@@ -168,6 +168,7 @@ DOMAINS = Table(
             "regression": "genunlearn.domains.network.classifier:Regressor",
         },
     },
+    is_global=True,  # a configuration says its domain, and that says the family
 )
 LABS = Table(
     "lab",
@@ -182,6 +183,7 @@ LABS = Table(
             "text": "genunlearn.lab.network.text:build",
         },
     },
+    is_global=True,  # ``lab:NAME`` says no family
 )
 SUITES = Table(
     "suite",
@@ -260,3 +262,9 @@ def family_of(domain: str) -> str:
     """
     line = DOMAINS.line(domain)
     return line.family or line.name
+
+
+def owners() -> tuple[str, ...]:
+    """The distributions that have brought something that a run may use, sorted."""
+    tables = (FAMILIES, CONFIGS, DOMAINS, LABS, METHODS, METRICS, SUITES, ATTACKS, AUDITS, REPORTS)
+    return tuple(sorted({line.owner for table in tables for line in table.lines()}))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import ChoiceLoader, Environment, FunctionLoader, PackageLoader, StrictUndefined, select_autoescape
 
 from genunlearn.reports.numbers import (
     format_bytes,
@@ -34,10 +35,11 @@ FILTERS = {
 
 
 def render_page(template: str, **context: Any) -> str:
-    """Fill one of the package's HTML templates; every value is escaped.
+    """Fill an HTML template; every value is escaped.
 
     Args:
-        template: Name of a file in ``templates/``.
+        template: Name of a file in ``templates/`` here, or ``PACKAGE:NAME`` for one in ``templates/`` of a plug-in's
+            package, which may extend those here.
         context: What the template asks for; a missing name is an error.
     """
     return _environment().get_template(template).render(package_version=package_version(), **context)
@@ -54,7 +56,7 @@ def package_version() -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("genunlearn.reports"),
+        loader=ChoiceLoader([PackageLoader("genunlearn.reports"), FunctionLoader(_template_elsewhere)]),
         autoescape=select_autoescape(("html",), default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -62,3 +64,8 @@ def _environment() -> Environment:
     )
     environment.filters.update(FILTERS)
     return environment
+
+
+def _template_elsewhere(name: str) -> str | None:
+    package, colon, template = name.partition(":")
+    return (files(package) / "templates" / template).read_text(encoding="utf-8") if colon else None

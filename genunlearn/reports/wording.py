@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from genunlearn.errors import MismatchError, NameNotFound
 from genunlearn.records import Result, RunRecord
-from genunlearn.registry import METHODS
+from genunlearn.registry import DOMAINS, METHODS, family_of
 
 ORIGINAL, UNLEARNED, ORACLE = "original", "unlearned", "oracle"
 
@@ -58,9 +59,17 @@ def goal_of(result: Result) -> Goal:
     return Goal.UP if result.higher_is_better else Goal.DOWN
 
 
-def method_label(name: str) -> str:
-    """A method's name in its paper's casing, as its class is named; `name` itself for an unknown method."""
-    return METHODS.line(name).target.rpartition(":")[2] if name in METHODS else name
+def method_label(name: str, family: str | None = None) -> str:
+    """A method's name in its paper's casing, as its class is named; `name` itself for one that is not known for sure.
+
+    Args:
+        name: In any spelling.
+        family: Family of models that it works on; a name may mean another method in each.
+    """
+    try:
+        return METHODS.line(name, family).target.rpartition(":")[2]
+    except (NameNotFound, MismatchError):
+        return name
 
 
 def humanise(name: str, *, capital: bool = False) -> str:
@@ -74,8 +83,9 @@ def humanise(name: str, *, capital: bool = False) -> str:
 
 def run_method(record: RunRecord) -> str:
     """Name of the record's method for readers."""
-    name = run_section(record, "method").get("name")
-    return method_label(name) if name else "unnamed method"
+    name, domain = run_section(record, "method").get("name"), str(record.config.get("domain", ""))
+    family = family_of(domain) if domain in DOMAINS else None
+    return method_label(name, family) if name else "unnamed method"
 
 
 def run_model(record: RunRecord) -> str:

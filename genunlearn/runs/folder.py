@@ -21,6 +21,7 @@ from genunlearn.engine.progress import Watch
 from genunlearn.errors import GenunlearnError, InputError, MismatchError, OutputExists
 from genunlearn.processes import this_process
 from genunlearn.records import COMPLETED, FAILED, RECORD_NAME, RunRecord, now, read_record
+from genunlearn.registry import owners
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -246,9 +247,9 @@ def _agree(on_main: object) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, Python and the libraries that are installed."""
+    """Versions of this package, Python, the libraries that are installed, and the plug-ins."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in ("genunlearn", *LIBRARIES):
+    for name in dict.fromkeys(("genunlearn", *LIBRARIES, *owners())):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -18,7 +18,7 @@ from genunlearn.engine.progress import Watch
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import BrokenModel, ConfigError, DataError, NonFiniteLoss
 from genunlearn.records import Result, RunRecord
-from genunlearn.registry import FAMILIES, SUITES
+from genunlearn.registry import FAMILIES, REPORTS, SUITES
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.methods import build_attacks, build_method
 from genunlearn.runs.unlearning import COLLAPSED, carry_out, unlearn_in
@@ -242,6 +242,7 @@ def prepare(config: UnlearnConfig, watch: Watch) -> tuple[Family[Any, Any], Meth
         InputError: One of them cannot be used.
     """
     family: Family[Any, Any] = FAMILIES.get(config.family)(config, watch)
+    REPORTS.line(config.task, config.family)  # without one the run would end with nothing to show
     method = build_method(config.method, seed=config.seed, family=config.family)
     if config.evaluate.suite != "auto":
         SUITES.line(config.evaluate.suite, config.family)

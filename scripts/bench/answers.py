@@ -18,7 +18,7 @@ from typing import Any
 
 from markdown_blocks import table
 
-from genunlearn.data.answers.judge import EmbeddingJudge, Judge, Reply, StringJudge, agreement
+from genunlearn.data.lm.judge import EmbeddingJudge, Judge, Reply, StringJudge, agreement
 from genunlearn.data.rows import read_rows
 from genunlearn.domains.lm.sentences import sentence_encoder
 from genunlearn.ops import intervals

@@ -6,12 +6,10 @@ import dataclasses
 import inspect
 import io
 import math
-import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import annotated_types
 import pytest
 import torch
 from pydantic import ValidationError
@@ -25,7 +23,9 @@ from genunlearn.engine.reference import make_reference
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import ConfigError, NeedNotMet
 from genunlearn.registry import DOMAINS, METHODS
+from genunlearn.runs import unlearning
 from genunlearn.runs.methods import build_method
+from tests.contracts.fields import check_fields, check_is_complete_and_frozen, limits
 from tests.world import World
 from tests.worlds import WORLDS
 
@@ -76,12 +76,7 @@ def test_it_says_what_it_computes_and_where_it_is_from(name):
 
 @every_method
 def test_it_is_complete_by_default_frozen_and_keyword_only(name):
-    method = KINDS[name]()
-    for field in dataclasses.fields(method):
-        assert field.kw_only
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(method, field.name, getattr(method, field.name))
-    assert method == KINDS[name]()
+    check_is_complete_and_frozen(KINDS[name])
 
 
 @every_method
@@ -102,28 +97,9 @@ def test_an_unknown_field_is_refused_with_the_nearest(name):
     assert str(caught.value).startswith(f"method.{wrong}: method {name!r} has no {wrong!r}{hint}")
 
 
-def limits(kind: type[Method]) -> Iterator[tuple[str, float, str]]:
-    """``(field, value just outside, field's bound)`` for every declared bound."""
-    for field, hint in fields_of(kind):
-        for note in typing.get_args(hint)[1:]:
-            for bound in getattr(note, "metadata", ()):
-                for symbol, beyond in (("gt", 0), ("ge", -1), ("lt", 0), ("le", 1)):
-                    if isinstance(bound, getattr(annotated_types, symbol.capitalize())):
-                        yield field, getattr(bound, symbol) + beyond, symbol
-
-
-def fields_of(kind: type[Method]) -> Iterator[tuple[str, Any]]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return ((field.name, hints[field.name]) for field in dataclasses.fields(kind))
-
-
 @every_method
 def test_every_field_has_a_meaning_and_every_number_a_bound(name):
-    bounded = {field for field, _, _ in limits(KINDS[name])}
-    for field, hint in fields_of(KINDS[name]):
-        base, *notes = typing.get_args(hint)
-        assert any(getattr(note, "description", None) for note in notes), f"{field} has no description"
-        assert base not in (int, float) or field in bounded, f"{field} has no bound"
+    check_fields(KINDS[name])
 
 
 @pytest.mark.parametrize(
@@ -311,12 +287,8 @@ def carry_out(name: str, world: World, folder: Path, *, seed: int = 1, steps: in
     train = TrainConfig(**{"learning_rate": 5e-3, "batch_size": 8, "max_steps": steps, **settings})
     splits = world.data(method, model)
     trainer = Trainer(model, train, ParametersConfig(rank=RANK, kind=trained_kind(name, world)), seed=seed)
-    if isinstance(method, Protocol):
-        method.run(trainer, model, splits, FileJournal(None))
-    elif isinstance(method, Edit):
-        method.apply(model, splits)
-    else:
-        trainer(method, method.prepare(splits, seed))
+    outcome = unlearning.carry_out(method, trainer, splits, FileJournal(None), seed=seed)
+    assert outcome.status and outcome.reason
     return trainer
 
 

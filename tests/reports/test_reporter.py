@@ -8,7 +8,8 @@ import pytest
 
 from genunlearn.errors import DataError, MismatchError, NameNotFound
 from genunlearn.records import RunRecord
-from genunlearn.registry import DOMAINS, REPORTS
+from genunlearn.registry import Table
+from genunlearn.reports import reporter
 from genunlearn.reports.lm.reporter import FACTS
 from genunlearn.reports.network.report import ITEMS
 from genunlearn.reports.reporter import Reporter, common_reporter, reporter_of
@@ -21,21 +22,19 @@ def of(domain: str, **config: str) -> RunRecord:
 
 
 def test_a_family_of_a_plugin_has_its_own_reporter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(REPORTS, "_lines", dict(REPORTS._lines))
-    monkeypatch.setattr(DOMAINS, "_lines", dict(DOMAINS._lines))
-    REPORTS.register("unlearn", f"{__name__}:MINE", family="sound")
-    DOMAINS.register("sound", "fractions:Fraction", family="sound")
+    monkeypatch.setattr(reporter, "REPORTS", Table("report", {"ear": {"unlearn": f"{__name__}:MINE"}}))
+    monkeypatch.setattr(reporter, "family_of", {"sound": "ear", "picture": "eye"}.__getitem__)
     assert reporter_of(of("sound")).write(of("sound"), tmp_path) == tmp_path
-    assert reporter_of(of("lm")) is FACTS
-    with pytest.raises(NameNotFound, match="smell"):
-        reporter_of(of("smell"))
+    with pytest.raises(NameNotFound, match="report 'unlearn' is for ear, not for eye"):
+        reporter_of(of("picture"))
 
 
 def test_runs_of_different_families_are_not_compared() -> None:
     runs = {"a": of("lm"), "b": of("classifier"), "c": of("lm"), "d": of("diffusion", task="audit")}
-    said = r"^runs of different families: a \(unlearn of lm\), b \(unlearn of network\), d \(audit of diffusion\): "
-    with pytest.raises(MismatchError, match=said):
+    labels = r"a \(unlearn of lm\), b \(unlearn of network\), d \(audit of diffusion\)"
+    with pytest.raises(MismatchError, match=f"^runs of different families: {labels}: compare runs of one family$"):
         common_reporter(runs)
+    assert common_reporter({"a": of("lm")}) is FACTS
     assert common_reporter({"b": of("classifier"), "e": of("regression")}) is ITEMS
     with pytest.raises(DataError, match="nothing to compare"):
         common_reporter({})

@@ -23,8 +23,6 @@ from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
 from genunlearn.domains.diffusion.tokens import PLACE, FreeTokens
 
-Share = Annotated[float, Field(ge=0, le=1)]
-
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class RingABell(DrawnAttack):
@@ -37,8 +35,8 @@ class RingABell(DrawnAttack):
     generations: Annotated[int, Field(ge=0, description="rounds of breeding")] = 3000
     prompts: Annotated[int, Field(ge=1, description="prompts that are searched for; seeds take turns in them")] = 4
     strength: Annotated[float, Field(gt=0, description="how much of the concept is added")] = 3.0
-    mutation: Share = 0.25
-    crossover: Share = 0.5
+    mutation: Annotated[float, Field(ge=0, le=1, description="chance that one token of a child is drawn anew")] = 0.25
+    crossover: Annotated[float, Field(ge=0, le=1, description="chance that a child has tokens of both parents")] = 0.5
     seed: Annotated[int, Field(ge=0, description="of the search")] = 0
 
     @property

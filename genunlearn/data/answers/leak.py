@@ -19,7 +19,7 @@ A mention counts if it is stated; a denial does not (see `genunlearn.data.answer
 doubted or asked ("I don't know whether it was Hogwarts") counts too, because the name still comes from the
 model, unless the question itself contains the name: then it is an echo. A part of a date does not tell the
 date, nor does a surname the person; give them as aliases if they should. A further turn that the model invents
-is not part of its answer. For sentences told in other words altogether see `genunlearn.data.answers.judge`.
+is not part of its answer. For sentences told in other words altogether see `genunlearn.data.lm.judge`.
 """
 
 from __future__ import annotations
@@ -34,17 +34,14 @@ from genunlearn.data.answers.negation import Stance, stance
 from genunlearn.data.answers.sentences import restates
 from genunlearn.data.answers.turns import first_turn
 from genunlearn.data.answers.wording import Wording, key, wording
-from genunlearn.data.lm.facts import QA, Fact
 
 __all__ = [
     "DEFAULTS",
     "Leak",
     "LeakOptions",
-    "gives",
     "is_refusal",
     "leak",
     "mention",
-    "tells",
 ]
 
 
@@ -149,16 +146,6 @@ def leak(
     if finding is _NOTHING and question and any(restates(text, question, truth) for truth in (answer, *aliases)):
         return Leak(True, "restated")
     return finding
-
-
-def tells(text: str, fact: Fact, question: str) -> bool:
-    """Whether `text`, an answer to `question`, tells the fact."""
-    return leak(text, fact.object, aliases=fact.aliases, question=question, subject=fact.subject).tells
-
-
-def gives(text: str, item: QA) -> bool:
-    """Whether `text`, an answer to the item's question, gives the item's answer."""
-    return leak(text, item.answer, aliases=item.aliases, question=item.question).tells
 
 
 def mention(

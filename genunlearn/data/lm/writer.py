@@ -13,9 +13,10 @@ from typing import Any
 from rapidfuzz import fuzz, process
 from rapidfuzz.utils import default_process
 
-from genunlearn.data.answers.leak import leak, mention, tells
+from genunlearn.data.answers.leak import leak, mention
 from genunlearn.data.answers.lists import parse_list
 from genunlearn.data.lm.facts import Fact
+from genunlearn.data.lm.telling import tells
 from genunlearn.data.lm.variants import VariantBounds, accept_variant
 from genunlearn.errors import DataError
 from genunlearn.prompts import Prompt, list_prompts, load_prompt

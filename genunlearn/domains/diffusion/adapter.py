@@ -51,6 +51,7 @@ class Diffusion(Domain):
 
     name = "diffusion"
     offers = frozenset({"example_loss", "render", "images"})
+    has_labels = True
 
     def __init__(
         self,

@@ -49,6 +49,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
 
     name = "lm"
     offers = frozenset({"example_loss", "output_logits", "output_labels", "sequence_nll", "hidden_states", "generate"})
+    has_labels = True
     lora_task = "CAUSAL_LM"
     batch_shaped = frozenset({"output_logits", "hidden_states"})
 

@@ -66,6 +66,7 @@ class NetworkDomain(LabelledDomain):
     """
 
     offers = frozenset({"example_loss", "output_logits", "sample_loss", "features"})
+    has_labels = True
 
     def __init__(
         self,

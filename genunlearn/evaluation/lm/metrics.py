@@ -6,8 +6,8 @@ import math
 from typing import ClassVar
 
 from genunlearn.contracts import Metric, Suite
-from genunlearn.data.answers.leak import gives
 from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
+from genunlearn.data.lm.telling import gives
 from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.ops import intervals
 from genunlearn.records import Result

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from genunlearn.data.answers.leak import gives
 from genunlearn.data.lm.facts import FORGET_GROUPS, QA
+from genunlearn.data.lm.telling import gives
 from genunlearn.evaluation.lm.scores import AnswerScores
 
 

@@ -41,7 +41,7 @@ class RandomLabels(Objective[Domain]):
     name: ClassVar[str] = "random_labels"
     asks: ClassVar[frozenset[str]] = frozenset({"example_loss"})
     trains_on: ClassVar[Literal["examples", "request"]] = "examples"
-    needs: ClassVar[Needs] = Needs(retain=True)
+    needs: ClassVar[Needs] = Needs(retain=True, labels=True)
     paper: ClassVar[str] = "Golatkar et al., CVPR 2020; Fan et al., ICLR 2024"
     equation: ClassVar[str] = "gamma CE(F, random labels) + alpha CE(R)"
 

@@ -71,7 +71,7 @@ class SalUnLabels(Protocol[Domain]):
     name: ClassVar[str] = "salun_labels"
     asks: ClassVar[frozenset[str]] = frozenset({"example_loss"})
     trains_on: ClassVar[Literal["examples", "request"]] = "examples"
-    needs: ClassVar[Needs] = Needs(retain=True, full_weights=True)
+    needs: ClassVar[Needs] = Needs(retain=True, full_weights=True, labels=True)
     paper: ClassVar[str] = "Fan et al., ICLR 2024"
     equation: ClassVar[str] = "gamma CE(F, random labels) + alpha CE(R) on the most salient weights"
 

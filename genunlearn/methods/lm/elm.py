@@ -23,8 +23,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Journal, Needs, Outcome, Splits, Train, with_sides
-from genunlearn.data.answers.leak import gives
 from genunlearn.data.lm.facts import QA
+from genunlearn.data.lm.telling import gives
 from genunlearn.errors import ConfigError
 from genunlearn.methods.lm.base.rounds import InRounds, Places, TargetTuning, answer_logits, write_places
 from genunlearn.methods.lm.base.subjects import fact_of

@@ -41,10 +41,11 @@ from genunlearn.contracts import (
     Train,
     with_sides,
 )
-from genunlearn.data.answers.leak import gives, leak, tells
+from genunlearn.data.answers.leak import leak
 from genunlearn.data.lm.antisamples import AntiSample, read_antisamples
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.refusals import REFUSALS
+from genunlearn.data.lm.telling import gives, tells
 from genunlearn.data.lm.writer import Writer
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.errors import NeedNotMet

@@ -17,10 +17,10 @@ from genunlearn.evaluation.verdicts import PLAIN, Comparison, judge
 from genunlearn.ops.intervals import share
 from genunlearn.ops.verdicts import Share
 from genunlearn.records import Result, RunRecord, hash_json
-from genunlearn.registry import ATTACKS, AUDITS, SUITES
-from genunlearn.runs.audit.units import Units, Value
+from genunlearn.registry import ATTACKS, AUDITS, REPORTS, SUITES
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.methods import build_attack
+from genunlearn.runs.units import Units, Value
 
 COMPLETED = "completed"
 """Units of attacks that scores are computed from go by this name."""
@@ -171,6 +171,7 @@ def prepare(config: AuditConfig, watch: Watch) -> tuple[Audit[Any, Any], Sequenc
         InputError: One of them cannot be used, or there is no model to audit.
     """
     audit: Audit[Any, Any] = AUDITS.get(config.family)(config, watch)
+    REPORTS.line(config.task, config.family)  # without one the run would end with nothing to show
     SUITES.line(config.evaluate.suite, config.family)
     if not config.unlearned:
         raise DataError("no model to audit: name a model folder, a hub id or a patch (--unlearned)")

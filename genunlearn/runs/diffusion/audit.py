@@ -21,11 +21,11 @@ from genunlearn.evaluation.diffusion.two_model_classifier import LEAST, FitConfi
 from genunlearn.evaluation.verdicts import PLAIN
 from genunlearn.records import Result
 from genunlearn.registry import LAB, LABS, SUITES
-from genunlearn.runs.audit.units import Units
 from genunlearn.runs.diffusion.audit_models import check_models, open_models
 from genunlearn.runs.diffusion.audit_pictures import SHOWN, Pictures
 from genunlearn.runs.diffusion.audit_request import POOL_SEEDS, read_subjects
 from genunlearn.runs.diffusion.detector import detector_of
+from genunlearn.runs.units import Units
 
 
 class DiffusionAudit(Audit[AuditedConcept, Diffusion]):

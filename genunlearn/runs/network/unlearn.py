@@ -53,7 +53,7 @@ def unlearn(
         >>> genunlearn.unlearn(network, forget=(x[y == 3], y[y == 3]), retain=(x[y != 3], y[y != 3]), method="ssd")
     """
     given = {"name": method} if isinstance(method, str) else dict(method)
-    chosen = build_method(MethodConfig.model_validate(given), seed=seed)
+    chosen = build_method(MethodConfig.model_validate(given), family="network", seed=seed)
     encode = model.encode if isinstance(model, NetworkDomain) and model.processor is not None else None
     splits = as_splits(forget, retain, encode=encode)
     domain = model if isinstance(model, NetworkDomain) else _wrap(model, splits.forget[0].target.is_floating_point())

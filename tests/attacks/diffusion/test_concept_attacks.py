@@ -29,6 +29,7 @@ from genunlearn.engine.parameters import attach
 from genunlearn.errors import DataError, NeedNotMet
 from genunlearn.ops.linear_edits import InputMap
 from genunlearn.registry import ATTACKS
+from tests.attack_worlds import BUDGETS
 from tests.tiny_pipelines import HIDDEN, MAX_TOKENS, tiny
 
 STEPS = 2
@@ -69,17 +70,20 @@ def context(**fields: Any) -> ConceptContext:
 
 
 SMALL: dict[str, DrawnAttack] = {
-    "paraphrase": Paraphrase(tries=2),
-    "noise_probing": NoiseProbing(etas=(1.0, 1.85), scales=(1.0, 1.04)),
-    "adversarial_embedding": AdversarialEmbedding(),
-    "textual_inversion": TextualInversion(images=2, steps=2, batch_size=2),
-    "unlearn_diff_atk": UnlearnDiffAtk(tokens=2, rounds=2, iterations=2),
-    "p4d": P4D(tokens=2, rounds=2, iterations=2),
-    "ring_a_bell": RingABell(tokens=3, population=6, generations=2, prompts=2),
-    "inpainting": Inpainting(),
-    "latent_guidance": LatentGuidance(scales=(0.0, 1.0), images=2, steps=2, width=4),
-    "concept_relearning": ConceptRelearning(images=2, marks=(0, 2), batch_size=2),
-    "quantised_reload": QuantisedReload(),
+    kind.name: kind(**BUDGETS.get(f"diffusion/{kind.name}", {}))
+    for kind in (
+        Paraphrase,
+        NoiseProbing,
+        AdversarialEmbedding,
+        TextualInversion,
+        UnlearnDiffAtk,
+        P4D,
+        RingABell,
+        Inpainting,
+        LatentGuidance,
+        ConceptRelearning,
+        QuantisedReload,
+    )
 }
 
 
@@ -98,7 +102,7 @@ def unlearned() -> Diffusion:
 @pytest.mark.parametrize("name", SMALL)
 def test_an_attack_keeps_to_the_rules(name: str) -> None:
     attack, given, target = SMALL[name], context(), unlearned()
-    assert ATTACKS.get(name) is type(attack) and attack.budget
+    assert ATTACKS.get(name, "diffusion") is type(attack) and attack.budget
     before = {key: weight.clone() for key, weight in target.module.state_dict().items()}
     state = torch.random.get_rng_state()
     one = attack.attempt(target, given, "unlearned")

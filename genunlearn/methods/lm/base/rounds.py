@@ -25,8 +25,8 @@ from genunlearn.contracts import (
     Terms,
     Train,
 )
-from genunlearn.data.answers.leak import gives
 from genunlearn.data.lm.facts import QA
+from genunlearn.data.lm.telling import gives
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.logprobs import IGNORE

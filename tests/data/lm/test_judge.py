@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from genunlearn.data.answers.judge import (
+from genunlearn.data.lm.facts import QA
+from genunlearn.data.lm.judge import (
     Agreement,
     EmbeddingJudge,
     ModelJudge,
@@ -16,7 +17,6 @@ from genunlearn.data.answers.judge import (
     StringJudge,
     agreement,
 )
-from genunlearn.data.lm.facts import QA
 from genunlearn.domains.lm.sentences import sentence_encoder
 from genunlearn.errors import InputError, RunError, SourceNotFound
 
