@@ -97,6 +97,9 @@ METRICS = Table(
 ATTACKS = Table(
     "attack",
     {
+        "lm": {
+            "quantised_reload": "genunlearn.attacks.lm.quantised_reload:QuantisedReload",
+        },
         "diffusion": {
             "partial_diffusion": "genunlearn.attacks.diffusion.partial_diffusion:PartialDiffusion",
             "paraphrase": "genunlearn.attacks.diffusion.paraphrase:Paraphrase",
