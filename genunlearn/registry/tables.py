@@ -98,7 +98,15 @@ ATTACKS = Table(
     "attack",
     {
         "lm": {
+            "sampling": "genunlearn.attacks.lm.sampling:Sampling",
+            "paraphrase": "genunlearn.attacks.lm.paraphrase:Paraphrase",
+            "prefix_forcing": "genunlearn.attacks.lm.prefix_forcing:PrefixForcing",
+            "completion": "genunlearn.attacks.lm.completion:Completion",
+            "few_shot": "genunlearn.attacks.lm.few_shot:FewShot",
+            "multiple_choice": "genunlearn.attacks.lm.multiple_choice:MultipleChoice",
+            "relearning": "genunlearn.attacks.lm.relearning:Relearning",
             "quantised_reload": "genunlearn.attacks.lm.quantised_reload:QuantisedReload",
+            "lora_removal": "genunlearn.attacks.lm.lora_removal:LoraRemoval",
         },
         "diffusion": {
             "partial_diffusion": "genunlearn.attacks.diffusion.partial_diffusion:PartialDiffusion",
