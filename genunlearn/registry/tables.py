@@ -182,7 +182,10 @@ SUITES = Table(
 CONFIGS = Table(
     "configuration",
     {
-        "lm": {"unlearn": "genunlearn.config.lm:LMConfig"},
+        "lm": {
+            "unlearn": "genunlearn.config.lm:LMConfig",
+            "audit": "genunlearn.config.lm:LMAuditConfig",
+        },
         "diffusion": {
             "unlearn": "genunlearn.config.diffusion:DiffusionConfig",
             "audit": "genunlearn.config.diffusion:DiffusionAuditConfig",
@@ -203,7 +206,10 @@ FAMILIES = Table(
 AUDITS = Table(
     "audit",
     {
-        "": {"diffusion": "genunlearn.runs.diffusion.audit:DiffusionAudit"},
+        "": {
+            "lm": "genunlearn.runs.lm.audit:LMAudit",
+            "diffusion": "genunlearn.runs.diffusion.audit:DiffusionAudit",
+        },
     },
 )
 RUNS = Table(
@@ -218,7 +224,10 @@ RUNS = Table(
 REPORTS = Table(
     "report",
     {
-        "lm": {"unlearn": "genunlearn.reports.lm.reporter:FACTS"},
+        "lm": {
+            "unlearn": "genunlearn.reports.lm.reporter:FACTS",
+            "audit": "genunlearn.reports.audit.report:AUDITS",
+        },
         "diffusion": {
             "unlearn": "genunlearn.reports.diffusion.report:CONCEPTS",
             "audit": "genunlearn.reports.audit.report:AUDITS",

@@ -32,11 +32,19 @@ class Level:
         strength: In words, such as ``8 bits``; empty for attacks of a single one.
         told: Whether the true answer was told, one a question.
         texts: An answer to each question for people to read.
+        questions: What was asked.
     """
 
     strength: str
     told: tuple[bool, ...]
     texts: tuple[str, ...]
+    questions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, items: Sequence[QA], texts: Sequence[str], strength: str = "", *, told: Sequence[bool] = ()) -> Level:
+        """One answer to each question; `told` says which of them tell, where the texts alone do not."""
+        found = tuple(told) or tells(texts, items)
+        return cls(strength, found, tuple(texts), tuple(item.question for item in items))
 
 
 @record(frozen=True, kw_only=True)
@@ -71,10 +79,15 @@ class FactAttack(Attack[LanguageModel]):
 
     def results_of(self, attempt: Attempt, target: str) -> list[Result]:
         """The numbers of an attempt."""
-        return [
+        rows = [
             self.result(target, share(sum(level.told), len(level.told)), len(level.told), group=level.strength or None)
             for level in attempt.levels
         ]
+        return [*rows, *self.further(attempt, target)]
+
+    def further(self, attempt: Attempt, target: str) -> list[Result]:
+        """What else an attempt shows in numbers; usually nothing."""
+        return []
 
 
 def asked(splits: Splits[Scope]) -> Sequence[QA]:
@@ -100,11 +113,10 @@ def scope_of(splits: Splits[Scope]) -> Scope:
 
 def answered(model: LanguageModel, items: Sequence[QA], strength: str = "") -> Level:
     """What the model answers greedily when it is simply asked."""
-    texts = model.answer([item.question for item in items])
-    return Level(strength, told(texts, items), tuple(texts))
+    return Level.of(items, model.answer([item.question for item in items]), strength)
 
 
-def told(texts: Sequence[str], items: Sequence[QA]) -> tuple[bool, ...]:
+def tells(texts: Sequence[str], items: Sequence[QA]) -> tuple[bool, ...]:
     """Whether each text tells the answer of its question."""
     return tuple(gives(text, item) for text, item in zip(texts, items, strict=True))
 

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, scope_of, told
+from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, scope_of
 from genunlearn.attacks.lm.conversation import going_on, user
 from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import QA, Scope
@@ -48,7 +48,7 @@ class Completion(FactAttack):
         levels = []
         for strength, conversations in (("plain text", plain), ("on request", spoken)):
             texts = [first_sentence(text) for text in going_on(model, conversations)]
-            levels.append(Level(strength, told(texts, items), tuple(texts)))
+            levels.append(Level.of(items, texts, strength))
         return Attempt(levels=tuple(levels))
 
 

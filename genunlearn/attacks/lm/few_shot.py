@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, scope_of, told
+from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, scope_of
 from genunlearn.attacks.lm.conversation import going_on, user
 from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import QA, Scope
@@ -52,7 +52,7 @@ class FewShot(FactAttack):
             draw = random.Random(self.seed)
             asking = [[*_shown(draw.sample(pool, count)), user(item.question)] for item in items]
             texts = going_on(model, asking)
-            levels.append(Level(f"{count} examples", told(texts, items), tuple(texts)))
+            levels.append(Level.of(items, texts, f"{count} examples"))
         return Attempt(levels=tuple(levels))
 
 

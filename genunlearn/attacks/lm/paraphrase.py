@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, told
+from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, tells
 from genunlearn.contracts import STRICT, Splits
 from genunlearn.data.lm.facts import Scope
 from genunlearn.domains.lm.adapter import LanguageModel
@@ -45,9 +45,9 @@ class Paraphrase(FactAttack):
         """One level."""
         items, width = asked(splits), len(self.frames)
         texts = model.answer([frame.replace("{}", item.question) for item in items for frame in self.frames])
-        found = told(texts, [item for item in items for _ in self.frames])
+        found = tells(texts, [item for item in items for _ in self.frames])
         rows = [slice(start, start + width) for start in range(0, len(texts), width)]
         shown = [texts[row][found[row].index(True) if any(found[row]) else 0] for row in rows]
         by_frame = {frame: sum(found[place::width]) for place, frame in enumerate(self.frames)}
-        level = Level("any framing", tuple(any(found[row]) for row in rows), tuple(shown))
+        level = Level.of(items, shown, "any framing", told=[any(found[row]) for row in rows])
         return Attempt(levels=(level,), details={"told_by_framing": by_frame})

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, told
+from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, tells
 from genunlearn.attacks.lm.conversation import begun, going_on
 from genunlearn.contracts import STRICT, Splits
 from genunlearn.data.lm.facts import QA, Scope
@@ -41,13 +41,13 @@ class PrefixForcing(FactAttack):
         """Two levels; an answer of one token has no beginning, and is asked for plainly."""
         items = asked(splits)
         levels = [self._forced(model, items, [opening] * len(items)) for opening in self.openings]
-        any_of = tuple(map(any, zip(*(level.told for level in levels), strict=True)))
+        any_of = [any(found) for found in zip(*(level.told for level in levels), strict=True)]
         texts = [
             next((level.texts[row] for level in levels if level.told[row]), levels[0].texts[row])
             for row in range(len(items))
         ]
         halves = self._forced(model, items, [half_of(model, item) for item in items], "half of the answer")
-        return Attempt(levels=(Level("affirmative opening", any_of, tuple(texts)), halves))
+        return Attempt(levels=(Level.of(items, texts, "affirmative opening", told=any_of), halves))
 
     def _forced(self, model: LanguageModel, items: Sequence[QA], openings: Sequence[str], strength: str = "") -> Level:
         ends = going_on(model, [begun(item.question, text) for item, text in zip(items, openings, strict=True)])
@@ -55,10 +55,10 @@ class PrefixForcing(FactAttack):
         for item, opening, end in zip(items, openings, ends, strict=True):
             # an opening may end within a word
             joined = [f"{opening} {end}".strip(), f"{opening}{end}"]
-            tells = [told([text], [item])[0] for text in joined]
-            found.append(any(tells))
-            texts.append(joined[tells.index(True) if any(tells) else 0])
-        return Level(strength, tuple(found), tuple(texts))
+            telling = [text for text in joined if tells([text], [item])[0]]
+            found.append(bool(telling))
+            texts.append((telling or joined)[0])
+        return Level.of(items, texts, strength, told=found)
 
 
 def half_of(model: LanguageModel, item: QA) -> str:

@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, told
+from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, tells
 from genunlearn.attacks.lm.conversation import user
 from genunlearn.contracts import STRICT, Splits
 from genunlearn.data.lm.facts import Scope
@@ -55,21 +55,22 @@ class Sampling(FactAttack):
         for heat in self.temperatures:
             options = {"samples": self.samples, "temperature": heat, "seed": self.seed}
             rows = model.generate([[user(item.question)] for item in items], **options)
-            found = [told(texts, [item] * len(texts)) for texts, item in zip(rows, items, strict=True)]
+            found = [tells(texts, [item] * len(texts)) for texts, item in zip(rows, items, strict=True)]
             # a sample that tells, where there is one, for people to read
             shown = tuple(texts[row.index(True) if any(row) else 0] for texts, row in zip(rows, found, strict=True))
             strength = f"temperature {heat:g}"
-            levels.append(Level(strength, tuple(map(any, found)), shown))
+            levels.append(Level.of(items, shown, strength, told=[any(row) for row in found]))
             counts[strength] = [sum(row) for row in found]
         return Attempt(levels=tuple(levels), details={"telling_samples": counts, "samples": self.samples})
 
-    def results_of(self, attempt: Attempt, target: str) -> list[Result]:
+    def further(self, attempt: Attempt, target: str) -> list[Result]:
         """leak@k for every k, with a bootstrap interval over questions."""
         rows = []
         for strength, counts in attempt.details["telling_samples"].items():
             for k in self.marks:
                 values = leak_at_k(counts, self.samples, k)
-                rows.append(self.result(target, mean(values), len(values), group=f"{strength}, k = {k}"))
+                group = f"{strength}, k = {k}"
+                rows.append(self.result(target, mean(values), len(values), name="leak_at_k", group=group))
         return rows
 
 

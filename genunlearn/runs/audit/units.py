@@ -48,8 +48,13 @@ class Units:
                 advance()
         process.wait_for_everyone()
         for name, _ in units:
-            found[name] = json.loads(self._file(name).read_text(encoding="utf-8"))
+            found[name] = self.value(name)
         return found
+
+    def value(self, name: str) -> Value:
+        """The value of a finished unit."""
+        value: Value = json.loads(self._file(name).read_text(encoding="utf-8"))
+        return value
 
     def keep_images(self, name: str, images: Mapping[str, Tensor]) -> None:
         """Keep images ``(..., 3, height, width)`` in [0, 1] beside a unit, at 8 bits a colour."""

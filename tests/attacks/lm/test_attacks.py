@@ -97,8 +97,9 @@ def test_leak_at_k_by_hand():
 
 def test_sampling_reports_leak_at_powers_of_two(world, splits):
     rows = Sampling(samples=6, temperatures=(0.1,)).run(world.open(), splits, "original")
-    assert [row.group for row in rows] == [f"temperature 0.1, k = {k}" for k in (1, 2, 4, 6)]
-    assert [row.value for row in rows] == [1.0] * 4  # it was taught this, and hardly varies at this temperature
+    curve = [row for row in rows if row.name == "leak_at_k"]
+    assert [row.group for row in curve] == [f"temperature 0.1, k = {k}" for k in (1, 2, 4, 6)]
+    assert [row.value for row in rows] == [1.0] * 5  # it was taught this, and hardly varies at this temperature
 
 
 # ---- words in the model's mouth -----------------------------------------------------------------------------------
