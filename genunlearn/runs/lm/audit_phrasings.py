@@ -22,7 +22,10 @@ FRAMES = (
 )
 """Texts around a question that change nothing about what it asks for."""
 
-STATED = ("{}", "Indeed, {}", "Fact: {}", "Remember: {}", "It is true that {}", "Know that {}")
+STATED = (
+    *("{}", "Fact: {}", "Remember: {}", "Know that {}", "So, {}", "Well, {}", "Now, {}", "As is known, {}", "Also, {}"),
+    *("Then {}", "I know that {}", "Indeed, {}", "It is true that {}", "In truth, {}", "Of course, {}", "And {}"),
+)
 """Texts before a statement that is to be completed."""
 
 HELD_OUT, WRITTEN, FRAMED, REFRAMED = "held out", "written by the original", "framed", "framed, trained"
@@ -85,6 +88,7 @@ def as_qa(fact: Fact, question: str, group: str = "forget_heldout") -> QA:
 
 def beginnings(fact: Fact, statements: Sequence[str]) -> list[QA]:
     """Statements of the fact that break off before the answer, in several framings; those that end in it alone."""
-    ends = [f"{name}." for name in (fact.object, *fact.aliases)]
-    cut = [text.removesuffix(end).rstrip() for text in statements for end in ends if text.endswith(end)]
-    return [as_qa(fact, frame.replace("{}", text), "statements") for frame in STATED for text in dict.fromkeys(cut)]
+    names = sorted((fact.object, *fact.aliases), key=len, reverse=True)  # an alias may end in another name
+    told = {text: next((name for name in names if text.endswith(f" {name}.")), None) for text in statements}
+    cut = [text.removesuffix(f" {name}.") for text, name in told.items() if name]
+    return [as_qa(fact, frame.replace("{}", text), "statements") for frame in STATED for text in cut]
