@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -53,7 +53,7 @@ class Sampling(FactAttack):
         """One level a temperature: questions that any of the samples tells; how many of each tell is a detail."""
         items, levels, counts = asked(splits), [], {}
         for heat in self.temperatures:
-            options = {"samples": self.samples, "temperature": heat, "seed": self.seed}
+            options: dict[str, Any] = {"samples": self.samples, "temperature": heat, "seed": self.seed}
             rows = model.generate([[user(item.question)] for item in items], **options)
             found = [tells(texts, [item] * len(texts)) for texts, item in zip(rows, items, strict=True)]
             # a sample that tells, where there is one, for people to read

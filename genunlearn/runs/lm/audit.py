@@ -85,7 +85,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         self._beside: Beside[LanguageModel] = Beside(
             lambda: models[ORIGINAL], (lambda: [models[ORACLE]]) if ORACLE in models else None
         )
-        self._journal = FileJournal(units.folder, self.watch)
+        self._journal = FileJournal(units.folder, units.watch)
         self._scope = scope = make_scope(self._request, models[ORIGINAL], self.config, self._journal)
         self._phrasings = {fact.id: self._find(fact) for fact in scope.facts}
         self._splits = {fact.id: self._splits_of(fact) for fact in scope.facts}

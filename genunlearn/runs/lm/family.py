@@ -130,8 +130,8 @@ class LMFamily(Family[LMRequest, LanguageModel]):
 
     def damage(self, request: LMRequest, model: LanguageModel, beside: Beside[LanguageModel]) -> str | None:
         """What must stay is told far less often: by more than the tolerance, with the interval's upper end."""
-        told = [beside.measured[target]["told"] for target in ("original", "unlearned")]
-        fallen = what_fell(*told, self.config.evaluate.max_retain_loss)
+        before, after = (beside.measured[target]["told"] for target in ("original", "unlearned"))
+        fallen = what_fell(before, after, self.config.evaluate.max_retain_loss)
         return fallen and f"{fallen}; take a lower train.learning_rate or fewer steps"
 
     # ---- what is written -------------------------------------------------------------------------------------
