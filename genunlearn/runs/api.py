@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from genunlearn.config import AuditConfig, RunConfig, build_config, list_configs, read_config
 from genunlearn.config.diffusion import DiffusionAuditConfig, DiffusionConfig
@@ -188,16 +188,29 @@ def audit_config(
     return config
 
 
+class AuditOptions(TypedDict, total=False):
+    """What `audit` takes besides.
+
+    Attributes:
+        original: The model that the audited one was made from; by default ``lab:lm`` or ``lab:diffusion``.
+        oracle: A model that never knew; the lab's is retrained by default.
+        suite: ``quick`` or ``full``; for pipelines also ``paper``.
+        overrides: ``section.key=value`` strings, such as ``request.retain=[digit four]``.
+    """
+
+    original: str | None
+    oracle: str | None
+    suite: str
+    overrides: Sequence[str]
+
+
 def audit(
     unlearned: str | Path,
     concepts: str | Sequence[str] = (),
     *,
     facts: str | Path | Sequence[str] = (),
-    original: str | None = None,
-    oracle: str | None = None,
-    suite: str = "quick",
     out: str | Path | None = None,
-    overrides: Sequence[str] = (),
+    **options: Unpack[AuditOptions],
 ) -> RunRecord:
     """Say whether facts or concepts are gone from an unlearned model, or only hidden.
 
@@ -205,23 +218,19 @@ def audit(
         unlearned: Model folder, hub id, patch, or the folder of a run.
         concepts: For a text-to-image pipeline: one or more that are said to be gone.
         facts: For a language model: one or more ``"subject | relation | object"``, or the path of a file of facts.
-        original: The model that it was made from; by default ``lab:lm`` or ``lab:diffusion``.
-        oracle: A model that never knew them; the lab's is retrained by default.
-        suite: ``quick`` or ``full``; for pipelines also ``paper``.
         out: Output folder.
-        overrides: ``section.key=value`` strings, such as ``request.retain=[digit four]``.
+        options: See `AuditOptions`.
 
     Returns:
         The record; ``record.verdicts`` has one entry a fact or concept.
 
     Example:
         >>> record = genunlearn.audit("runs/seven", "digit seven", out="runs/audit")
-        >>> record = genunlearn.audit("runs/carmen", facts="Carmen | created by | Georges Bizet")
+        >>> record = genunlearn.audit("runs/carmen", facts="Carmen | created by | Georges Bizet", suite="full")
     """
     request: dict[str, Any] = {"concepts": _names(concepts)}
     request |= {"file": str(facts)} if isinstance(facts, Path) else {"facts": _names(facts)}
-    config = audit_config(str(unlearned), request, original=original, oracle=oracle, suite=suite, overrides=overrides)
-    return run(config, out=out, progress=sys.stderr.isatty())
+    return run(audit_config(str(unlearned), request, **options), out=out, progress=sys.stderr.isatty())
 
 
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:
