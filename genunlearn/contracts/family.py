@@ -199,6 +199,11 @@ class Audit(abc.ABC, Generic[S, D]):
 
     counted: ClassVar[str] = "images"
     """What its shares are of."""
+    uncontrolled: ClassVar[str] = (
+        "no oracle, a model that never knew what should be gone, went through the attacks: what they recover then "
+        "proves little"
+    )
+    """What is noted where there is no oracle."""
 
     def __init__(self, config: Any, watch: Watcher) -> None:
         """Bind the family to a configuration of its own class; nothing is read yet."""

@@ -153,10 +153,7 @@ class AuditRun:
         self.record.request, hashes = self.audit.describe()
         self.record.hashes |= hashes
         if ORACLE not in self.models:
-            self.record.notes.append(
-                "no oracle, a model trained without what should be gone, went through the attacks: what they recover "
-                "then proves little"
-            )
+            self.record.notes.append(self.audit.uncontrolled)
 
     def _pair(self) -> str:
         """What audits have in common that may share their controls: everything but the model under audit."""
