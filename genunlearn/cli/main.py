@@ -110,7 +110,7 @@ def erase(
     )
 
 
-@app.command(epilog='Try: genunlearn audit --unlearned runs/seven --concept "digit seven" --suite quick')
+@app.command(epilog='Try: genunlearn audit --unlearned runs/carmen --fact "Carmen | created by | Georges Bizet"')
 def audit(
     unlearned: Annotated[str, typer.Option(help="Model folder, hub id, patch, or the folder of a run.")],
     original: Annotated[
