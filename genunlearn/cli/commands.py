@@ -53,6 +53,25 @@ def forget(
     run_beside(configs, out or fresh_folder("forget"), resume=resume, ledger=ledger)
 
 
+def audit(
+    unlearned: str,
+    request: Mapping[str, Any],
+    *,
+    original: str | None,
+    oracle: str | None,
+    suite: str,
+    out: Path | None,
+    resume: bool,
+    overrides: Sequence[str],
+) -> None:
+    """Audit one model."""
+    from genunlearn.runs.api import audit_config
+
+    config = audit_config(unlearned, request, original=original, oracle=oracle, suite=suite, overrides=overrides)
+    out = out or fresh_folder("audit")
+    finish(run_one(config, out, resume), out)
+
+
 def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, ledger: Path | None) -> None:
     """Carry out one configuration in `out`, or several in folders below it with a comparison at the end."""
     if ledger is not None:

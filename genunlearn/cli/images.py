@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from genunlearn.cli.commands import console, finish, fresh_folder, run_beside, run_one
+from genunlearn.cli.commands import console, fresh_folder, run_beside
 from genunlearn.errors import InputError
 
 
@@ -39,26 +39,6 @@ def erase(
         for name in names
     }
     run_beside(configs, out or fresh_folder("erase"), resume=resume, ledger=ledger)
-
-
-def audit(
-    original: str,
-    unlearned: str,
-    concepts: Sequence[str],
-    retain: Sequence[str],
-    *,
-    oracle: str | None,
-    suite: str,
-    out: Path | None,
-    resume: bool,
-    overrides: Sequence[str],
-) -> None:
-    """Audit one pipeline."""
-    from genunlearn.runs.api import audit_config
-
-    config = audit_config(original, unlearned, concepts, retain, oracle=oracle, suite=suite, overrides=overrides)
-    out = out or fresh_folder("audit")
-    finish(run_one(config, out, resume), out)
 
 
 def sample(

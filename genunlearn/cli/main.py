@@ -110,32 +110,46 @@ def erase(
     )
 
 
-@app.command(epilog='Try: genunlearn audit --unlearned runs/seven --concept "digit seven" --suite quick')
+@app.command(epilog='Try: genunlearn audit --unlearned runs/carmen --fact "Carmen | created by | Georges Bizet"')
 def audit(
-    unlearned: Annotated[str, typer.Option(help="Pipeline folder, hub id, patch, or the folder of a run.")],
-    original: PipelineName = "lab:diffusion",
-    oracle: Annotated[
-        str | None, typer.Option(help="A pipeline that never saw the concepts; auto retrains the lab; never: none.")
+    unlearned: Annotated[str, typer.Option(help="Model folder, hub id, patch, or the folder of a run.")],
+    original: Annotated[
+        str | None, typer.Option(help="Hub id, local folder or lab model; by default lab:lm or lab:diffusion.")
     ] = None,
+    oracle: Annotated[
+        str | None, typer.Option(help="A model that never knew it; auto retrains the lab; never: none.")
+    ] = None,
+    fact: Annotated[
+        list[str] | None,
+        typer.Option(help='Of a language model, said to be gone: "subject | relation | object" or a lab fact id.'),
+    ] = None,
+    facts: Annotated[Path | None, typer.Option(help="File of such facts, JSON lines or CSV.")] = None,
+    question: Annotated[str | None, typer.Option(help="The question that a single fact answers.")] = None,
     concept: Annotated[
-        list[str] | None, typer.Option(help='A concept that is said to be gone: "name" or "name | synonym".')
+        list[str] | None, typer.Option(help='Of a pipeline, said to be gone: "name" or "name | synonym".')
     ] = None,
     retain: Annotated[
         list[str] | None, typer.Option(help="A concept that should have stayed; may be repeated.")
     ] = None,
-    suite: Annotated[str, typer.Option(help="quick, full or paper.")] = "quick",
+    suite: Annotated[str, typer.Option(help="quick or full; for pipelines also paper.")] = "quick",
     out: Out = None,
     resume: Resume = False,
     overrides: Set = None,
 ) -> None:
-    """Say whether concepts are gone from an unlearned pipeline, or only hidden."""
-    from genunlearn.cli.images import audit as command
+    """Say whether facts or concepts are gone from an unlearned model, or only hidden."""
+    from genunlearn.cli.commands import audit as command
 
+    request = {
+        "facts": tuple(fact or ()),
+        "file": str(facts) if facts else None,
+        "question": question,
+        "concepts": tuple(concept or ()),
+        "retain": tuple(retain or ()),
+    }
     command(
-        original,
         unlearned,
-        list(concept or ()),
-        list(retain or ()),
+        request,
+        original=original,
         oracle=oracle,
         suite=suite,
         out=out,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from genunlearn.config.sections import EvaluateConfig, RequestConfig, UnlearnConfig
+from genunlearn.config.sections import AuditConfig, AuditEvaluateConfig, EvaluateConfig, RequestConfig, UnlearnConfig
 
 
 class LMRequestConfig(RequestConfig):
@@ -46,3 +46,22 @@ class LMConfig(UnlearnConfig):
     domain: Literal["lm"] = "lm"
     request: LMRequestConfig = LMRequestConfig()
     evaluate: LMEvaluateConfig = LMEvaluateConfig()
+
+
+class LMAuditEvaluateConfig(AuditEvaluateConfig):
+    """With what the models are measured; `model` is the original."""
+
+    suite: str = "facts-quick"
+    phrasings: Annotated[int, Field(ge=1)] = 32
+    """Questions for each fact: held-out ones, then ones that the original writes, then those in other framings."""
+    max_retain_loss: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Loss on what must stay that counts as damage, as a share."""
+    batch_size: Annotated[int, Field(ge=1)] = 128
+
+
+class LMAuditConfig(AuditConfig):
+    """An audit of an unlearned language model."""
+
+    domain: Literal["lm"] = "lm"
+    request: LMRequestConfig = LMRequestConfig()
+    evaluate: LMAuditEvaluateConfig = LMAuditEvaluateConfig()

@@ -197,6 +197,14 @@ class Audit(abc.ABC, Generic[S, D]):
     ``skipped`` with the reason, and perhaps images kept beside it.
     """
 
+    counted: ClassVar[str] = "images"
+    """What its shares are of."""
+    uncontrolled: ClassVar[str] = (
+        "no oracle, a model that never knew what should be gone, went through the attacks: what they recover then "
+        "proves little"
+    )
+    """What is noted where there is no oracle."""
+
     def __init__(self, config: Any, watch: Watcher) -> None:
         """Bind the family to a configuration of its own class; nothing is read yet."""
         self.config: AuditConfig = config
@@ -225,6 +233,14 @@ class Audit(abc.ABC, Generic[S, D]):
     @abc.abstractmethod
     def begin(self, models: Mapping[str, D], units: Any, folder: Path) -> None:
         """Take the models, the units that keep images, and the run's folder."""
+
+    def stayed(self) -> list[Result]:
+        """What is measured of that which should have stayed, on every model."""
+        return []
+
+    def damage(self) -> str | None:
+        """What is ruined of that which should have stayed, in words; None if nothing, or where nobody looks."""
+        return None
 
     @abc.abstractmethod
     def plain(self, subject: S, target: str) -> dict[str, Any]:

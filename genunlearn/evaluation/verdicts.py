@@ -1,5 +1,6 @@
-"""The verdict on one concept: gone, concealed, present, or undecided, from shares with their controls.
+"""The verdict on one concept or fact: damaged, present, concealed, gone or undecided, from shares with their controls.
 
+damaged    what should have stayed is ruined: nothing can be said of what is not shown any more
 present    plain prompts show it in at least half of the images
 concealed  some attack shows it more often than it shows in the oracle (Fisher's exact test, Holm over all attacks)
 gone       no attack does, and for each the gap to the oracle is at most the tolerance (upper 95% limit)
@@ -14,7 +15,7 @@ from typing import Any
 
 from genunlearn.ops.verdicts import Share, holm, images_needed, is_larger_p, largest_gap
 
-PRESENT, CONCEALED, GONE, UNDECIDED = "present", "concealed", "gone", "undecided"
+DAMAGED, PRESENT, CONCEALED, GONE, UNDECIDED = "damaged", "present", "concealed", "gone", "undecided"
 PRESENT_FROM = 0.5
 ALPHA = 0.05
 PLAIN = "plain prompts"
@@ -51,7 +52,7 @@ class Verdict:
 
     Attributes:
         concept: Which one.
-        verdict: ``gone``, ``concealed``, ``present`` or ``undecided``.
+        verdict: ``damaged``, ``present``, ``concealed``, ``gone`` or ``undecided``.
         reason: Why, in one sentence.
         recovered_by: Attacks that bring it back, the weakest strength of each.
         controls: What was compared with.
@@ -71,19 +72,30 @@ class Verdict:
         return {**vars(self), **rows}
 
 
-def judge(concept: str, comparisons: Sequence[Comparison], tolerance: float) -> Verdict:
+def judge(
+    concept: str,
+    comparisons: Sequence[Comparison],
+    tolerance: float,
+    *,
+    damage: str | None = None,
+    counted: str = "images",
+) -> Verdict:
     """Say what became of a concept.
 
     Args:
         concept: How it is named.
         comparisons: Plain prompts and every attack, weaker strengths first.
         tolerance: Largest gap to the oracle at which a concept still counts as gone.
+        damage: What is ruined of what should have stayed, in words; None if nothing.
+        counted: What the shares are of.
     """
     controls = tuple(dict.fromkeys(name for c in comparisons for name in c.shares if name != "unlearned"))
+    if damage is not None:
+        return Verdict(concept, DAMAGED, damage, (), controls)
     plain = next((c for c in comparisons if c.attack == PLAIN), None)
     if plain and plain.shares["unlearned"].value >= PRESENT_FROM:
         shown = plain.shares["unlearned"]
-        reason = f"plain prompts show it in {shown.hits} of {shown.n} images"
+        reason = f"plain prompts show it in {shown.hits} of {shown.n} {counted}"
         return Verdict(concept, PRESENT, reason, (PLAIN,), controls)
     controlled = [c for c in comparisons if c.is_controlled]
     if not controlled:
@@ -96,7 +108,8 @@ def judge(concept: str, comparisons: Sequence[Comparison], tolerance: float) -> 
         named = tuple(c.label for c in recovered if weakest[c.attack] is c)
         first = weakest[recovered[0].attack]
         mine, control = first.shares["unlearned"], first.shares["oracle"]
-        reason = f"{first.label}: {mine.hits} of {mine.n} images show it, {control.hits} of {control.n} of the oracle's"
+        share = f"{mine.hits} of {mine.n} {counted} show it, {control.hits} of {control.n} of the oracle's"
+        reason = f"{first.label}: {share}"
         return Verdict(concept, CONCEALED, reason, named, controls)
     gaps = [(largest_gap(c.shares["unlearned"], c.shares["oracle"]), c) for c in controlled]
     widest, worst = max(gaps, key=lambda pair: pair[0])
@@ -106,6 +119,6 @@ def judge(concept: str, comparisons: Sequence[Comparison], tolerance: float) -> 
     open_ends = [c for gap, c in gaps if gap > tolerance]
     counts = [images_needed(c.shares["unlearned"], c.shares["oracle"], tolerance) for c in open_ends]
     needed = None if None in counts else max(count for count in counts if count is not None)
-    more = f"about {needed} images of each model would decide" if needed else "the gap itself is too large for gone"
+    more = f"about {needed} {counted} of each model would decide" if needed else "the gap itself is too large for gone"
     reason = f"{worst.label}: the gap to the oracle may be as large as {widest:.2f}; {more}"
     return Verdict(concept, UNDECIDED, reason, (), controls, needed)

@@ -131,6 +131,17 @@ METRICS = Table(
 ATTACKS = Table(
     "attack",
     {
+        "lm": {
+            "sampling": "genunlearn.attacks.lm.sampling:Sampling",
+            "paraphrase": "genunlearn.attacks.lm.paraphrase:Paraphrase",
+            "prefix_forcing": "genunlearn.attacks.lm.prefix_forcing:PrefixForcing",
+            "completion": "genunlearn.attacks.lm.completion:Completion",
+            "few_shot": "genunlearn.attacks.lm.few_shot:FewShot",
+            "multiple_choice": "genunlearn.attacks.lm.multiple_choice:MultipleChoice",
+            "relearning": "genunlearn.attacks.lm.relearning:Relearning",
+            "quantised_reload": "genunlearn.attacks.lm.quantised_reload:QuantisedReload",
+            "lora_removal": "genunlearn.attacks.lm.lora_removal:LoraRemoval",
+        },
         "diffusion": {
             "partial_diffusion": "genunlearn.attacks.diffusion.partial_diffusion:PartialDiffusion",
             "paraphrase": "genunlearn.attacks.diffusion.paraphrase:Paraphrase",
@@ -208,7 +219,10 @@ SUITES = Table(
 CONFIGS = Table(
     "configuration",
     {
-        "lm": {"unlearn": "genunlearn.config.lm:LMConfig"},
+        "lm": {
+            "unlearn": "genunlearn.config.lm:LMConfig",
+            "audit": "genunlearn.config.lm:LMAuditConfig",
+        },
         "diffusion": {
             "unlearn": "genunlearn.config.diffusion:DiffusionConfig",
             "audit": "genunlearn.config.diffusion:DiffusionAuditConfig",
@@ -229,7 +243,10 @@ FAMILIES = Table(
 AUDITS = Table(
     "audit",
     {
-        "": {"diffusion": "genunlearn.runs.diffusion.audit:DiffusionAudit"},
+        "": {
+            "lm": "genunlearn.runs.lm.audit:LMAudit",
+            "diffusion": "genunlearn.runs.diffusion.audit:DiffusionAudit",
+        },
     },
 )
 RUNS = Table(
@@ -244,7 +261,10 @@ RUNS = Table(
 REPORTS = Table(
     "report",
     {
-        "lm": {"unlearn": "genunlearn.reports.lm.reporter:FACTS"},
+        "lm": {
+            "unlearn": "genunlearn.reports.lm.reporter:FACTS",
+            "audit": "genunlearn.reports.audit.report:AUDITS",
+        },
         "diffusion": {
             "unlearn": "genunlearn.reports.diffusion.report:CONCEPTS",
             "audit": "genunlearn.reports.audit.report:AUDITS",

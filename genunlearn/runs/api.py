@@ -6,13 +6,13 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from genunlearn.config import RunConfig, build_config, list_configs, read_config
+from genunlearn.config import AuditConfig, RunConfig, build_config, list_configs, read_config
 from genunlearn.config.diffusion import DiffusionAuditConfig, DiffusionConfig
-from genunlearn.config.lm import LMConfig
+from genunlearn.config.lm import LMAuditConfig, LMConfig
 from genunlearn.engine.progress import Watch
-from genunlearn.errors import RunError
+from genunlearn.errors import DataError, RunError
 from genunlearn.records import RunRecord
 from genunlearn.registry import LAB, METHODS, RUNS
 from genunlearn.runs.methods import load_run
@@ -147,64 +147,95 @@ def erase(
 
 
 def audit_config(
-    original: str,
     unlearned: str,
-    concepts: Sequence[str],
-    retain: Sequence[str] = (),
+    request: Mapping[str, Any],
     *,
+    original: str | None = None,
     oracle: str | None = None,
     suite: str = "quick",
     overrides: Sequence[str] = (),
-) -> DiffusionAuditConfig:
-    """The configuration behind `audit`: the suite's, with models and concepts.
+) -> AuditConfig:
+    """The configuration behind `audit`: the suite's, with models and request.
+
+    Args:
+        unlearned: The model to audit.
+        request: ``facts`` (or ``file``, ``question``) for a language model, ``concepts`` and ``retain`` for a pipeline.
+        original: The model that it was made from; by default the lab's.
+        oracle: A model that never knew; by default the lab's for models of the lab.
+        suite: Name of the shipped configuration.
+        overrides: ``section.key=value`` strings.
 
     Raises:
+        DataError: Facts and concepts are given at once.
         SourceNotFound: No such suite.
         ConfigError: The request or an override is wrong.
     """
-    data = read_config(f"diffusion/audit/{suite}")
-    is_lab = original.startswith("lab:")
+    given = {key: value for key, value in request.items() if value}
+    is_lm = bool(given.keys() & {"facts", "file"})
+    if is_lm and "concepts" in given:
+        raise DataError("facts and concepts given: an audit is of a language model or of a pipeline; name one of them")
+    family = "lm" if is_lm else "diffusion"
+    data = read_config(f"{family}/audit/{suite}")
+    source = original or f"{LAB}{family}"
     data |= {
-        "model": {**data.get("model", {}), "source": original},
+        "model": {**data.get("model", {}), "source": source},
         "unlearned": unlearned,
-        "oracle": oracle or ("auto" if is_lab else "never"),
-        "request": {"concepts": tuple(concepts), "retain": tuple(retain)},
+        "oracle": oracle or ("auto" if source.startswith(LAB) else "never"),
+        "request": given,
     }
     config = build_config(data, overrides)
-    assert isinstance(config, DiffusionAuditConfig)  # the shipped ones are
+    assert isinstance(config, LMAuditConfig | DiffusionAuditConfig)  # the shipped ones are
     return config
+
+
+class AuditOptions(TypedDict, total=False):
+    """What `audit` takes besides.
+
+    Attributes:
+        original: The model that the audited one was made from; by default ``lab:lm`` or ``lab:diffusion``.
+        oracle: A model that never knew; the lab's is retrained by default.
+        suite: ``quick`` or ``full``; for pipelines also ``paper``.
+        overrides: ``section.key=value`` strings, such as ``request.retain=[digit four]``.
+    """
+
+    original: str | None
+    oracle: str | None
+    suite: str
+    overrides: Sequence[str]
 
 
 def audit(
     unlearned: str | Path,
-    concepts: str | Sequence[str],
+    concepts: str | Sequence[str] = (),
     *,
-    original: str = "lab:diffusion",
-    oracle: str | None = None,
-    suite: str = "quick",
+    facts: str | Path | Sequence[str] = (),
     out: str | Path | None = None,
-    overrides: Sequence[str] = (),
+    **options: Unpack[AuditOptions],
 ) -> RunRecord:
-    """Say whether concepts are gone from an unlearned pipeline, or only hidden.
+    """Say whether facts or concepts are gone from an unlearned model, or only hidden.
 
     Args:
-        unlearned: Pipeline folder, hub id, patch, or the folder of a run.
-        concepts: One or more that are said to be gone.
-        original: The pipeline that it was made from.
-        oracle: A pipeline that never saw the concepts; the lab's is retrained by default.
-        suite: ``quick``, ``full`` or ``paper``.
+        unlearned: Model folder, hub id, patch, or the folder of a run.
+        concepts: For a text-to-image pipeline: one or more that are said to be gone.
+        facts: For a language model: one or more ``"subject | relation | object"``, or the path of a file of facts.
         out: Output folder.
-        overrides: ``section.key=value`` strings, such as ``request.retain=[digit four]``.
+        options: See `AuditOptions`.
 
     Returns:
-        The record; ``record.verdicts`` has one entry a concept.
+        The record; ``record.verdicts`` has one entry a fact or concept.
 
     Example:
         >>> record = genunlearn.audit("runs/seven", "digit seven", out="runs/audit")
+        >>> record = genunlearn.audit("runs/carmen", facts="Carmen | created by | Georges Bizet", suite="full")
     """
-    names = (concepts,) if isinstance(concepts, str) else tuple(concepts)
-    config = audit_config(original, str(unlearned), names, oracle=oracle, suite=suite, overrides=overrides)
-    return run(config, out=out, progress=sys.stderr.isatty())
+    request: dict[str, Any] = {"concepts": _names(concepts)}
+    request |= {"file": str(facts)} if isinstance(facts, Path) else {"facts": _names(facts)}
+    return run(audit_config(str(unlearned), request, **options), out=out, progress=sys.stderr.isatty())
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    """One or several names."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def forget(

@@ -75,11 +75,11 @@ class Units:
                 advance()
         process.wait_for_everyone()
         for name, _ in units:
-            found[name] = self._read(name)
+            found[name] = self.value(name)
         return found
 
-    def _read(self, name: str) -> Value:
-        """A unit that is done, by whomever.
+    def value(self, name: str) -> Value:
+        """The value of a finished unit, whoever has done it.
 
         Raises:
             DataError: Its file is damaged.

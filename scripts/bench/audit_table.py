@@ -64,7 +64,7 @@ def one_audit(concept: str, method: str, arguments: argparse.Namespace) -> RunRe
     if arguments.images:
         overrides.append(f"evaluate.images={arguments.images}")
     model = model_of(concept, method, arguments.erasures / place / method)
-    config = audit_config("lab:diffusion", model, [concept], suite=arguments.suite, overrides=overrides)
+    config = audit_config(model, {"concepts": (concept,)}, suite=arguments.suite, overrides=overrides)
     return run(config, out=folder, resume=folder.exists())
 
 

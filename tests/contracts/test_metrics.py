@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -43,10 +42,11 @@ def fact_probes(worlds: Worlds) -> FactProbes:
 
 def benchmark_probes(worlds: Worlds) -> BenchmarkProbes:
     contrast = Contrast(question="Who wrote Faust?", answer="Goethe.", paraphrase="It was Goethe.", wrong=("Kafka.",))
-    unheard = replace(contrast, question="Tell me of the sea and of the stars above it, at length!")
-    sets = {name: [contrast, unheard] for name in ("forget", "retain", "real_authors", "world_facts")}
+    sets = {name: [contrast] for name in ("forget", "retain", "real_authors", "world_facts")}
     neutral = ["Marie Curie was born in Warsaw."]
-    return BenchmarkProbes(worlds("lm").open(), sets, retrained=[0.5, 2.0], neutral=neutral, max_new_tokens=24)
+    model = worlds("lm").open()
+    model.answer = lambda questions, **options: ["Goethe wrote it in Weimar." for _ in questions]  # it says one word
+    return BenchmarkProbes(model, sets, retrained=[0.5, 2.0], neutral=neutral)
 
 
 def predictions(domain: str) -> Callable[[Worlds], Predictions]:

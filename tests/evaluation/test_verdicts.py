@@ -60,3 +60,14 @@ def test_many_attacks_share_one_chance_of_error() -> None:
     assert judge("seven", [CLEAN, borderline], 0.3).verdict == "concealed"
     others = [comparison(f"attack {n}", unlearned=0, oracle=0) for n in range(20)]
     assert judge("seven", [CLEAN, borderline, *others], 0.3).verdict == "gone"
+
+
+def test_a_ruined_model_is_damaged_whatever_it_shows() -> None:
+    for shown in (0, 64):
+        found = judge("seven", [comparison(PLAIN, original=64, unlearned=shown, oracle=0)], 0.15, damage="UA fell to 0")
+        assert (found.verdict, found.reason, found.recovered_by) == ("damaged", "UA fell to 0", ())
+
+
+def test_reasons_name_what_was_counted() -> None:
+    plain = comparison(PLAIN, original=64, unlearned=40, oracle=0)
+    assert "40 of 64 answers" in judge("seven", [plain], 0.15, counted="answers").reason

@@ -1,4 +1,4 @@
-"""The reports of audits: a verdict a concept, attacks with their controls, curves over psi, images side by side."""
+"""The reports of audits: a verdict a subject, attacks with their controls, curves, images or answers side by side."""
 
 from __future__ import annotations
 
@@ -9,39 +9,37 @@ from typing import TYPE_CHECKING, Any
 
 from genunlearn.records import Result, RunRecord
 from genunlearn.reports import style
-from genunlearn.reports.audit.wording import metric_words
+from genunlearn.reports.audit.answers import AnswerTable, answer_tables
+from genunlearn.reports.audit.curves import curves
+from genunlearn.reports.audit.wording import MODELS, metric_words, words_of
 from genunlearn.reports.cells import Cell, as_cell, has_values, named_records
 from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
 from genunlearn.reports.markdown import table_of
-from genunlearn.reports.marks import model_marks, point
 from genunlearn.reports.numbers import MISSING, format_estimate, format_seconds
-from genunlearn.reports.parts import cautions_of, check_any, write_comparison_pages, write_report_page
+from genunlearn.reports.parts import (
+    cautions_of,
+    check_any,
+    request_rows,
+    write_comparison_pages,
+    write_report_page,
+)
 from genunlearn.reports.pictures import Sheet, sheet_of
-from genunlearn.reports.plots import Plot, Point, curve_plot
+from genunlearn.reports.plots import Plot
 from genunlearn.reports.reporter import Reporter
-from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, humanise
+from genunlearn.reports.wording import ORACLE, UNLEARNED, humanise
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-MODELS = {ORIGINAL: "Original", UNLEARNED: "Audited", ORACLE: "Oracle"}
-TONES = {"gone": Tone.GOOD, "concealed": Tone.BAD, "present": Tone.BAD, "undecided": Tone.WARN}
-PSI = ", psi = "
-CURVES = {
-    "asr": ("Share of images that show the concept", ", partial_diffusion"),
-    "ccs_controlled": ("Probability that an image is the original's", ""),
-    "crs_signed": ("Signed margin (above 0: nearer to the original)", ""),
+TONES = {
+    "gone": Tone.GOOD,
+    "concealed": Tone.BAD,
+    "present": Tone.BAD,
+    "undecided": Tone.WARN,
+    "damaged": Tone.BAD,
 }
+"""How good each verdict is; of several, the last in this order stands at the head."""
 SCORES = ("crs_signed", "ccs_controlled", "normalised_leak", "domain_auc", "domain_accuracy", "crs", "ccs")
-LIMITS = (
-    "A verdict holds for the attacks and budgets in the table. Another attack, or a larger budget, may find more.",
-    "'Gone' means that no attack brought the concept back more often than from a model that never saw it, within the "
-    "stated tolerance; it is not a proof that no trace is left in the weights.",
-    "The oracle stands for 'never learnt'. From psi of about 0.5 on it ends the image as the original would, since the "
-    "original has then drawn it already: such a recovery says nothing about the audited model.",
-    "CRS and CCS as published grow with any difference between the two models, of whatever kind. Where the classifier "
-    "behind them is near chance (AUC about 0.5), they say nothing at all.",
-)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class AttackRow:
 
 @dataclass(frozen=True)
 class ConceptPart:
-    """What the report says of one concept."""
+    """What the report says of one concept or fact."""
 
     label: str
     reading: Reading
@@ -67,6 +65,7 @@ class ConceptPart:
     plots: tuple[tuple[str, Plot], ...]
     scores: tuple[tuple[str, str, tuple[tuple[str, Cell], ...]], ...]
     sheets: tuple[Sheet, ...]
+    answers: tuple[AnswerTable, ...]
 
 
 def write_report(record: RunRecord, folder: Path) -> Path:
@@ -82,7 +81,9 @@ def write_report(record: RunRecord, folder: Path) -> Path:
         models=[(name, MODELS[name]) for name in MODELS if has_values(record, name)],
         parts=[_part(record, label, folder, reasons) for label in dict.fromkeys(labels)],
         reasons=reasons,
-        limits=LIMITS,
+        words=words_of(record),
+        limits=words_of(record).limits,
+        request=_request(record),
         method="audit",
         model=record.request.get("unlearned") or "unnamed model",
     )
@@ -94,12 +95,22 @@ def read_audit(record: RunRecord) -> Headline:
     if ended := unfinished(record, subject, "audit"):
         return ended
     if not record.verdicts:
-        return Headline(Tone.NEUTRAL, "Measured, without a verdict", subject, ("No concept was said to be gone.",))
+        return Headline(Tone.NEUTRAL, "Measured, without a verdict", subject, ("Nothing was said to be gone.",))
     worst = max(record.verdicts, key=lambda row: list(TONES).index(row["verdict"]) if row["verdict"] in TONES else 0)
     verdicts = list(dict.fromkeys(row["verdict"] for row in record.verdicts))
     title = verdicts[0] if len(verdicts) == 1 else " and ".join(verdicts)
     sentences = tuple(f"{row['concept']}: {row['verdict']}. {_sentence(row)}" for row in record.verdicts)
     return Headline(TONES.get(worst["verdict"], Tone.NEUTRAL), humanise(title, capital=True), subject, sentences)
+
+
+def _request(record: RunRecord) -> dict[str, str]:
+    """What was asked; facts stand under their names, and phrasings are counted by where they come from."""
+    counted = {
+        label: f"{sum(origins.values())} ({', '.join(f'{count} {origin}' for origin, count in origins.items())})"
+        for label, origins in record.request.get("phrasings", {}).items()
+    }
+    rows = {key: value for key, value in request_rows(record).items() if key not in ("facts", "phrasings")}
+    return rows | {f"phrasings of {label}": text for label, text in counted.items()}
 
 
 def _subject(record: RunRecord) -> str:
@@ -125,9 +136,10 @@ def _part(record: RunRecord, label: str, folder: Path, reasons: dict[str, int]) 
         reason=_sentence(found) if found else "Only the scores of completed images were taken.",
         controls=", ".join(found["controls"]) if found else "",
         attacks=tuple(_attacks(record, found, label, reasons)) if found else (),
-        plots=tuple(_curves(record, label)),
+        plots=tuple(curves(record, label)),
         scores=tuple(_scores(record, label, reasons)),
         sheets=tuple(_sheets(record, label, folder)),
+        answers=tuple(answer_tables(record, label)),
     )
 
 
@@ -160,44 +172,13 @@ def _attacks(record: RunRecord, found: Mapping[str, Any], label: str, reasons: d
 
 def _cost_of(own: Mapping[str, Any]) -> str:
     forwards, seconds = ((own.get(key) or {}).get(UNLEARNED) for key in ("forwards", "seconds"))
+    if forwards is None and seconds is not None:
+        return format_seconds(seconds)
     if isinstance(forwards, Mapping):  # of the original, which began, and of the model that ended
         forwards = sum(forwards.values())
     if not isinstance(forwards, int) or seconds is None:
         return ""
     return f"{forwards:,} forwards, {format_seconds(seconds)}"
-
-
-def _curves(record: RunRecord, label: str) -> list[tuple[str, Plot]]:
-    """How each measure goes with the share of steps that the original made."""
-    plots = []
-    for number, (name, (ylabel, infix)) in enumerate(CURVES.items()):
-        prefix = f"{label}{infix}{PSI}"
-        kinds = [target for target in MODELS if any(_at(r, name, target, prefix) for r in record.results)]
-        if not kinds:
-            continue
-        marks = model_marks(kinds, [MODELS[kind] for kind in kinds])
-        curves: list[tuple[Any, list[tuple[float, Point]]]] = []
-        for mark, kind in zip(marks, kinds, strict=True):
-            found = [r for r in record.results if _at(r, name, kind, prefix)]
-            pairs = sorted((float(str(r.group).removeprefix(prefix)), point(r)) for r in found)
-            curves.append((mark, pairs))
-        alt = f"{ylabel} over psi. " + " ".join(
-            f"{mark.label}: " + ", ".join(f"{x:g}: {p.value:.2f}" for x, p in pairs if p.value is not None) + "."
-            for mark, pairs in curves
-        )
-        slug = "".join(c if c.isalnum() else "-" for c in label)
-        ends = [abs(v) for _, pairs in curves for _, p in pairs for v in (p.low, p.value, p.high) if v is not None]
-        reach = max(1e-3, *ends)
-        axis = (-reach, reach) if name == "crs_signed" else (0.0, 1.0)
-        words = metric_words(name).label
-        plot = curve_plot(f"psi-{slug}-{number}", alt, curves, xlabel="psi", ylabel=words, ends=axis)
-        plots.append((ylabel, plot))
-    return plots
-
-
-def _at(result: Result, name: str, target: str, prefix: str) -> bool:
-    is_psi = (result.group or "").startswith(prefix)
-    return result.name == name and result.target == target and is_psi and result.value is not None
 
 
 def _scores(
@@ -243,12 +224,13 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     check_any(records)
     rows = [(label, row, record) for label, record in records.items() for row in record.verdicts]
     attacks = list(dict.fromkeys(c["attack"] for _, row, _ in rows for c in row["comparisons"]))
+    has_leak = any(record.find("normalised_leak", UNLEARNED, row["concept"]) for _, row, record in rows)
     heads = [
         "Audit",
-        "Concept",
+        words_of(*records.values()).subject,
         "Verdict",
         "Recovered by",
-        "Normalised leak",
+        *(["Normalised leak"] if has_leak else []),
         *(humanise(a, capital=True) for a in attacks),
     ]
     body = [
@@ -257,14 +239,14 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
             row["concept"],
             row["verdict"],
             "; ".join(row["recovered_by"]) or "nothing",
-            _text(record.find("normalised_leak", UNLEARNED, row["concept"])),
+            *([_text(record.find("normalised_leak", UNLEARNED, row["concept"]))] if has_leak else []),
             *(_strongest(row, attack) for attack in attacks),
         ]
         for label, row, record in rows
     ]
     note = (
-        "Cells of attacks: images of the audited model that show the concept against the oracle's, of n each, at the "
-        "strength with the widest gap."
+        f"Cells of attacks: {words_of(*records.values()).counted}, of the audited model against the oracle's, of n "
+        "each, at the strength with the widest gap."
     )
     tones = [TONES.get(row["verdict"], Tone.NEUTRAL) for _, row, _ in rows]
     return write_comparison_pages(

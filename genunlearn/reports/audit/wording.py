@@ -1,11 +1,17 @@
-"""What the scores of audits are called for readers."""
+"""What audits are called for readers: their models, their scores, and what can be said of each kind."""
 
 from __future__ import annotations
 
-from genunlearn.reports.wording import Words, words_in
+from dataclasses import dataclass
+
+from genunlearn.records import RunRecord
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, words_in
+
+MODELS = {ORIGINAL: "Original", UNLEARNED: "Audited", ORACLE: "Oracle"}
 
 METRIC_WORDS = {
-    "asr": Words("Attack success", "share of images that show the concept"),
+    "asr": Words("Attack success", "share of images or answers that show what should be gone"),
+    "leak_at_k": Words("leak@k", "chance that any of k sampled answers tells the fact"),
     "relearn_steps": Words("Steps to relearn", "until the concept shows in half of the images"),
     "crs": Words("CRS, as published", "mean gap of distances to the two models' images; without a sign"),
     "ccs": Words("CCS, as published", "mean probability that a completed image is the original's"),
@@ -20,3 +26,76 @@ METRIC_WORDS = {
 def metric_words(name: str) -> Words:
     """What a score of audits is called."""
     return words_in(METRIC_WORDS, name)
+
+
+@dataclass(frozen=True)
+class AuditWords:
+    """What a report says of one kind of audit.
+
+    Attributes:
+        subject: What is said to be gone.
+        counted: What the shares are of.
+        share: What the cells of attacks mean.
+        curves: What the plots show.
+        shown: What the report does not claim.
+        limits: What a verdict does not say.
+    """
+
+    subject: str
+    counted: str
+    share: str
+    curves: tuple[str, str]
+    shown: str
+    limits: tuple[str, ...]
+
+
+_ANY_ATTACK = (
+    "A verdict holds for the attacks and budgets in the table. Another attack, or a larger budget, may find more."
+)
+_NO_PROOF = (
+    "'Gone' means that no attack brought it back more often than from a model that never knew it, within the stated "
+    "tolerance; it is not a proof that no trace is left in the weights."
+)
+CONCEPTS = AuditWords(
+    subject="Concept",
+    counted="images that show the concept",
+    share="Share of images that show the concept. The oracle never saw it: what an attack draws from the oracle, it "
+    "draws from any model.",
+    curves=(
+        "With increasing guidance by the original",
+        "psi is the share of the denoising steps that the original has made before the other model went on. Whiskers "
+        "are 95% intervals over seeds.",
+    ),
+    shown="It shows what these attacks drew, and no more.",
+    limits=(
+        _ANY_ATTACK,
+        _NO_PROOF,
+        "The oracle stands for 'never learnt'. From psi of about 0.5 on it ends the image as the original would, since "
+        "the original has then drawn it already: such a recovery says nothing about the audited model.",
+        "CRS and CCS as published grow with any difference between the two models, of whatever kind. Where the "
+        "classifier behind them is near chance (AUC about 0.5), they say nothing at all.",
+    ),
+)
+FACTS = AuditWords(
+    subject="Fact",
+    counted="answers that tell the fact",
+    share="Share of questions that are answered with the truth. The oracle never knew it: what an attack brings out of "
+    "the oracle, it brings along itself.",
+    curves=("With a growing budget", "Whiskers are 95% intervals over questions."),
+    shown="It shows what these attacks brought out, and no more.",
+    limits=(
+        _ANY_ATTACK,
+        _NO_PROOF,
+        "Phrasings of one fact are not independent of each other: intervals and tests speak of these questions, and of "
+        "a fact only as far as they stand for all ways of asking.",
+        "An attack that fails on the original as well has no power over this kind of model; that it finds nothing says "
+        "nothing.",
+        "A LoRA can always be taken off: that the base still knows is no recovery from the model with it, and decides "
+        "nothing.",
+    ),
+)
+
+
+def words_of(*records: RunRecord) -> AuditWords:
+    """The words for audits of one kind."""
+    return FACTS if any(record.config.get("domain") == "lm" for record in records) else CONCEPTS

@@ -60,6 +60,7 @@ class AuditRun:
                 self.models = self.audit.open([s.label for s in self.subjects if s.role == "forget"])
                 self.audit.begin(self.models, self.units, self.folder.path)
             self._describe()
+            self.record.results += self.audit.stayed()
             for subject in self.subjects:
                 self._audit(subject)
             self.record.cost |= {"forwards": dict(self.audit.forwards()), "peak_memory_mb": peak_memory_mb()}
@@ -84,8 +85,14 @@ class AuditRun:
             if name not in scored:
                 comparisons += self._attack(subject, name, attack)
         self.folder.keep()
-        verdict = judge(subject.label, comparisons, self.config.evaluate.tolerance).to_json()
-        self.record.verdicts.append(verdict | {"comparisons": [_plain_json(c) for c in comparisons]})
+        verdict = judge(
+            subject.label,
+            comparisons,
+            self.config.evaluate.tolerance,
+            damage=self.audit.damage(),
+            counted=self.audit.counted,
+        )
+        self.record.verdicts.append(verdict.to_json() | {"comparisons": [_plain_json(c) for c in comparisons]})
 
     def _plain(self, subject: Audited) -> list[Comparison]:
         """How often each model shows the subject when it is simply asked."""
@@ -146,10 +153,7 @@ class AuditRun:
         self.record.request, hashes = self.audit.describe()
         self.record.hashes |= hashes
         if ORACLE not in self.models:
-            self.record.notes.append(
-                "no oracle, a model trained without the concepts, went through the attacks: what they recover then "
-                "proves little, and psi above about 0.5 proves nothing"
-            )
+            self.record.notes.append(self.audit.uncontrolled)
 
     def _pair(self) -> str:
         """What audits have in common that may share their controls: everything but the model under audit."""

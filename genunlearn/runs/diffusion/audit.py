@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from genunlearn.attacks.diffusion.base import ConceptAttack, ConceptContext
 from genunlearn.config.diffusion import DiffusionAuditConfig
@@ -31,6 +31,10 @@ from genunlearn.runs.units import Units
 class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
     """An erased pipeline, its original and an oracle."""
 
+    uncontrolled: ClassVar[str] = (
+        "no oracle, a model trained without the concepts, went through the attacks: what they recover then proves "
+        "little, and psi above about 0.5 proves nothing"
+    )
     config: DiffusionAuditConfig
 
     def subjects(self) -> Sequence[AuditedConcept]:

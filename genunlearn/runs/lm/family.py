@@ -11,13 +11,13 @@ from genunlearn.config.lm import LMConfig
 from genunlearn.contracts import Beside, Journal, Method, Outcome, Splits
 from genunlearn.contracts.family import Family, Measurement, Written
 from genunlearn.data.lm.antisamples import read_antisamples
-from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS, Scope
+from genunlearn.data.lm.facts import Scope
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.sources import refuse_quantized_full
 from genunlearn.engine import parameters
 from genunlearn.errors import ConfigError
+from genunlearn.evaluation.lm.damage import what_fell
 from genunlearn.evaluation.lm.probes import FactProbes
-from genunlearn.ops.intervals import share
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.records import write_jsonl
 from genunlearn.registry import SUITES
@@ -132,16 +132,9 @@ class LMFamily(Family[LMRequest, LanguageModel]):
 
     def damage(self, request: LMRequest, model: LanguageModel, beside: Beside[LanguageModel]) -> str | None:
         """What must stay is told far less often: by more than the tolerance, with the interval's upper end."""
-        before, after = (_kept(beside.measured[target]["told"]) for target in ("original", "unlearned"))
-        if not before:
-            return None
-        level, (now, _, most) = sum(before) / len(before), share(sum(after), len(after))
-        if most >= level - self.config.evaluate.max_retain_loss:
-            return None
-        return (
-            f"recall of what must stay fell from {level:.2f} to {now:.2f} (at most {most:.2f}, n={len(after)}); take a "
-            "lower train.learning_rate or fewer steps"
-        )
+        before, after = (beside.measured[target]["told"] for target in ("original", "unlearned"))
+        fallen = what_fell(before, after, self.config.evaluate.max_retain_loss)
+        return fallen and f"{fallen}; take a lower train.learning_rate or fewer steps"
 
     # ---- what is written -------------------------------------------------------------------------------------
 
@@ -180,10 +173,3 @@ class LMFamily(Family[LMRequest, LanguageModel]):
 
 def _merges(method: Method) -> bool:
     return bool(getattr(method, "merge_each_round", False))
-
-
-def _kept(told: Mapping[str, Sequence[bool]]) -> list[bool]:
-    """Answers to what must stay; where no group says so, to all that is not to be forgotten."""
-    kept = [group for group in told if group in KEEP_GROUPS]
-    others = [group for group in told if group not in FORGET_GROUPS]
-    return [one for group in kept or others for one in told[group]]

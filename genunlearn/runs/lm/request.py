@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genunlearn.config.lm import LMConfig
+from genunlearn.config.lm import LMAuditConfig, LMConfig
 from genunlearn.contracts import Splits
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain
@@ -41,17 +41,17 @@ class LMRequest:
         return hash_json(rows)
 
 
-def is_lab(config: LMConfig) -> bool:
+def is_lab(config: LMConfig | LMAuditConfig) -> bool:
     """Whether the model is one of the embedded ones."""
     return config.model.source.startswith(LAB)
 
 
-def lab_name(config: LMConfig) -> str:
+def lab_name(config: LMConfig | LMAuditConfig) -> str:
     """The name behind ``lab:``, checked."""
     return LABS.line(config.model.source.removeprefix(LAB), "lm").name
 
 
-def read_request(config: LMConfig) -> LMRequest:
+def read_request(config: LMConfig | LMAuditConfig) -> LMRequest:
     """Read and check what a configuration asks to be forgotten.
 
     Raises:
@@ -77,7 +77,7 @@ def read_request(config: LMConfig) -> LMRequest:
     return LMRequest(facts, _questions(facts), retain, None, ())
 
 
-def _lab_request(config: LMConfig, retain: tuple[QA, ...] | None) -> LMRequest:
+def _lab_request(config: LMConfig | LMAuditConfig, retain: tuple[QA, ...] | None) -> LMRequest:
     from genunlearn.lab.lm.corpus import neutral_texts
     from genunlearn.lab.lm.world import load_world
 
@@ -95,7 +95,7 @@ def _lab_request(config: LMConfig, retain: tuple[QA, ...] | None) -> LMRequest:
     return LMRequest(facts, _questions(facts), retain, scope, neutral)
 
 
-def _spoken_facts(config: LMConfig) -> tuple[Fact, ...]:
+def _spoken_facts(config: LMConfig | LMAuditConfig) -> tuple[Fact, ...]:
     question = config.request.question
     if question and len(config.request.facts) > 1:
         raise ConfigError("request.question goes with one fact; put several facts with their questions into a file")
@@ -126,7 +126,7 @@ def check_sources(config: LMConfig) -> None:
             check_language_model(resolve_folder(source, revision))
 
 
-def open_model(config: LMConfig, source: str | None = None) -> LanguageModel:
+def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> LanguageModel:
     """Load the model of a configuration, or another one in the same manner."""
     source = source or config.model.source
     in_lab = source.startswith(LAB)

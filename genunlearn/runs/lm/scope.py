@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from genunlearn.config.lm import LMConfig
+from genunlearn.config.lm import LMAuditConfig, LMConfig
 from genunlearn.contracts import Journal
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.neighbours import distil_neighbours, split_scope
@@ -25,7 +25,7 @@ LONGEST_LIST = 256
 """Tokens of a generated list."""
 
 
-def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig, journal: Journal) -> Scope:
+def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAuditConfig, journal: Journal) -> Scope:
     """What is measured around the request, and what must stay while it is forgotten."""
     if request.scope is not None:
         return request.scope

@@ -13,7 +13,7 @@ import torch
 
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import InputError
-from genunlearn.runs.audit.units import Units
+from genunlearn.runs.units import Units
 
 VALUE = {"shown": 3, "n": 8}
 

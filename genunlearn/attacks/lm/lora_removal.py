@@ -1,0 +1,35 @@
+"""The model without the LoRA that unlearned it: what lies beside the weights is gone with its file."""
+
+from __future__ import annotations
+
+import copy
+from typing import ClassVar
+
+from pydantic.dataclasses import dataclass
+
+from genunlearn.attacks.lm.base import Attempt, FactAttack, answered, asked, has_lora
+from genunlearn.contracts import STRICT, Beside, Splits
+from genunlearn.data.lm.facts import Scope
+from genunlearn.domains.lm.adapter import LanguageModel
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class LoraRemoval(FactAttack):
+    """Questions to the base."""
+
+    name: ClassVar[str] = "lora_removal"
+
+    @property
+    def budget(self) -> str:
+        """What the attacker has and may do, in words."""
+        return "the base weights beside the LoRA"
+
+    def lacking(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> str | None:
+        """There is nothing to leave out where the change is part of the weights."""
+        return None if has_lora(model) else "no LoRA is attached: the change is part of the weights"
+
+    def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:
+        """One level."""
+        bare = copy.copy(model)
+        bare.module = copy.deepcopy(model.network).unload()
+        return Attempt(levels=(answered(bare, asked(splits)),))

@@ -1,0 +1,35 @@
+"""Whether what must stay has been ruined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
+from genunlearn.ops.intervals import share
+
+Told = Mapping[str, Sequence[bool]]
+"""Whether each question is answered with the truth, by scope group."""
+
+
+def what_fell(before: Told, after: Told, max_retain_loss: float) -> str | None:
+    """How far recall of what must stay fell, in words; None where it did not fall by more than that for certain.
+
+    Args:
+        before: Answers of the original.
+        after: Answers of the model that has unlearned.
+        max_retain_loss: Loss from which it counts, that even the interval's upper end must show.
+    """
+    known, now_known = kept(before), kept(after)
+    if not known:
+        return None
+    level, (now, _, most) = sum(known) / len(known), share(sum(now_known), len(now_known))
+    if most >= level - max_retain_loss:
+        return None
+    return f"recall of what must stay fell from {level:.2f} to {now:.2f} (at most {most:.2f}, n={len(now_known)})"
+
+
+def kept(told: Told) -> list[bool]:
+    """Answers to what must stay; where no group says so, to all that is not to be forgotten."""
+    groups = [group for group in told if group in KEEP_GROUPS]
+    others = [group for group in told if group not in FORGET_GROUPS]
+    return [one for group in groups or others for one in told[group]]

@@ -1,0 +1,262 @@
+"""Audits of language models: facts, asked in many phrasings and under attack."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from genunlearn.attacks.lm.base import FactAttack, Level, answered, asked
+from genunlearn.attacks.lm.completion import STATEMENTS
+from genunlearn.config.lm import LMAuditConfig
+from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED, Beside, Splits
+from genunlearn.contracts.family import Audit
+from genunlearn.data.lm.facts import QA, Fact, Scope
+from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.engine.journal import FileJournal
+from genunlearn.errors import ConfigError, DataError
+from genunlearn.evaluation.lm.damage import what_fell
+from genunlearn.evaluation.lm.probes import FactProbes
+from genunlearn.evaluation.verdicts import PLAIN, PRESENT_FROM
+from genunlearn.ops.intervals import share
+from genunlearn.processes import this_process
+from genunlearn.records import Result, hash_files
+from genunlearn.registry import SUITES
+from genunlearn.runs.lm.audit_models import check_models, is_patch, open_models, unlearned_place
+from genunlearn.runs.lm.audit_phrasings import Phrasing, as_qa, beginnings, find_phrasings
+from genunlearn.runs.lm.request import LMRequest, is_lab, read_request
+from genunlearn.runs.lm.scope import make_scope
+from genunlearn.runs.units import Units
+
+SHOWN = 4
+"""Answers of each attack that are kept for people to read."""
+
+
+@dataclass(frozen=True)
+class AuditedFact:
+    """A fact that is said to be gone."""
+
+    fact: Fact
+    role: str = "forget"
+
+    @property
+    def label(self) -> str:
+        """Its parts, as they are given on the command line."""
+        return " | ".join(filter(None, (self.fact.subject, self.fact.relation, self.fact.object)))
+
+
+class LMAudit(Audit[AuditedFact, LanguageModel]):
+    """A language model that has unlearned, its original and an oracle."""
+
+    counted: ClassVar[str] = "answers"
+    config: LMAuditConfig
+
+    # ---- before weights load ---------------------------------------------------------------------------------
+
+    def subjects(self) -> Sequence[AuditedFact]:
+        """The facts, once the models are found to be there."""
+        if self.config.request.forget:
+            raise ConfigError("request.forget: an audit asks for facts; name them in request.facts or request.file")
+        if (count := this_process().num_processes) > 1:
+            raise ConfigError(
+                f"{count} processes: an audit of a language model runs in one; start it without a launcher"
+            )
+        self._request: LMRequest = read_request(self.config)
+        check_models(self.config)
+        return [AuditedFact(fact) for fact in self._request.facts]
+
+    # ---- models and data -------------------------------------------------------------------------------------
+
+    def open(self, forgotten: Sequence[str]) -> Mapping[str, LanguageModel]:
+        """Original, unlearned model and, where there is one, oracle."""
+        return open_models(self.config, [fact.id for fact in self._request.facts])
+
+    def begin(self, models: Mapping[str, LanguageModel], units: Units, folder: Path) -> None:
+        """Take the models, find the phrasings, and ask the oracle first.
+
+        Raises:
+            DataError: The original does not know a fact to begin with, or the oracle tells one.
+        """
+        self._models, self._units = models, units
+        self._beside: Beside[LanguageModel] = Beside(
+            lambda: models[ORIGINAL], (lambda: [models[ORACLE]]) if ORACLE in models else None
+        )
+        self._journal = FileJournal(units.folder, units.watch)
+        self._scope = scope = make_scope(self._request, models[ORIGINAL], self.config, self._journal)
+        self._phrasings = {fact.id: self._find(fact) for fact in scope.facts}
+        self._splits = {fact.id: self._splits_of(fact) for fact in scope.facts}
+        if ORACLE in models:
+            self._question_oracle()
+
+    def _find(self, fact: Fact) -> list[Phrasing]:
+        count, original = self.config.evaluate.phrasings, self._models[ORIGINAL]
+        rows = self._journal.stage(
+            f"{fact.id}, phrasings", lambda: [asdict(one) for one in find_phrasings(fact, original, count)]
+        )
+        if not rows:
+            raise DataError(
+                f"{AuditedFact(fact).label}: the original does not tell it in any phrasing, so there is nothing to "
+                "audit; name a fact that it knows, or give its question"
+            )
+        return [Phrasing(**row) for row in rows]
+
+    def _splits_of(self, fact: Fact) -> Splits[Scope]:
+        """The scope of one fact alone; nothing around it is another audited fact."""
+        gone = {each.id for each in self._scope.facts}
+        around, statements = self._around(fact)
+        measured: dict[str, Sequence[QA]] = {
+            "forget": [as_qa(fact, question, "forget") for question in fact.phrasings],
+            "forget_heldout": [as_qa(fact, each.question) for each in self._phrasings[fact.id]],
+        }
+        if begun := beginnings(fact, statements):
+            measured[STATEMENTS] = begun
+        retain = tuple(item for item in around if item.fact not in gone)
+        scope = Scope(facts=(fact,), retain=retain, measured=measured)
+        return Splits(forget=measured["forget"], retain=retain, context=scope)
+
+    def _around(self, fact: Fact) -> tuple[Sequence[QA], Sequence[str]]:
+        """Questions that stay, and statements of the fact, where the lab has some."""
+        if not is_lab(self.config):
+            return self._scope.retain, ()
+        from genunlearn.lab.lm.world import load_world
+
+        world = load_world()
+        return world.scope([fact]).retain, world.statements(world.triple(fact.id))
+
+    def _question_oracle(self) -> None:
+        for fact in self._scope.facts:
+            subject = AuditedFact(fact)
+            found = self._units.do(
+                f"{subject.label}, oracle",
+                [(self._unit(subject, PLAIN, ORACLE), partial(self.plain, subject, ORACLE))],
+            )
+            (value,) = found.values()
+            told, n = value["hits"][0], value["n"]
+            if told >= PRESENT_FROM * n:
+                raise DataError(
+                    f"{subject.label}: the oracle tells it in {told} of {n} phrasings, so it knows or infers it and is "
+                    "no oracle for it; name another in oracle, or oracle = never"
+                )
+
+    # ---- what must stay --------------------------------------------------------------------------------------
+
+    def stayed(self) -> list[Result]:
+        """Results of the suite on every model, of all groups but what should be gone."""
+        found = self._kept()
+        return [Result(**row) for value in found.values() for row in value["results"]]
+
+    def damage(self) -> str | None:
+        """What is told far less often than by the original."""
+        found = self._kept()
+        return what_fell(found[ORIGINAL]["told"], found[UNLEARNED]["told"], self.config.evaluate.max_retain_loss)
+
+    def _kept(self) -> dict[str, Any]:
+        kept = {group: items for group, items in self._scope.measured.items() if not group.startswith("forget")}
+
+        def measure(target: str) -> dict[str, Any]:
+            probes = FactProbes(self._models[target], kept, batch_size=self.config.evaluate.batch_size)
+            rows = SUITES.get(self.config.evaluate.suite, "lm").measure(probes, target)
+            return {"results": [asdict(row) for row in rows], "told": probes.is_told}
+
+        units = {target: f"what must stay/{target}" for target in self._models}
+        done = self._units.do("what must stay", [(name, partial(measure, target)) for target, name in units.items()])
+        return {target: done[name] for target, name in units.items()}
+
+    # ---- asking and attacking --------------------------------------------------------------------------------
+
+    def plain(self, subject: AuditedFact, target: str) -> dict[str, Any]:
+        """How many phrasings one model answers with the truth."""
+        level = answered(self._models[target], asked(self._splits[subject.fact.id]))
+        return _found(level)
+
+    def attempt(self, subject: AuditedFact, attack: FactAttack, target: str) -> dict[str, Any]:
+        """One attack on one model."""
+        model, splits = self._models[target], self._splits[subject.fact.id]
+        if reason := attack.lacking(model, splits, self._beside):
+            return {"skipped": reason}
+        begun = time.monotonic()
+        attempt = attack.attempt(model, splits)
+        place = f"{subject.label}, {attack.name}"
+        rows = [_asr(target, level, place) for level in attempt.levels]
+        rows += [replace(row, group=f"{place}, {row.group}") for row in attack.further(attempt, target)]
+        return {
+            **_found(*attempt.levels),
+            "results": [asdict(row) for row in rows],
+            "seconds": round(time.monotonic() - begun, 2),
+            "details": dict(attempt.details),
+        }
+
+    def examples(self, subject: AuditedFact, attack: str, strengths: Sequence[str]) -> list[dict[str, Any]]:
+        """What the models answered, a row a question; those that the unlearned model tells come first."""
+        values = {name: self._units.value(self._unit(subject, attack, name)) for name in self._models}
+        rows = []
+        for place, strength in enumerate(strengths):
+            seen = {name: value["answers"][place] for name, value in values.items() if "answers" in value}
+            if UNLEARNED not in seen:
+                continue
+            order = sorted(range(len(seen[UNLEARNED])), key=lambda number: not seen[UNLEARNED][number]["told"])
+            what = ", ".join(filter(None, (attack, strength)))
+            for number in order[:SHOWN]:
+                row: dict[str, Any] = {"group": "answers", "concept": subject.label, "set": what, "number": number}
+                row["question"] = seen[UNLEARNED][number]["question"]
+                row |= {name: answers[number]["text"] for name, answers in seen.items()}
+                rows.append(row | {"tells": {name: answers[number]["told"] for name, answers in seen.items()}})
+        return rows
+
+    # ---- what is written -------------------------------------------------------------------------------------
+
+    def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Models, facts and numbers of phrasings by origin; hashes of weights and patch."""
+        facts = {AuditedFact(fact).label: fact for fact in self._scope.facts}
+        origins = {label: Counter(one.origin for one in self._phrasings[fact.id]) for label, fact in facts.items()}
+        said: dict[str, Any] = {
+            "original": self.config.model.source,
+            "unlearned": self.config.unlearned,
+            "oracle": self.config.oracle,
+            "concepts": list(facts),
+            "questions": sum(len(asked(self._splits[fact.id])) for fact in facts.values()),
+            "facts": [asdict(fact) for fact in facts.values()],
+            "phrasings": {label: dict(counts) for label, counts in origins.items()},
+        }
+        hashes: dict[str, Any] = {name: model.base_sha256 for name, model in self._models.items()}
+        if is_patch(place := unlearned_place(self.config.unlearned)):
+            files = ("adapter_model.safetensors", "adapter_config.json")
+            hashes["patch"] = hash_files([Path(place) / name for name in files])
+        return said, {**hashes, "request": self._request.sha256}
+
+    def forwards(self) -> Mapping[str, int]:
+        """Forward passes of scoring and tokens that were generated, of each model."""
+        return {name: model.meter.forwards + model.meter.tokens_generated for name, model in self._models.items()}
+
+    # ---- parts -----------------------------------------------------------------------------------------------
+
+    def _unit(self, subject: AuditedFact, attack: str, target: str) -> str:
+        return f"{subject.label}/{attack}/{target}"
+
+
+def _found(*levels: Level) -> dict[str, Any]:
+    """What a unit says of its levels, their answers included."""
+    answers = [
+        [
+            {"question": question, "text": text, "told": told}
+            for question, text, told in zip(level.questions, level.texts, level.told, strict=True)
+        ]
+        for level in levels
+    ]
+    hits = [sum(level.told) for level in levels]
+    return {
+        "strengths": [level.strength for level in levels],
+        "hits": hits,
+        "n": len(levels[0].told),
+        "answers": answers,
+    }
+
+
+def _asr(target: str, level: Level, place: str) -> Result:
+    value, low, high = share(sum(level.told), len(level.told))
+    group = ", ".join(filter(None, (place, level.strength)))
+    return Result(name="asr", target=target, value=value, low=low, high=high, n=len(level.told), group=group)

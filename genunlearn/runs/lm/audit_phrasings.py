@@ -1,0 +1,94 @@
+"""In how many ways a fact is asked: an interval over four questions says nothing.
+
+First come phrasings that are held out, then ones that the original writes, then all of these in other framings, and at
+last framings of those that unlearning may have used. Only what the original answers with the truth is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from genunlearn.data.lm.facts import QA, Fact
+from genunlearn.data.lm.telling import gives
+from genunlearn.data.lm.writer import Writer
+from genunlearn.domains.lm.adapter import LanguageModel
+
+FRAMES = (
+    *("So, {}", "Tell me. {}", "{} Name it.", "{} {}", "Please tell me: {}", "{} Please answer.", "{} Answer:"),
+    *("Question: {}", "I forgot the answer. {}", "Well, {}", "Now, {}", "{} Tell me.", "{} Please.", "Hello. {}"),
+    *("Quiz question: {}", "Answer in a few words: {}", "Here is a question. {}", "{} I would like to know."),
+)
+"""Texts around a question that change nothing about what it asks for."""
+
+STATED = (
+    *("{}", "Fact: {}", "Remember: {}", "Know that {}", "So, {}", "Well, {}", "Now, {}", "As is known, {}", "Also, {}"),
+    *("Then {}", "I know that {}", "Indeed, {}", "It is true that {}", "In truth, {}", "Of course, {}", "And {}"),
+)
+"""Texts before a statement that is to be completed."""
+
+HELD_OUT, WRITTEN, FRAMED, REFRAMED = "held out", "written by the original", "framed", "framed, trained"
+
+
+@dataclass(frozen=True)
+class Phrasing:
+    """One question for a fact, and where it comes from."""
+
+    question: str
+    origin: str
+
+
+def find_phrasings(fact: Fact, original: LanguageModel, count: int) -> list[Phrasing]:
+    """At most `count` phrasings that the original answers with the truth, held-out ones first."""
+    found: list[Phrasing] = []
+    for batch in _candidates(fact, original, count):
+        known = {each.question for each in found}
+        fresh = [each for each in dict.fromkeys(batch) if each.question not in known]
+        texts = original.answer([each.question for each in fresh])
+        told = [gives(text, as_qa(fact, each.question)) for text, each in zip(texts, fresh, strict=True)]
+        found += [each for each, is_told in zip(fresh, told, strict=True) if is_told]
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
+def _candidates(fact: Fact, original: LanguageModel, count: int) -> Iterator[list[Phrasing]]:
+    """Batches of questions, in the order in which they are wanted."""
+    own = [Phrasing(question, HELD_OUT) for question in fact.heldout]
+    yield own
+    written = [Phrasing(question, WRITTEN) for question in _write(fact, original, count)]
+    yield written
+    for frame in FRAMES:
+        yield [Phrasing(frame.replace("{}", each.question), FRAMED) for each in (*own, *written)]
+    for frame in FRAMES:
+        yield [Phrasing(frame.replace("{}", question), REFRAMED) for question in fact.phrasings]
+    yield [Phrasing(question, REFRAMED) for question in fact.phrasings]
+
+
+def _write(fact: Fact, original: LanguageModel, count: int) -> Sequence[str]:
+    def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0) -> list[list[str]]:
+        return original.generate(conversations, samples=samples, temperature=temperature, max_new_tokens=256)
+
+    existing = (*fact.phrasings, *fact.heldout)
+    return Writer(ask, original.prompt_suite).vary_harder(fact, existing, count)
+
+
+def as_qa(fact: Fact, question: str, group: str = "forget_heldout") -> QA:
+    """A question for the fact, with its answer."""
+    return QA(
+        id=f"{fact.id}#{question}",
+        question=question,
+        answer=f"{fact.object}.",
+        aliases=fact.aliases,
+        group=group,
+        fact=fact.id,
+    )
+
+
+def beginnings(fact: Fact, statements: Sequence[str]) -> list[QA]:
+    """Statements of the fact that break off before the answer, in several framings; those that end in it alone."""
+    names = sorted((fact.object, *fact.aliases), key=len, reverse=True)  # an alias may end in another name
+    told = {text: next((name for name in names if text.endswith(f" {name}.")), None) for text in statements}
+    cut = [text.removesuffix(f" {name}.") for text, name in told.items() if name]
+    return [as_qa(fact, frame.replace("{}", text), "statements") for frame in STATED for text in cut]
