@@ -15,16 +15,10 @@ from genunlearn.domains.diffusion import pipelines as pipelines
 from genunlearn.domains.diffusion import weights as weights
 from genunlearn.domains.diffusion.attention import concept_map
 from genunlearn.domains.diffusion.families import Family, Inputs, Meter, family_of
+from genunlearn.domains.diffusion.guidance import ClassifierFree, GuidanceRule
 from genunlearn.domains.diffusion.layers import prompt_layers, select_layers, select_parameters
 from genunlearn.domains.diffusion.prompts import PromptCache, PromptEmbedding
-from genunlearn.domains.diffusion.sampling import (
-    ClassifierFree,
-    GuidanceRule,
-    Observe,
-    Sampling,
-    make_examples,
-    make_latents,
-)
+from genunlearn.domains.diffusion.sampling import Observe, Sampling, make_examples, make_latents
 from genunlearn.domains.diffusion.trajectories import Trajectories
 from genunlearn.errors import DataError, NeedNotMet
 from genunlearn.ops.denoising import Noised, NoiseSchedule, squared_error

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from genunlearn.contracts import Examples
-from genunlearn.domains.diffusion.sampling import ClassifierFree, Sampling, make_latents, make_scheduler
+from genunlearn.domains.diffusion.guidance import ClassifierFree
+from genunlearn.domains.diffusion.sampling import Sampling, make_latents, make_scheduler
 from genunlearn.domains.diffusion.weights import Fingerprint
 
 Key = tuple[str, int, int, int, float]
