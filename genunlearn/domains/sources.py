@@ -37,9 +37,10 @@ def fetch(kind: str, source: str, download: Callable[[], str]) -> Path:
     """The folder that `download` gives for a hub id; `kind` is what messages call it.
 
     Raises:
-        SourceNotFound: `source` is no hub id, or the hub does not give it: offline, missing, gated.
+        SourceNotFound: `source` is no hub id, names something in a folder that is here, or the hub does not give it:
+            offline, missing, gated.
     """
-    if not HUB_ID.match(source) or source.startswith((".", "/")):
+    if not HUB_ID.match(source) or source.startswith((".", "/", "~")) or (Path(source).parent.is_dir() and "/" in source):
         raise SourceNotFound(f"no {kind} at {source!r}: give a folder, a hub id (owner/name) or lab:NAME")
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its transport's, whichever it has
         EntryNotFoundError,

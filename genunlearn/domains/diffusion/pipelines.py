@@ -2,83 +2,186 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from genunlearn.domains.sources import check_weights, fetch
-from genunlearn.errors import SourceNotFound
+from genunlearn.domains.sources import check_weights, fetch, read_json, weight_files
+from genunlearn.errors import DataError, SourceNotFound
 
 INDEX = "model_index.json"
 NOT_LOADED = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that making images from text does not need; a whole exported pipeline gets them from its source."""
+HALF = ".fp16."
+"""What marks weight files in half precision, which may lie beside others or alone."""
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 WEIGHTLESS = ("Tokenizer", "TokenizerFast", "Scheduler", "Processor", "Extractor")
 
 
 def find(source: str, revision: str | None = None) -> Path:
-    """The local folder of a pipeline, complete: `source` itself or its snapshot from the hub.
+    """Where a pipeline lies, complete: a folder, a single-file checkpoint, or the snapshot of a hub id.
 
     Raises:
         SourceNotFound: No such pipeline, or one with a missing or damaged part.
+        DataError: A checkpoint that is a pickle.
     """
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
-        folder = _download(source, revision)
-    check(folder)
-    return folder
+    place = Path(source).expanduser()
+    if not place.exists():
+        place = _download(source, revision)
+    check(place)
+    return place
 
 
-def check(folder: Path) -> None:
-    """Refuse a folder that is not a complete pipeline.
+def check(place: Path) -> None:
+    """Refuse what is not a complete pipeline.
 
     Raises:
         SourceNotFound: There is no index, or a part that it lists is missing or damaged.
+        DataError: It is a pickle.
     """
-    if not (folder / INDEX).is_file():
-        raise SourceNotFound(f"{folder}: no {INDEX}; this is not a pipeline folder in the hub's format")
-    for name, kind in parts_of(folder).items():
+    if place.is_file():
+        refuse_pickle(place)
+        single_file_config(place)
+        return
+    if not (place / INDEX).is_file():
+        raise SourceNotFound(f"{place}: no {INDEX}; this is not a pipeline folder in the hub's format")
+    for name, kind in parts_of(place).items():
         if name in NOT_LOADED:
             continue
-        if not (folder / name).is_dir():
-            raise SourceNotFound(f"{folder}: part {name!r} ({kind}) is missing; fetch or save the pipeline again")
+        if not (place / name).is_dir():
+            raise SourceNotFound(f"{place}: part {name!r} ({kind}) is missing; fetch or save the pipeline again")
         if not kind.endswith(WEIGHTLESS):
-            check_weights(folder / name)
+            check_weights(place / name)
+
+
+def refuse_pickle(path: Path) -> None:
+    """Refuse a file that could run code.
+
+    Raises:
+        DataError: It is a pickle by its name.
+    """
+    if path.suffix.lower() in PICKLES:
+        raise DataError(
+            f'{path}: pickles can run code and are not read; convert it where you trust it: python -c "import torch, '
+            f"safetensors.torch as s; d = torch.load('{path.name}', weights_only=True); d = d.get('state_dict', d); "
+            f"s.save_file({{k: v.contiguous() for k, v in d.items()}}, '{path.stem}.safetensors')\""
+        )
+
+
+def single_file_config(path: Path) -> Path:
+    """The folder whose configurations belong to a single-file checkpoint: its own, or one from the hub's cache.
+
+    Raises:
+        SourceNotFound: There is none on this machine, or the file is damaged.
+    """
+    from diffusers.loaders.single_file_utils import DIFFUSERS_DEFAULT_PIPELINE_PATHS, infer_diffusers_model_type
+    from huggingface_hub import try_to_load_from_cache
+    from safetensors import SafetensorError, safe_open
+
+    if (path.parent / INDEX).is_file():
+        return path.parent
+    try:
+        with safe_open(path, "pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        kind = infer_diffusers_model_type({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise SourceNotFound(f"{path}: not a safetensors checkpoint of a pipeline, or a damaged one") from error
+    repository = DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]
+    found = try_to_load_from_cache(repository, INDEX)
+    if not isinstance(found, str):
+        raise SourceNotFound(
+            f"{path}: a checkpoint has no configuration; put it into the folder of a pipeline of its kind (such as "
+            f"{repository}, with {INDEX}), or give that pipeline as the original and the file as the patch"
+        )
+    return Path(found).parent
+
+
+def loaded_files(part: Path) -> list[Path]:
+    """The weight files of a part that are read: of a folder with two precisions, the full one."""
+    files = weight_files(part) if any(part.glob("*.safetensors")) else []
+    return [file for file in files if HALF not in file.name] or files
 
 
 def parts_of(folder: Path) -> dict[str, str]:
     """Class of each part that the index of a pipeline folder lists, by name."""
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    index = read_json(folder / INDEX)
     listed = {name: entry for name, entry in index.items() if isinstance(entry, list) and not name.startswith("_")}
     return {name: entry[1] for name, entry in listed.items() if entry[0] is not None}
 
 
-def read(folder: Path, dtype: str, device: str) -> Any:
+def read(place: Path, dtype: str, device: str) -> Any:
     """Read a checked pipeline; a safety checker stays where it is, since it would falsify what is measured.
 
     Raises:
         SourceNotFound: Diffusers cannot read a part.
     """
     from accelerate import PartialState
-    from diffusers import DiffusionPipeline
     from diffusers.utils import logging
     from transformers.utils import logging as transformers_logging
 
     for library in (logging, transformers_logging):  # reading a folder is quick, and has no use for their bars
         library.disable_progress_bar()
-    left_out: dict[str, Any] = {name: None for name in NOT_LOADED if name in parts_of(folder)}
-    if "safety_checker" in left_out:
-        left_out["requires_safety_checker"] = False
-    try:
-        pipeline = DiffusionPipeline.from_pretrained(
-            folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True, **left_out
-        )
-    except (OSError, ValueError) as error:
-        raise SourceNotFound(f"{folder}: this pipeline cannot be read: {str(error).splitlines()[0]}") from error
+    pipeline = _open(place, getattr(torch, dtype))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(PartialState().device if device == "auto" else device)
+
+
+def _open(place: Path, dtype: torch.dtype) -> Any:
+    """The one place where diffusers reads a pipeline."""
+    import diffusers
+
+    config = single_file_config(place) if place.is_file() else place
+    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
+    options |= {name: None for name in NOT_LOADED if name in parts_of(config)}
+    if "safety_checker" in options:
+        options["requires_safety_checker"] = False
+    try:
+        if place.is_file():
+            kind = getattr(diffusers, read_json(config / INDEX)["_class_name"])
+            with silent():
+                return _whole(kind.from_single_file(str(place), config=str(config), **options), place)
+        options |= {"use_safetensors": True, "trust_remote_code": False, "variant": _variant(place)}
+        return diffusers.DiffusionPipeline.from_pretrained(place, **options)
+    except SourceNotFound:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise SourceNotFound(f"{place}: this pipeline cannot be read: {reason}") from error
+
+
+def _whole(pipeline: Any, place: Path) -> Any:
+    """Refuse a checkpoint that lacks weights: diffusers leaves them without values."""
+    for name, part in pipeline.components.items():
+        if isinstance(part, torch.nn.Module) and any(weight.is_meta for weight in part.parameters()):
+            raise SourceNotFound(
+                f"{place}: has not all weights of {name!r}; give the original and the file as the patch"
+            )
+    return pipeline
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Diffusers without its remarks."""
+    from diffusers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+
+
+def _variant(folder: Path) -> str | None:
+    """``fp16`` for a pipeline some part of which is there in half precision alone."""
+    for name, kind in parts_of(folder).items():
+        files = loaded_files(folder / name) if name not in NOT_LOADED and not kind.endswith(WEIGHTLESS) else []
+        if any(HALF in file.name for file in files):
+            return "fp16"
+    return None
 
 
 class Parts:
@@ -93,6 +196,7 @@ class Parts:
         self._folder = Path(source) if source else None
         self._classes: dict[str, Any] = {}
         self._dtypes: dict[str, torch.dtype] = {}
+        self._kept: set[str] = set()
 
     def spare(self) -> tuple[str, ...]:
         """Text encoders and VAE: what training on known prompts and latents can do without."""
@@ -108,7 +212,7 @@ class Parts:
         for name in names:
             if (part := getattr(self._pipeline, name, None)) is None:
                 continue
-            if self._folder is None:
+            if self._folder is None or name in self._kept:
                 part.to("cpu")
                 continue
             self._classes[name], self._dtypes[name] = type(part), part.dtype
@@ -118,10 +222,25 @@ class Parts:
         """A part, on `device`, read again if it had been dropped."""
         if name in self._classes and self._folder is not None:
             kind = self._classes.pop(name)
-            options = {"dtype": self._dtypes.pop(name), "use_safetensors": True, "local_files_only": True}
+            options: dict[str, Any] = {
+                "dtype": self._dtypes.pop(name),
+                "use_safetensors": True,
+                "local_files_only": True,
+            }
+            if all(HALF in file.name for file in loaded_files(self._folder / name)):
+                options["variant"] = "fp16"
             part = kind.from_pretrained(self._folder / name, **options)
             self._pipeline.register_modules(**{name: part.eval().requires_grad_(False)})
         return getattr(self._pipeline, name).to(device)
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Never drop those parts: their weights are no longer those of the folder."""
+        self._kept |= set(names)
+
+    def present(self) -> dict[str, Any]:
+        """Text encoders and VAE that are in memory."""
+        found = {name: getattr(self._pipeline, name, None) for name in self.spare()}
+        return {name: part for name, part in found.items() if part is not None}
 
     def restore(self, device: torch.device) -> None:
         """Bring every part back."""

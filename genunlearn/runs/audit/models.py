@@ -9,8 +9,8 @@ import torch
 
 from genunlearn.config import AuditConfig
 from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.patches import patch_file
 from genunlearn.domains.diffusion.pipelines import INDEX
-from genunlearn.domains.diffusion.weights import patch_file
 from genunlearn.errors import MismatchError, SourceNotFound
 from genunlearn.registry import LAB, LABS
 from genunlearn.runs.diffusion.run import MODEL, PATCH, check_source
