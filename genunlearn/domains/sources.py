@@ -40,7 +40,8 @@ def fetch(kind: str, source: str, download: Callable[[], str]) -> Path:
         SourceNotFound: `source` is no hub id, names something in a folder that is here, or the hub does not give it:
             offline, missing, gated.
     """
-    if not HUB_ID.match(source) or source.startswith((".", "/", "~")) or (Path(source).parent.is_dir() and "/" in source):
+    is_path = source.startswith((".", "/", "~")) or ("/" in source and Path(source).parent.is_dir())
+    if is_path or not HUB_ID.match(source):
         raise SourceNotFound(f"no {kind} at {source!r}: give a folder, a hub id (owner/name) or lab:NAME")
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its transport's, whichever it has
         EntryNotFoundError,

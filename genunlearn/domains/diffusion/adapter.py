@@ -84,9 +84,7 @@ class Diffusion(Domain):
         self.trajectories = Trajectories()
         self.meter = Meter()
         self._parts = pipelines.Parts(pipeline, source)
-        self.identity = Identity.of(
-            self.components(), self.family.network, Path(origin or source) if source or origin else None
-        )
+        self.identity = Identity.of(self.components(), self.family.network, origin or source)
         factor = int(pipeline.vae_scale_factor)
         if image_size and image_size % (2 * factor):
             raise DataError(f"image_size = {image_size}: it has to be a multiple of {2 * factor}")
@@ -316,8 +314,6 @@ class Diffusion(Domain):
         made = self.clean_latents(self.collate(missing)).cpu() if missing else ()
         latents = {item.id: row for item, row in zip(missing, made, strict=True)}
         return [replace(item, latents=latents[item.id]) if item.id in latents else item for item in items]
-
-    # ---- weights ---------------------------------------------------------------------------------------
 
     def parameter_names(self, pattern: str) -> tuple[str, ...]:
         """Parameters that `pattern` stands for; see `diffusion_layers.select_parameters`."""

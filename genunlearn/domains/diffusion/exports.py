@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from genunlearn.domains.diffusion.guidance import RULE_FILE, rule_note
+from genunlearn.domains.diffusion.layers import plain_name
 from genunlearn.domains.diffusion.layout import kohya_name
 from genunlearn.domains.diffusion.patches import DELTA_FILE, HEADER, KOHYA_FILE, LORA_FILE, sealed
 from genunlearn.domains.diffusion.pipelines import INDEX, NOT_LOADED, parts_of
@@ -109,7 +110,8 @@ def export_unet(model: Any, folder: Path) -> Path:
         NeedNotMet: A LoRA is attached.
     """
     _refuse_lora(model)
-    tensors = {name: weight.detach() for name, weight in plain_parameters(model.network).items()}
+    state = model.network.state_dict()
+    tensors = {plain_name(name): weight for name, weight in state.items() if "lora_" not in name}
     return write_patch(model, folder / f"{model.family.network}.safetensors", "unet", tensors)
 
 

@@ -28,14 +28,11 @@ ACCEPTED = (
     "accepted are LoRAs of diffusers, PEFT and kohya, and safetensors files of changed tensors, whole denoisers or "
     "single-file checkpoints, named as in diffusers or LDM"
 )
-DOWN = (
-    "lora_A.weight",
-    "lora_A.default.weight",
-    "lora_down.weight",
-    "lora.down.weight",
-    "lora_linear_layer.down.weight",
-)
-UP = ("lora_B.weight", "lora_B.default.weight", "lora_up.weight", "lora.up.weight", "lora_linear_layer.up.weight")
+ENDINGS = {
+    "down": ("lora_A", "lora_A.default", "lora_down", "lora.down", "lora_linear_layer.down"),
+    "up": ("lora_B", "lora_B.default", "lora_up", "lora.up", "lora_linear_layer.up"),
+}
+"""How names of the two factors end, before ``.weight``."""
 PROCESSOR = re.compile(r"^(.*?)(?:\.processor)?\.to_(q|k|v|out)_lora\.(down|up)\.weight$")
 """Names of early versions of diffusers."""
 OTHER_ADAPTERS = {
@@ -117,9 +114,7 @@ def read_changes(
         raise DataError(f"{path}: no tensors; {ACCEPTED}")
     for name, tensor in kept.items():
         if not tensor.is_floating_point():
-            raise DataError(
-                f"{path}: tensor {name!r} is of type {tensor.dtype}; weights in floating point are accepted"
-            )
+            raise DataError(f"{path}: tensor {name!r} is of type {tensor.dtype}; floating point is accepted")
         if not tensor.float().isfinite().all():
             raise DataError(f"{path}: tensor {name!r} has NaN or infinite values; fetch or write the file again")
     if part:
@@ -203,9 +198,7 @@ class _Adapter:
         downs, ups, alphas = self._sorted(self._converted(tensors))
         if downs.keys() != ups.keys() or not downs:
             alone = sorted(downs.keys() ^ ups.keys()) or sorted(alphas)
-            raise DataError(
-                f"{self.path}: half a LoRA: {alone[0]!r} lacks one of its two factors; fetch the file again"
-            )
+            raise DataError(f"{self.path}: {alone[0]!r} lacks one of its two factors; fetch the file again")
         if lost := sorted(alphas.keys() - downs.keys()):
             raise DataError(f"{self.path}: {lost[0]!r} has an alpha and no factors; fetch the file again")
         places = _place_all(self.path, {layer: self.names.layer(layer) for layer in downs})
@@ -255,13 +248,14 @@ class _Adapter:
         is_pair = up.dim() == down.dim() and rank and up.shape[1] == rank and up[0, :1].numel() == 1 and up.numel()
         if not is_pair or not down.numel():
             shapes = f"{tuple(down.shape)} and {tuple(up.shape)}"
-            raise DataError(
-                f"{self.path}: the factors of {layer!r} have shapes {shapes}, which are no pair; fetch it again"
-            )
+            raise DataError(f"{self.path}: the factors of {layer!r}, {shapes}, are no pair; fetch it again")
         if alpha is not None and alpha.numel() != 1:
             raise DataError(f"{self.path}: the alpha of {layer!r} is of shape {tuple(alpha.shape)}; it is one number")
         scale = _peft_scale(self.scales, layer, rank, self.path) if alpha is None else float(alpha) / rank
-        return LowRank(scale * up.float().flatten(1), down.float().flatten(1))
+        change = LowRank(scale * up.float().flatten(1), down.float().flatten(1))
+        if not change.delta().isfinite().all():
+            raise DataError(f"{self.path}: the change of {layer!r} has infinite values; fetch or write the file again")
+        return change
 
 
 def _layer_of(name: str) -> tuple[str, str]:
@@ -271,10 +265,12 @@ def _layer_of(name: str) -> tuple[str, str]:
         in_text = any(WRAPPERS.sub("", layer).startswith(f"{part}.") for part in TEXT_ENCODERS) or "self_attn" in layer
         own = f"{which}_proj" if in_text else f"to_{which}"
         return f"{layer}.{own if which != 'out' else 'out_proj' if in_text else 'to_out.0'}", role
-    for role, endings in (("down", DOWN), ("up", UP), ("alpha", ("alpha",))):
+    if name.endswith(".alpha"):
+        return name.removesuffix(".alpha"), "alpha"
+    for role, endings in ENDINGS.items():
         for ending in endings:
-            if name.endswith(f".{ending}"):
-                return name.removesuffix(f".{ending}"), role
+            if name.endswith(f".{ending}.weight"):
+                return name.removesuffix(f".{ending}.weight"), role
     return name, ""
 
 

@@ -70,26 +70,26 @@ class Identity:
     Attributes:
         sample: A few values of the denoiser, which patches of before were checked against.
         norms: The norm of every tensor, by part.
-        folder: Where the pipeline was read from, or None.
-        content: Hash of a pipeline that has no folder.
+        place: Folder or file that the pipeline was read from, or None.
+        content: Hash of a pipeline that has none.
     """
 
     sample: Fingerprint
     norms: dict[str, list[float]]
-    folder: Path | None = None
+    place: Path | None = None
     content: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, parts: Mapping[str, nn.Module], network: str, folder: Path | None) -> Identity:
-        """Look at a pipeline as it has been loaded."""
-        content = "" if folder else hash_json({name: hash_module(part) for name, part in sorted(parts.items())})
+    def of(cls, parts: Mapping[str, nn.Module], network: str, source: str) -> Identity:
+        """Look at a pipeline as it has been loaded, from `source` or, where that is empty, in memory."""
+        content = "" if source else hash_json({name: hash_module(part) for name, part in sorted(parts.items())})
         norms = {name: _norms(part) for name, part in parts.items()}
-        return cls(Fingerprint.of(parts[network]), norms, folder, content)
+        return cls(Fingerprint.of(parts[network]), norms, Path(source) if source else None, content)
 
     @cached_property
     def sha256(self) -> str:
         """Hash of all parts, all bytes."""
-        return hash_source(self.folder) if self.folder else self.content
+        return hash_source(self.place) if self.place else self.content
 
     def header(self) -> dict[str, Any]:
         """What a patch says of its base."""

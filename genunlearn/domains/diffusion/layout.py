@@ -57,7 +57,7 @@ class Names:
     """Every name under which files know the parameters of a pipeline.
 
     Attributes:
-        parameters: The parameters themselves, by place.
+        parameters: The parameters themselves, and buffers that are saved with them, by place.
     """
 
     def __init__(self, parts: Mapping[str, nn.Module], network: str) -> None:
@@ -67,13 +67,13 @@ class Names:
             parts: Denoiser, text encoders and VAE, by the pipeline's names for them.
             network: Which of them is the denoiser.
         """
-        self.parameters: dict[Place, nn.Parameter] = {}
+        self.parameters: dict[Place, Tensor] = {}
         self._places: dict[str, list[Place]] = {}
         self._layers: dict[str, list[Place]] = {}
         for part, module in parts.items():
             others = _ldm_names(part, module, network)
-            for full, parameter in module.named_parameters():
-                if "lora_" in full:
+            for full, parameter in module.state_dict().items():
+                if "lora_" in full or not parameter.is_floating_point():
                     continue
                 place = Place(part, plain_name(full))
                 self.parameters[place] = parameter

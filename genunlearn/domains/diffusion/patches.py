@@ -20,7 +20,7 @@ from genunlearn.domains.diffusion.formats import ACCEPTED, Changes, read_changes
 from genunlearn.domains.diffusion.guidance import RULE_FILE, read_rule
 from genunlearn.domains.diffusion.identity import hash_tensors
 from genunlearn.domains.diffusion.layout import TEXT_ENCODERS, Names
-from genunlearn.domains.diffusion.pipelines import refuse_pickle
+from genunlearn.domains.diffusion.pipelines import loaded_files, refuse_pickle
 from genunlearn.errors import DataError, MismatchError, SourceNotFound
 
 HEADER = "genunlearn"
@@ -51,22 +51,16 @@ def patch_files(source: Path) -> list[Path]:
     parts = [source / part / PEFT_FILE for part in ("unet", "transformer", *TEXT_ENCODERS)]
     if adapters := [path for path in parts if path.is_file()]:
         return [*adapters, *rules]
-    found = sorted(source.glob("*.safetensors")) if source.is_dir() else []
-    plain = [
-        path for path in found if not (source / path.name.replace(".fp16.", ".")).is_file() or ".fp16." not in path.name
-    ]
+    plain = loaded_files(source) if source.is_dir() else []
     if len(plain) > 1 and not any(source.glob("*.safetensors.index*.json")):
         names = ", ".join(path.name for path in plain[:3])
-        raise DataError(
-            f"{source}: several files ({names}{', ...' if len(plain) > 3 else ''}); name the one that you mean"
-        )
+        more = ", ..." if len(plain) > 3 else ""
+        raise DataError(f"{source}: {len(plain)} files ({names}{more}); name one of them")
     if plain or rules:
         return [*plain, *rules]
     for path in sorted(source.iterdir()) if source.is_dir() else []:
         refuse_pickle(path)
-    raise SourceNotFound(
-        f"no patch at {source}: a patch is a folder with {LORA_FILE}, {DELTA_FILE} or another safetensors file"
-    )
+    raise SourceNotFound(f"no patch at {source}: a patch is a safetensors file or a folder with one (OUT/patch)")
 
 
 def patch_file(source: Path) -> Path:
@@ -190,9 +184,7 @@ def _metadata(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: not a safetensors file, or a damaged one ({_first_line(error)}); {ACCEPTED}"
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -205,9 +197,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dictionary
     except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:
-        raise DataError(
-            f"{path}: not a safetensors file, or a damaged one ({_first_line(error)}); {ACCEPTED}"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip(" .")
+    return DataError(f"{path}: not a safetensors file, or a damaged one ({reason}); {ACCEPTED}")
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -218,7 +213,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{path}: not a JSON object, or a damaged one; fetch it again")
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip(" .")

@@ -156,9 +156,7 @@ def _whole(pipeline: Any, place: Path) -> Any:
     """Refuse a checkpoint that lacks weights: diffusers leaves them without values."""
     for name, part in pipeline.components.items():
         if isinstance(part, torch.nn.Module) and any(weight.is_meta for weight in part.parameters()):
-            raise SourceNotFound(
-                f"{place}: has not all weights of {name!r}; give the original and the file as the patch"
-            )
+            raise SourceNotFound(f"{place}: lacks weights of {name!r}; give it as a patch of a whole pipeline")
     return pipeline
 
 
@@ -173,6 +171,13 @@ def silent() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(level)
+
+
+def _read_part(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """One part of a pipeline, read again."""
+    is_half = all(HALF in file.name for file in loaded_files(folder))
+    options: dict[str, Any] = {"variant": "fp16"} if is_half else {}
+    return kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, **options)
 
 
 def _variant(folder: Path) -> str | None:
@@ -222,14 +227,7 @@ class Parts:
         """A part, on `device`, read again if it had been dropped."""
         if name in self._classes and self._folder is not None:
             kind = self._classes.pop(name)
-            options: dict[str, Any] = {
-                "dtype": self._dtypes.pop(name),
-                "use_safetensors": True,
-                "local_files_only": True,
-            }
-            if all(HALF in file.name for file in loaded_files(self._folder / name)):
-                options["variant"] = "fp16"
-            part = kind.from_pretrained(self._folder / name, **options)
+            part = _read_part(kind, self._folder / name, self._dtypes.pop(name))
             self._pipeline.register_modules(**{name: part.eval().requires_grad_(False)})
         return getattr(self._pipeline, name).to(device)
 

@@ -128,6 +128,7 @@ def _extracted(model: Any, names: Sequence[str], rank: int) -> LoraFile:
 
 
 def lora_layers(network: nn.Module) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+    """Layers with a trained LoRA beside them, and its factors ``(down, up)`` with the scale folded in."""
     for name, layer in network.named_modules():
         downs: Any = getattr(layer, "lora_A", None)
         ups: Any = getattr(layer, "lora_B", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from genunlearn.reports.pictures import FOLDER
+from genunlearn.runs.audit.units import file_name
 
 SHOWN = 4
 """Images of each set that are written."""
@@ -46,5 +46,5 @@ class Pictures:
         return found
 
     def _path(self, name: str, number: int) -> str:
-        parts = [re.sub(r"[^a-z0-9._=-]+", "-", part.lower()) for part in name.split("/")]
+        parts = [file_name(part, place) for place, part in enumerate(name.split("/"))]
         return "/".join((FOLDER, *parts, f"{number:02d}.png"))

@@ -6,6 +6,7 @@ it was; several processes take units in turn, and read each other's results from
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -68,4 +69,27 @@ class Units:
 
     def _file(self, name: str) -> Path:
         folder = self.shared if name.rpartition("/")[2] in self.common else self.folder
-        return folder / f"{re.sub(r'[^a-z0-9._=-]+', '-', name.lower())}.json"
+        return folder / f"{'-'.join(file_name(part, place) for place, part in enumerate(name.split('/')))}.json"
+
+
+WORD = r"[a-z0-9=][a-z0-9._=]*"
+PLAIN = (re.compile(rf"{WORD}(?: {WORD})*"), re.compile(rf"{WORD}(?:[ _]{WORD})*"))
+"""Names that stand for themselves: a concept's words, and words of an attack or a strength."""
+LONGEST = 100
+
+
+def file_name(part: str, place: int) -> str:
+    """The name of a file or folder for one part of a unit's name, another one for every part.
+
+    A plain one is kept, with hyphens between its words; no two concepts of an audit differ in capitals alone, and no
+    attack's name ends in another's. Whatever loses something else on the way has its hash behind it.
+
+    Args:
+        part: A concept at `place` 0, an attack, strength or model at the others.
+        place: Which part it is.
+    """
+    lower = part.lower() if part.isascii() else part
+    if PLAIN[min(place, 1)].fullmatch(lower) and len(lower) <= LONGEST:
+        return re.sub(r"[ _]", "-", lower)
+    kept = re.sub(r"[^a-z0-9=]+", "-", lower.lower()).strip("-")[: LONGEST // 2]
+    return f"{kept}~{hashlib.sha256(part.encode()).hexdigest()[:16]}"
