@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,9 @@ NO_WEIGHTS = re.compile(
 )
 """What checkpoints hold besides weights: tables of the schedule, counters, averaged copies."""
 OPEN_CLIP = {
-    "cond_stage_model.model.": ("text_encoder",),
-    "conditioner.embedders.0.model.": ("text_encoder_2",),
-    "conditioner.embedders.1.model.": ("text_encoder_2",),
+    "cond_stage_model.model.": "text_encoder",
+    "conditioner.embedders.0.model.": "text_encoder_2",
+    "conditioner.embedders.1.model.": "text_encoder_2",
 }
 
 
@@ -74,16 +74,31 @@ class Changes:
         """The parts of the pipeline that change."""
         return {place.part for place in (*self.low_rank, *self.tensors)}
 
-    @torch.no_grad()
+    def check(self, names: Names, source: Path) -> None:
+        """Refuse changes after which a weight would be infinite, in the precision that the pipeline has.
+
+        Raises:
+            DataError: There is one.
+        """
+        for place, new in self._values(names):
+            if not new.isfinite().all():
+                name = f"{place.part}.{place.name}"
+                raise DataError(f"{source}: {name!r} would have infinite values; fetch it again, or load in float32")
+
     def apply(self, names: Names) -> None:
         """Make the changes in place."""
-        for place, tensor in self.tensors.items():
+        for place, new in self._values(names):
+            names.parameters[place].copy_(new)
+
+    @torch.no_grad()
+    def _values(self, names: Names) -> Iterator[tuple[Place, Tensor]]:
+        """Each changed weight as it will be, one after the other: both kinds of change at once would fill memory."""
+        for place in dict.fromkeys([*self.tensors, *self.low_rank]):
             own = names.parameters[place]
-            own.copy_(tensor.reshape(own.shape))
-        for place, changes in self.low_rank.items():
-            own = names.parameters[place]
-            for change in changes:
-                own.copy_(own.float() + change.delta().reshape(own.shape).to(own.device))
+            new = self.tensors[place].reshape(own.shape).to(own.device) if place in self.tensors else own
+            for change in self.low_rank.get(place, ()):
+                new = new.float() + change.delta().reshape(own.shape).to(own.device)
+            yield place, new.to(own.dtype)
 
 
 def read_changes(
@@ -161,7 +176,7 @@ def _place_all(path: Path, candidates: Mapping[str, list[Place]]) -> dict[str, P
 def _from_open_clip(tensors: Mapping[str, Tensor], path: Path, names: Names, pipeline: Any) -> dict[str, Tensor]:
     """The same tensors, with text encoders of OpenCLIP (SD 2.x, SDXL) named as in transformers."""
     rest = dict(tensors)
-    for prefix, (part,) in OPEN_CLIP.items():
+    for prefix, part in OPEN_CLIP.items():
         own = {name: rest.pop(name) for name in list(rest) if name.startswith(prefix)}
         if not own:
             continue
@@ -215,7 +230,7 @@ class _Adapter:
         for name in tensors:
             for mark, kind in OTHER_ADAPTERS.items():
                 if re.search(mark, name):
-                    raise DataError(f"{self.path}: {kind} ({name}); {ACCEPTED}: extract a plain LoRA from it")
+                    raise DataError(f"{self.path}: {kind} ({name!r}); {ACCEPTED}: extract a plain LoRA from it")
 
     def _converted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Names as the pipeline's own class converts them, where some are of no layer of a transformer."""
@@ -245,17 +260,14 @@ class _Adapter:
 
     def _change(self, layer: str, down: Tensor, up: Tensor, alpha: Tensor | None) -> LowRank:
         rank = down.shape[0] if down.dim() in (2, 4) else 0
-        is_pair = up.dim() == down.dim() and rank and up.shape[1] == rank and up[0, :1].numel() == 1 and up.numel()
-        if not is_pair or not down.numel():
+        is_pair = up.dim() == down.dim() and up.numel() and down.numel() and up[0].numel() == up.shape[1] == rank
+        if not is_pair:
             shapes = f"{tuple(down.shape)} and {tuple(up.shape)}"
-            raise DataError(f"{self.path}: the factors of {layer!r}, {shapes}, are no pair; fetch it again")
+            raise DataError(f"{self.path}: the factors of {layer!r}, {shapes}, are no pair; fetch the file again")
         if alpha is not None and alpha.numel() != 1:
             raise DataError(f"{self.path}: the alpha of {layer!r} is of shape {tuple(alpha.shape)}; it is one number")
         scale = _peft_scale(self.scales, layer, rank, self.path) if alpha is None else float(alpha) / rank
-        change = LowRank(scale * up.float().flatten(1), down.float().flatten(1))
-        if not change.delta().isfinite().all():
-            raise DataError(f"{self.path}: the change of {layer!r} has infinite values; fetch or write the file again")
-        return change
+        return LowRank(scale * up.float().flatten(1), down.float().flatten(1))
 
 
 def _layer_of(name: str) -> tuple[str, str]:
@@ -281,7 +293,7 @@ def _peft_scale(scales: Mapping[str, Any], layer: str, rank: int, path: Path) ->
     try:
         alpha = float(_by_pattern(config.get("alpha_pattern"), layer, config.get("lora_alpha", rank)))
         scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
-    except (TypeError, AttributeError, ValueError, re.error) as error:
+    except (TypeError, AttributeError, ValueError, OverflowError, RecursionError, re.error) as error:
         raise DataError(f"{path}: its configuration has no usable lora_alpha; fetch or write it again") from error
     if not math.isfinite(scale):
         raise DataError(f"{path}: its configuration has lora_alpha = {alpha}; it is a finite number")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import json
-import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +22,12 @@ from genunlearn.records import hash_json
 
 RULE_FILE = "guidance.json"
 """The name of a rule in a patch's folder."""
+CHANGED = (
+    "changed after it was written (its hash differs): fetch or write it again; --force, or request.force = true, takes "
+    "it all the same"
+)
+LARGEST = 1e6
+"""Settings of rules are below it."""
 
 
 class GuidanceRule(abc.ABC):
@@ -143,15 +148,21 @@ def read_rule(path: Path, *, force: bool = False) -> GuidanceRule:
     for name, value in settings.items():
         if not _fits(value, str(types[name])):
             raise DataError(f"{path}: {name} = {value!r} is no value that {kind.method} can have")
-    said = note.pop("sha256", None)
-    if not force and said != hash_json(note):
-        raise DataError(f"{path}: changed after it was written (its hash differs); --force takes it all the same")
+    if not force and not _is_sealed(note):
+        raise DataError(f"{path}: {CHANGED}")
     return kind(**settings)
+
+
+def _is_sealed(note: dict[str, Any]) -> bool:
+    try:
+        return hash_json({key: value for key, value in note.items() if key != "sha256"}) == note.get("sha256")
+    except UnicodeEncodeError:  # half a character, which JSON can spell and no hash was ever taken of
+        return False
 
 
 def _fits(value: Any, kind: str) -> bool:
     if kind == "float":
-        return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+        return isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value < LARGEST
     if kind == "int":
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    return isinstance(value, str)
+    return isinstance(value, str) and value.isprintable()

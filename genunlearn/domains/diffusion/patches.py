@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from genunlearn.domains.diffusion.formats import ACCEPTED, Changes, read_changes
-from genunlearn.domains.diffusion.guidance import RULE_FILE, read_rule
+from genunlearn.domains.diffusion.guidance import CHANGED, RULE_FILE, read_rule
 from genunlearn.domains.diffusion.identity import hash_tensors
 from genunlearn.domains.diffusion.layout import TEXT_ENCODERS, Names
 from genunlearn.domains.diffusion.pipelines import loaded_files, refuse_pickle
@@ -30,6 +29,8 @@ DELTA_FILE = "delta.safetensors"
 KOHYA_FILE = "kohya.safetensors"
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 KINDS = ("lora", "delta", "kohya", "unet")
+LARGEST = 1e300
+"""Numbers in headers are below it."""
 ADAPTER_METADATA = "lora_adapter_metadata"
 """Where diffusers keeps PEFT's configuration in a LoRA's header."""
 
@@ -122,8 +123,10 @@ def apply_patch(model: Any, source: Path, *, force: bool = False) -> str:
         kind = header["kind"] if header else "lora" if found.low_rank else "delta"
         changes.low_rank |= found.low_rank
         changes.tensors |= found.tensors
+    changes.check(names, source)
     changes.apply(names)
-    model.changed(changes.parts())
+    if parts := changes.parts():
+        model.changed(parts)
     model.rule = rule or model.rule
     return kind
 
@@ -159,9 +162,9 @@ def _check(model: Any, path: Path, header: Mapping[str, Any], tensors: Mapping[s
         raise MismatchError(f"{path}: made for a {header['pipeline']}, but this model is a {own}")
     if not model.identity.is_base_of(header):
         raise MismatchError(f"{path}: made for other base weights: load the model that the patch's record names")
-    # Patches of before carry no hash of their own.
-    if "sha256" in header and not force and sealed(header, tensors)["sha256"] != header["sha256"]:
-        raise DataError(f"{path}: changed after it was written (its hash differs); --force takes it all the same")
+    is_of_before = not header.keys() & {"sha256", "base_sha256", "norms"}  # such a patch carries no hash of its own
+    if not force and not is_of_before and sealed(header, tensors)["sha256"] != header.get("sha256"):
+        raise DataError(f"{path}: {CHANGED}")
 
 
 def _is_header(header: Mapping[str, Any]) -> bool:
@@ -169,14 +172,15 @@ def _is_header(header: Mapping[str, Any]) -> bool:
     lists = [base if base is not None else [], *(norms.values() if isinstance(norms, dict) else [None])]
     return (
         header.get("kind") in KINDS
-        and isinstance(header.get("pipeline"), str)
+        and isinstance(name := header.get("pipeline"), str)
+        and (name.isidentifier() or not name)
         and isinstance(header.get("base_sha256", ""), str)
         and all(isinstance(numbers, list) and all(_is_number(n) for n in numbers) for numbers in lists)
     )
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, float | int) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def _metadata(path: Path) -> dict[str, str]:
