@@ -213,7 +213,7 @@ class ConceptConfig(UnlearnConfig):
     domain: Literal["diffusion"] = "diffusion"
     request: ConceptRequestConfig = ConceptRequestConfig()
     evaluate: ImageEvaluateConfig = ImageEvaluateConfig()
-    export: Literal["auto", "lora", "delta", "pipeline"] = "auto"
+    export: Literal["auto", "lora", "kohya", "delta", "unet", "pipeline"] = "auto"
     """What is written: a LoRA that diffusers loads, the changed tensors alone, or the whole pipeline; ``auto`` is the
     smallest form that is exact."""
 

@@ -112,10 +112,37 @@ def test_a_whole_pipeline_can_be_written(call, write_erasure, workplace, pipelin
     assert not torch.allclose(draw(patched), draw(Diffusion.load(str(pipeline), device="cpu")), atol=1e-4)
 
 
-def test_a_rule_of_guidance_leaves_no_patch(call, write_erasure, workplace):
+@pytest.mark.parametrize("method", [{"name": "negative_prompt"}, {"name": "sld", "warmup": 0}])
+def test_a_rule_of_guidance_is_the_patch(call, write_erasure, workplace, pipeline, method):
+    assert call("run", write_erasure(method=method), "--out", "out", "--set", "export=lora").code == 0
+    assert [path.name for path in (workplace / "out" / "patch").iterdir()] == ["guidance.json"]
+    record = read_record(workplace / "out")
+    assert "no weight was changed" in " ".join(record.notes) and "patch" in record.hashes
+    model = Diffusion.load(str(pipeline), device="cpu")
+    plain = draw(model)
+    model.load_patch(workplace / "out" / "patch")
+    assert not torch.equal(draw(model), plain)
+
+
+@pytest.mark.parametrize(("export", "file"), [("kohya", "kohya.safetensors"), ("unet", "unet.safetensors")])
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_a_run_exports_for_other_tools(call, write_erasure, workplace, pipeline, export, file, kind):
+    path = write_erasure(parameters={"kind": kind, "rank": 2})
+    done = call("run", path, "--out", "out", "--set", f"export={export}")
+    assert done.code == 0, done.err
+    assert (workplace / "out" / "patch" / file).is_file()
+    done = call(*ask(pipeline, "--patch", "out"))
+    assert done.code == 0, done.err
+
+
+def test_a_changed_patch_needs_force_and_a_grid_that_is_there_overwrite(call, refused, write_erasure, pipeline):
     assert call("run", write_erasure(method={"name": "negative_prompt"}), "--out", "out").code == 0
-    assert not (workplace / "out" / "patch").exists()
-    assert "no weight was changed" in " ".join(read_record(workplace / "out").notes)
+    path = Path("out/patch/guidance.json")
+    path.write_text(path.read_text().replace('"negative": "cat"', '"negative": "dog"'))
+    assert "changed after it was written" in refused(*ask(pipeline, "--patch", "out"))
+    assert call(*ask(pipeline, "--patch", "out", "--force")).code == 0
+    assert "exists" in refused(*ask(pipeline))
+    assert call(*ask(pipeline, "--overwrite")).code == 0
 
 
 def test_an_edit_that_ruins_the_pipeline_is_called_so(call, write_erasure, workplace, monkeypatch):

@@ -65,7 +65,7 @@ def open_models(config: AuditConfig, concepts: Sequence[str]) -> dict[str, Diffu
         models["unlearned"] = _open(config, str(place))
     else:
         models["unlearned"] = _open(config, config.model.source)
-        models["unlearned"].load_patch(place)
+        models["unlearned"].load_patch(place, force=config.request.force)
     if config.oracle == "auto" and config.model.source.startswith(LAB):
         build = LABS.get(config.model.source.removeprefix(LAB))
         models["oracle"] = _open(config, str(build(without=list(concepts))))
@@ -102,7 +102,9 @@ def _check_fit(original: Diffusion, other: Diffusion, name: str) -> None:
 
 
 def _are_same(one: Diffusion, two: Diffusion) -> bool:
-    """Whether denoisers and text encoders have the same weights."""
+    """Whether denoisers and text encoders have the same weights, and images are made by the same rule."""
+    if one.rule != two.rule:
+        return False
     names = ("", *(name for name in READS_PROMPTS if getattr(one.pipeline, name, None) is not None))
     for name in names:
         mine, its = ((getattr(model.pipeline, name) if name else model.network).state_dict() for model in (one, two))

@@ -12,6 +12,8 @@ from genunlearn.attacks.diffusion.base import Case, ConceptAttack
 from genunlearn.attacks.diffusion.concept_relearning import ConceptRelearning
 from genunlearn.attacks.diffusion.partial_diffusion import PartialDiffusion
 from genunlearn.config import AuditConfig
+from genunlearn.domains.diffusion.identity import hash_source
+from genunlearn.domains.diffusion.pipelines import find
 from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import DataError, MismatchError
@@ -288,6 +290,10 @@ class AuditRun:
         """What audits have in common that may share their controls: everything but the model under audit."""
         rest = {k: v for k, v in self.config.resolved().items() if k not in ("unlearned", "controls")}
         rest["request"] = {**rest["request"], "force": False}
+        for name, source in (("original", self.config.model.source), ("oracle", self.config.oracle)):
+            if not source.startswith(LAB) and source not in ("auto", "never"):  # other weights may come to lie there
+                revision = self.config.model.revision if source == self.config.model.source else None
+                rest[name] = hash_source(find(source, revision))
         return hash_json(rest)[:16]
 
     def _show(self, label: str, attack: str, case: Case) -> None:

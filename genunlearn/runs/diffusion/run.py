@@ -11,6 +11,7 @@ from genunlearn.config import ConceptConfig, ParametersConfig
 from genunlearn.contracts import Edit, Outcome, Splits, with_sides
 from genunlearn.data.diffusion.concepts import with_images
 from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.guidance import RULE_FILE, ClassifierFree
 from genunlearn.domains.diffusion.pipelines import check as check_pipeline
 from genunlearn.domains.diffusion.pipelines import find
 from genunlearn.engine.progress import Watch
@@ -159,10 +160,12 @@ class ConceptRun:
         kind = self._export_kind(model, outcome)
         if kind is None:
             self.record.notes.append("no weight was changed: the method works while images are made")
+            self._save_rule(model)
             return
         target = self.folder.path / (MODEL if kind == "pipeline" else PATCH)
         if not target.exists():
-            if kind != "lora" and self.config.parameters.kind == "lora" and not isinstance(self.method, Edit):
+            is_lora = self.config.parameters.kind == "lora" and not isinstance(self.method, Edit)
+            if is_lora and kind not in ("lora", "kohya"):
                 model.merge()
             if kind == "delta" and outcome.changed:  # what an edit has left alone is no part of the patch
                 for name, weight in model.network.named_parameters():
@@ -171,13 +174,25 @@ class ConceptRun:
             self.record.hashes["patch"] = hash_files([path] if path.is_file() else sorted(path.rglob("*.safetensors")))
         self.record.notes.append(f"written as {kind}: {target.name}/")
 
+    def _save_rule(self, model: Diffusion) -> None:
+        """Write what is done while images are made, so that an audit can put it in force."""
+        if model.rule == ClassifierFree():
+            return
+        path = self.folder.path / PATCH / RULE_FILE
+        if not path.exists():
+            model.export(path.parent, "guidance")
+        self.record.hashes["patch"] = hash_files([path])
+        self.record.notes.append(f"written as guidance: {PATCH}/")
+
     def _export_kind(self, model: Diffusion, outcome: Outcome) -> str | None:
         """The form in which the change is exact, unless one is asked for; None where no weight has changed."""
         wanted = self.config.export
+        if isinstance(self.method, Edit) and not model.low_rank and not outcome.changed:
+            return None
         if wanted != "auto":
             return wanted
         if isinstance(self.method, Edit):
-            return "lora" if model.low_rank else "delta" if outcome.changed else None
+            return "lora" if model.low_rank else "delta"
         return "lora" if self.config.parameters.kind == "lora" else "delta"
 
     def _oracle(self, looks: Looks) -> dict[str, Any]:
