@@ -92,15 +92,16 @@ def sample(
         OutputExists: There is a grid already.
         InputError: A pipeline or a patch cannot be used.
     """
-    from genunlearn.config import ConceptConfig, ModelConfig
+    from genunlearn.config import ModelConfig
+    from genunlearn.config.diffusion import DiffusionConfig
     from genunlearn.domains.diffusion.sampling import Sampling
-    from genunlearn.runs.diffusion.run import open_pipeline
+    from genunlearn.runs.diffusion.pipelines import open_pipeline
 
     if grid.suffix.lower() != ".png":
         raise InputError(f"--grid {grid}: give a file that ends in .png")
     if grid.exists() and not overwrite:
         raise OutputExists(f"--grid {grid} exists: give another name, or --overwrite")
-    config = ConceptConfig(model=ModelConfig(source=model))
+    config = DiffusionConfig(model=ModelConfig(source=model))
     places = [None, *(_patch_place(patch) for patch in patches)]
     names, seeds = ["original", *map(str, patches)], [seed + number for number in range(images)]
     sampling, columns = Sampling(steps=steps, guidance=guidance), []
@@ -122,7 +123,7 @@ def sample(
 
 def _patch_place(patch: Path) -> Path:
     """Where a patch or a pipeline lies; a run's folder stands for what the run has left in it."""
-    from genunlearn.runs.audit.models import unlearned_place
+    from genunlearn.runs.diffusion.audit_models import unlearned_place
 
     place = unlearned_place(str(patch))
     if isinstance(place, str):
@@ -146,27 +147,26 @@ def write_grid(rows: Sequence[Any], path: Path, *, labels: Sequence[tuple[str, s
         seeds: Seed of each column, written above it.
     """
     import torch
-    import torch.nn.functional as F
     from PIL import Image, ImageDraw
 
-    framed = F.pad(torch.stack(list(rows)).cpu(), (1, 1, 1, 1), value=0.5)
-    count, columns, channels, height, width = framed.shape
-    table = framed.permute(0, 3, 1, 4, 2).reshape(count * height, columns * width, channels)
-    zoom = -(-SMALLEST // (width - 2))
-    images = Image.fromarray((table * 255).round().byte().numpy())
-    images = images.resize((images.width * zoom, images.height * zoom), Image.Resampling.NEAREST)
+    from genunlearn.ops.images import grid, to_picture
+
+    stacked = torch.stack(list(rows)).cpu()
+    zoom = -(-SMALLEST // stacked.shape[-1])
+    images = to_picture(grid(stacked.flatten(0, 1), stacked.shape[1], frame=0.5), zoom=zoom)
+    height, width = images.height // len(stacked), images.width // stacked.shape[1]
     picture = Image.new("RGB", (MARGIN + images.width, HEAD + images.height), "white")
     picture.paste(images, (MARGIN, HEAD))
     pen, font = ImageDraw.Draw(picture), _font()
     for column, seed in enumerate(seeds):
-        pen.text((MARGIN + column * width * zoom + 4, 4), f"seed {seed}", fill="black", font=font)
+        pen.text((MARGIN + column * width + 4, 4), f"seed {seed}", fill="black", font=font)
     for number, (prompt, name) in enumerate(labels):
         lines = [*_wrapped(prompt, font), *_wrapped(name, font)]
-        room = max(1, height * zoom // (LETTERS + 3))
+        room = max(1, height // (LETTERS + 3))
         if len(lines) > room:  # the last line says which pipeline it is
             lines = [*lines[: room - 1], lines[-1]]
         text = "\n".join(lines)
-        pen.multiline_text((4, HEAD + number * height * zoom + 2), text, fill="black", font=font, spacing=2)
+        pen.multiline_text((4, HEAD + number * height + 2), text, fill="black", font=font, spacing=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path)
 

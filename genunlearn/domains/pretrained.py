@@ -1,8 +1,14 @@
-"""Networks and tokenizers from a folder in the hub's format, in the precision and on the device that is asked for."""
+"""Networks, tokenizers and pipelines from a folder in the hub's format: the one place that calls ``from_pretrained``.
+
+Whatever is read comes from a local folder, from safetensors alone, and never brings code of its own: `tests/house`
+fails on a ``from_pretrained`` anywhere else.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +17,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from genunlearn.errors import ConfigError, NeedNotMet, SourceNotFound
+from genunlearn.domains.files import check_files, read_shapes
+from genunlearn.domains.sources import find_folder
+from genunlearn.errors import ConfigError, MismatchError, NeedNotMet, SourceNotFound
 from genunlearn.processes import this_process
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def find_device(name: str) -> torch.device:
@@ -47,10 +57,7 @@ def open_network(folder: Path, *, dtype: str, quantize: str, device: torch.devic
     options: dict[str, Any] = {"dtype": dtype if dtype == "auto" else getattr(torch, dtype)}
     if quantize == "nf4":
         options |= {"quantization_config": _nf4(options["dtype"]), "device_map": {"": device}}
-    network, found = _read(AutoModelForCausalLM, folder, use_safetensors=True, output_loading_info=True, **options)
-    if missing := sorted(found["missing_keys"]):
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise SourceNotFound(f"{folder}: its weight files lack {missing[0]}{more}; fetch the folder again")
+    network = read_model(AutoModelForCausalLM, folder, "a language model", **options)
     if quantize == "nf4":
         _keep_differentiable(network)
         return network
@@ -65,7 +72,116 @@ def open_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
-    return _read(AutoTokenizer, folder)
+    return read_part(AutoTokenizer, folder, "a language model")
+
+
+def origin_of(source: str, folder: Path, *, dtype: str, quantize: str, device: torch.device) -> dict[str, Any]:
+    """Where a model came from and how it was loaded, as a patch for it states it.
+
+    Args:
+        source: Folder or hub id that the caller gave.
+        folder: Where it was read from; the cache of the hub names the commit.
+        dtype: Precision.
+        quantize: ``none`` or ``nf4``.
+        device: Where the weights are.
+
+    Returns:
+        ``source`` (a hub id, or a whole path that means the same from anywhere), ``commit`` (None for a folder),
+        ``dtype``, ``quantize``, ``device``.
+    """
+    is_given, is_cached = find_folder(source) is not None, folder.parent.name == "snapshots"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "source": str(folder.resolve()) if is_given else source,
+        "commit": folder.name if is_cached else None,
+        "dtype": dtype,
+        "quantize": quantize,
+        "device": name,
+    }
+
+
+def read_model(kind: Any, folder: Path, what: str, **options: Any) -> Any:
+    """``kind.from_pretrained(folder)`` for a class with weights: safetensors alone, complete, no foreign code.
+
+    Args:
+        kind: A model class of transformers or diffusers.
+        folder: Where it lies.
+        what: What messages call it, such as ``a language model``.
+        options: What else `kind` takes.
+
+    Raises:
+        SourceNotFound: The folder is damaged, lacks weights, holds another kind of model, or one with code of its own.
+    """
+    if (folder / ADAPTER_CONFIG).is_file():  # transformers would go on to the base that this file names
+        raise SourceNotFound(f"{folder}: holds a LoRA ({ADAPTER_CONFIG}): give the model it was made for")
+    model, found = _read(kind, folder, what, use_safetensors=True, output_loading_info=True, **options)
+    if missing := sorted(found["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise SourceNotFound(f"{folder}: its weight files lack {missing[0]}{more}; fetch the folder again")
+    return model
+
+
+def read_part(kind: Any, folder: Path, what: str, **options: Any) -> Any:
+    """``kind.from_pretrained(folder)`` for a class without weights: a configuration, tokenizer, image processor.
+
+    Raises:
+        SourceNotFound: The folder is damaged, holds something else, or one with code of its own.
+    """
+    return _read(kind, folder, what, **options)
+
+
+def read_pipeline(kind: Any, folder: Path, **options: Any) -> Any:
+    """``kind.from_pretrained(folder)`` for a pipeline of diffusers, whose parts have been checked: safetensors alone.
+
+    Raises:
+        SourceNotFound: diffusers cannot read a part, or one comes with code of its own.
+    """
+    return _read(kind, folder, "a pipeline", use_safetensors=True, **options)
+
+
+def read_single_file(kind: Any, file: Path, config: Path, **options: Any) -> Any:
+    """``kind.from_single_file(file)`` for a pipeline of diffusers: from safetensors alone, configured by `config`.
+
+    Args:
+        kind: A pipeline class of diffusers.
+        file: The checkpoint, whose name ends in ``.safetensors``.
+        config: A folder in the hub's format with the configurations of the parts.
+        options: What else `kind` takes.
+
+    Raises:
+        SourceNotFound: The file is damaged, or holds another kind of pipeline.
+    """
+    read_shapes(file)
+    with _refusing(kind, file, "a pipeline"):
+        return kind.from_single_file(
+            str(file), config=str(config), trust_remote_code=False, local_files_only=True, **options
+        )
+
+
+def read_adapter(network: nn.Module, folder: Path) -> Any:
+    """`network` under the PEFT adapter in `folder`.
+
+    Raises:
+        SourceNotFound: The folder has no safetensors weights, or damaged files.
+        MismatchError: The adapter does not fit.
+    """
+    from peft import PeftModel
+
+    check_files(folder)
+    read_shapes(folder / ADAPTER_WEIGHTS)  # without this file peft would go on to the pickle beside it
+    try:
+        with no_remarks():
+            return PeftModel.from_pretrained(network, folder)
+    except Exception as error:
+        reason = _first_line(error)
+        raise MismatchError(f"{folder}: does not fit this model ({reason}): load the model it was made for") from error
+
+
+def download_pipeline(source: str, revision: str | None) -> str:
+    """The snapshot of a pipeline of the hub, without pickles and without code."""
+    from diffusers import DiffusionPipeline
+
+    return DiffusionPipeline.download(source, revision=revision, use_safetensors=True, trust_remote_code=False)
 
 
 @contextmanager
@@ -82,14 +198,52 @@ def no_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _read(kind: Any, folder: Path, **options: Any) -> Any:
-    """``kind.from_pretrained(folder)``; what it raises becomes one line that names the folder."""
+@contextmanager
+def no_remarks() -> Iterator[None]:
+    """Silent about what libraries say beside their errors: what matters of it is refused here, in one line."""
+    names = ("transformers.utils.logging", "diffusers.utils.logging")
+    loggings: list[Any] = [sys.modules[name] for name in names if name in sys.modules]
+    levels = [logging.get_verbosity() for logging in loggings]
+    for logging in loggings:
+        logging.set_verbosity_error()
     try:
-        with no_progress_bars():
-            return kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        reason = f"transformers cannot open it as a language model ({_first_line(error)})"
-        raise SourceNotFound(f"{folder}: {reason}: take another folder") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logging, level in zip(loggings, levels, strict=True):
+            logging.set_verbosity(level)
+
+
+def _read(kind: Any, folder: Path, what: str, **options: Any) -> Any:
+    """``kind.from_pretrained(folder)``; what it raises becomes one line that names the folder."""
+    check_files(folder)
+    with _refusing(kind, folder, what):
+        return kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **options)
+
+
+@contextmanager
+def _refusing(kind: Any, place: Path, what: str) -> Iterator[None]:
+    """Whatever opening `place` raises becomes one line that names it.
+
+    Code in a folder is never run. `trust_remote_code` says so for `kind` itself; for what `kind` reads in its turn
+    transformers would ask on standard input, and a waiting time of zero makes it refuse instead.
+    """
+    from transformers import dynamic_module_utils
+
+    waiting = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+    try:
+        with no_progress_bars(), no_remarks():
+            yield
+    # A folder of a stranger makes the libraries raise anything, a plain Exception and a panic of their Rust among it.
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = f"{kind.__module__.partition('.')[0]} cannot open it as {what} ({_first_line(error)})"
+        raise SourceNotFound(f"{place}: {reason}: take another {'file' if place.is_file() else 'folder'}") from error
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = waiting
 
 
 def _nf4(dtype: Any) -> Any:
@@ -109,5 +263,5 @@ def _keep_differentiable(network: nn.Module) -> None:
             layer.support_avx512bf16_for_cpu = False
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip(" .")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Diffusion(Domain):
     """
 
     name = "diffusion"
+    offers = frozenset({"example_loss", "render", "images"})
 
     def __init__(
         self,
@@ -115,13 +116,8 @@ class Diffusion(Domain):
             MismatchError: It is of no known family.
         """
         place = pipelines.find(source, revision)
-        where = {"origin": str(place)} if place.is_file() else {"source": str(place)}
-        return cls(pipelines.read(place, dtype, device), **where, **options)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the denoiser is."""
-        return next(self.module.parameters()).device
+        options["origin" if place.is_file() else "source"] = str(place)
+        return cls(pipelines.read(place, dtype, device), **options)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -133,10 +129,9 @@ class Diffusion(Domain):
         """Hash of all parts as they were loaded, for records."""
         return self.identity.sha256
 
-    @property
-    def network(self) -> nn.Module:
-        """The module without the wrapper of a multi-process run."""
-        return self.module.module if isinstance(self.module, nn.parallel.DistributedDataParallel) else self.module
+    def work_done(self) -> dict[str, Any]:
+        """Evaluations of the denoiser and images decoded, so far."""
+        return {"forwards": asdict(self.meter)}
 
     # ---- prompts ---------------------------------------------------------------------------------------
 
@@ -200,10 +195,6 @@ class Diffusion(Domain):
         """`predict` for examples that carry ``noisy`` latents and ``timesteps`` beside their prompt."""
         return self.predict(examples["noisy"], examples["timesteps"], self.embedding(examples))
 
-    def noise_prediction(self, examples: Examples) -> Tensor:
-        """`prediction` turned into the noise that it stands for."""
-        return self.schedule.to_noise(self.prediction(examples), examples["noisy"], examples["timesteps"])
-
     def noised(self, latents: Tensor, ids: Sequence[str]) -> Noised:
         """Latents with noise at timesteps; both are functions of torch's seed and the examples' ids."""
         return self.schedule.noised(latents, ids)
@@ -219,14 +210,6 @@ class Diffusion(Domain):
         noised = self.noised(examples["latents"], examples.ids)
         output = self.predict(noised.latents, noised.timesteps, self.embedding(examples))
         return squared_error(output, noised.target)
-
-    def output_logits(self, examples: Examples) -> Tensor:
-        """A denoiser has no classes.
-
-        Raises:
-            NeedNotMet: Always; methods that distil class probabilities do not fit.
-        """
-        raise NeedNotMet("a denoiser has no class outputs: take a method that compares predictions of noise")
 
     def clean_latents(self, examples: Examples) -> Tensor:
         """The examples' latents: given, or made by this model from their prompts and seeds.
@@ -351,6 +334,10 @@ class Diffusion(Domain):
             OutputExists: There is something already.
         """
         return export(self, Path(folder), kind, rank)
+
+    def save(self, folder: Path) -> None:
+        """Write the whole pipeline in the hub's format."""
+        self.export(folder, "pipeline")
 
     def load_patch(self, source: Path, *, force: bool = False) -> str:
         """Put a patch on this model in place; returns its kind. See `patches.apply_patch`.

@@ -27,7 +27,7 @@ from genunlearn.domains.diffusion.patches import DELTA_FILE, HEADER, KOHYA_FILE,
 from genunlearn.domains.diffusion.pipelines import INDEX, NOT_LOADED, parts_of
 from genunlearn.domains.diffusion.weights import changed_names, lora_layers, lora_of, plain_parameters
 from genunlearn.errors import DataError, NeedNotMet, OutputExists
-from genunlearn.records import write_json
+from genunlearn.records import honour_umask, replacing, write_json
 
 KINDS = ("lora", "delta", "kohya", "unet", "guidance", "pipeline")
 
@@ -53,10 +53,10 @@ def write_patch(model: Any, path: Path, kind: str, tensors: Mapping[str, Tensor]
     if path.exists():
         raise OutputExists(f"{path} exists: give another place, or remove it")
     header = {"kind": kind, "pipeline": type(model.pipeline).__name__, **model.identity.header(), **notes}
-    path.parent.mkdir(parents=True, exist_ok=True)
     plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     # One entry alone: several are written in a random order, and the same patch would have different bytes.
-    save_file(plain, path, metadata={HEADER: json.dumps(sealed(header, plain))})
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata={HEADER: json.dumps(sealed(header, plain))})
     return path
 
 
@@ -148,6 +148,7 @@ def export_pipeline(model: Any, folder: Path, source: Path | None) -> Path:
     if hasattr(model.network, "unload"):
         model.module = model.network.unload()
     model.pipeline.save_pretrained(folder, safe_serialization=True)
+    honour_umask(folder)
     if source is None:
         return folder
     index, original = (json.loads((place / INDEX).read_text(encoding="utf-8")) for place in (folder, source))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from genunlearn.domains.diffusion.layout import TEXT_ENCODERS, WRAPPERS, Names, Place, same_shape
-from genunlearn.domains.diffusion.pipelines import silent
+from genunlearn.domains.pretrained import no_remarks
 from genunlearn.errors import DataError, MismatchError
 from genunlearn.ops.linear_edits import LowRank
 
@@ -127,16 +127,18 @@ def read_changes(
     kept = {name: tensor for name, tensor in tensors.items() if not NO_WEIGHTS.search(name)}
     if not kept:
         raise DataError(f"{path}: no tensors; {ACCEPTED}")
-    for name, tensor in kept.items():
+    if part:
+        kept = {f"{part}.{WRAPPERS.sub('', name)}": tensor for name, tensor in kept.items()}
+    if any(IS_ADAPTER.search(name) for name in kept):
+        changes = Changes(low_rank=_Adapter(path, names, pipeline, scales or {}).read(kept))
+    else:
+        changes = Changes(tensors=_plain(_from_open_clip(kept, path, names, pipeline), path, names))
+    for name, tensor in kept.items():  # of a file for something else, this would not be what is wrong
         if not tensor.is_floating_point():
             raise DataError(f"{path}: tensor {name!r} is of type {tensor.dtype}; floating point is accepted")
         if not tensor.float().isfinite().all():
             raise DataError(f"{path}: tensor {name!r} has NaN or infinite values; fetch or write the file again")
-    if part:
-        kept = {f"{part}.{WRAPPERS.sub('', name)}": tensor for name, tensor in kept.items()}
-    if any(IS_ADAPTER.search(name) for name in kept):
-        return Changes(low_rank=_Adapter(path, names, pipeline, scales or {}).read(kept))
-    return Changes(tensors=_plain(_from_open_clip(kept, path, names, pipeline), path, names))
+    return changes
 
 
 # ---- new values of parameters --------------------------------------------------------------------------------------
@@ -238,7 +240,7 @@ class _Adapter:
         if not hasattr(self.pipeline, "transformer") or all(self.names.layer(layer) for layer in layers):
             return dict(tensors)
         try:
-            with silent():
+            with no_remarks():
                 found = type(self.pipeline).lora_state_dict({name: t.clone() for name, t in tensors.items()})
             return dict(found[0] if isinstance(found, tuple) else found)
         except Exception:  # whatever its converters trip over, the names have no place and are refused as such

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from genunlearn.domains.diffusion.pipelines import NOT_LOADED, loaded_files, parts_of
-from genunlearn.domains.sources import read_json
+from genunlearn.domains.files import read_json
 from genunlearn.records import hash_json, write_text
 from genunlearn.shipped import cache_root
 
@@ -150,7 +150,8 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        octets: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+        digest.update(octets)
     return digest.hexdigest()
 
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from genunlearn.domains.diffusion.layers import plain_name
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
-WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod|base_model\.model)\.)+")
-"""What wrappers for several processes, for compiling and for LoRA put before a name."""
+WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod|base_model\.model)\.")
+"""What wrappers for several processes, for compiling and for LoRA put into a name, before or after the part's."""
 
 RESNET = {
     "norm1": "in_layers.0",

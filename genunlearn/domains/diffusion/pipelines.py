@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from genunlearn.domains.sources import check_weights, fetch, read_json, weight_files
+from genunlearn.domains.files import check_files, read_json, read_shapes
+from genunlearn.domains.pretrained import download_pipeline, read_model, read_pipeline, read_single_file
+from genunlearn.domains.sources import check_weights, fetch, find_place, weight_files
 from genunlearn.errors import DataError, SourceNotFound
 
 INDEX = "model_index.json"
@@ -28,9 +29,8 @@ def find(source: str, revision: str | None = None) -> Path:
         SourceNotFound: No such pipeline, or one with a missing or damaged part.
         DataError: A checkpoint that is a pickle.
     """
-    place = Path(source).expanduser()
-    if not place.exists():
-        place = _download(source, revision)
+    if (place := find_place(source)) is None:
+        place = fetch("pipeline", source, lambda: download_pipeline(source, revision))
     check(place)
     return place
 
@@ -44,7 +44,10 @@ def check(place: Path) -> None:
     """
     if place.is_file():
         refuse_pickle(place)
-        single_file_config(place)
+        config = single_file_config(place)
+        for name in parts_of(config):
+            if (config / name).is_dir():
+                check_files(config / name)
         return
     if not (place / INDEX).is_file():
         raise SourceNotFound(f"{place}: no {INDEX}; this is not a pipeline folder in the hub's format")
@@ -53,6 +56,7 @@ def check(place: Path) -> None:
             continue
         if not (place / name).is_dir():
             raise SourceNotFound(f"{place}: part {name!r} ({kind}) is missing; fetch or save the pipeline again")
+        check_files(place / name)
         if not kind.endswith(WEIGHTLESS):
             check_weights(place / name)
 
@@ -79,15 +83,13 @@ def single_file_config(path: Path) -> Path:
     """
     from diffusers.loaders.single_file_utils import DIFFUSERS_DEFAULT_PIPELINE_PATHS, infer_diffusers_model_type
     from huggingface_hub import try_to_load_from_cache
-    from safetensors import SafetensorError, safe_open
 
     if (path.parent / INDEX).is_file():
         return path.parent
     try:
-        with safe_open(path, "pt") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-        kind = infer_diffusers_model_type({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        empty = {name: torch.empty(shape, device="meta") for name, shape in read_shapes(path).items()}
+        kind = infer_diffusers_model_type(empty)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise SourceNotFound(f"{path}: not a safetensors checkpoint of a pipeline, or a damaged one") from error
     repository = DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]
     found = try_to_load_from_cache(repository, INDEX)
@@ -106,10 +108,17 @@ def loaded_files(part: Path) -> list[Path]:
 
 
 def parts_of(folder: Path) -> dict[str, str]:
-    """Class of each part that the index of a pipeline folder lists, by name."""
-    index = read_json(folder / INDEX)
-    listed = {name: entry for name, entry in index.items() if isinstance(entry, list) and not name.startswith("_")}
-    return {name: entry[1] for name, entry in listed.items() if entry[0] is not None}
+    """Class of each part that the index of a pipeline folder lists, by name.
+
+    Raises:
+        SourceNotFound: The index is damaged.
+    """
+    listed = {name: entry for name, entry in read_json(folder / INDEX).items() if isinstance(entry, list)}
+    parts = {name: entry for name, entry in listed.items() if not name.startswith("_") and entry[:1] != [None]}
+    for name, entry in parts.items():
+        if len(entry) != 2 or not all(isinstance(word, str) for word in entry) or Path(name).name != name:
+            raise SourceNotFound(f"{folder / INDEX}: {name} = {entry!r}: a part is [library, class]; fetch it again")
+    return {name: entry[1] for name, entry in parts.items()}
 
 
 def read(place: Path, dtype: str, device: str) -> Any:
@@ -130,26 +139,20 @@ def read(place: Path, dtype: str, device: str) -> Any:
 
 
 def _open(place: Path, dtype: torch.dtype) -> Any:
-    """The one place where diffusers reads a pipeline."""
+    """The whole of a folder or of a single file, but for what is not loaded."""
     import diffusers
 
     config = single_file_config(place) if place.is_file() else place
-    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
-    options |= {name: None for name in NOT_LOADED if name in parts_of(config)}
+    options: dict[str, Any] = {"dtype": dtype, **{name: None for name in NOT_LOADED if name in parts_of(config)}}
     if "safety_checker" in options:
         options["requires_safety_checker"] = False
-    try:
-        if place.is_file():
-            kind = getattr(diffusers, read_json(config / INDEX)["_class_name"])
-            with silent():
-                return _whole(kind.from_single_file(str(place), config=str(config), **options), place)
-        options |= {"use_safetensors": True, "trust_remote_code": False, "variant": _variant(place)}
-        return diffusers.DiffusionPipeline.from_pretrained(place, **options)
-    except SourceNotFound:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise SourceNotFound(f"{place}: this pipeline cannot be read: {reason}") from error
+    if place.is_dir():
+        return read_pipeline(diffusers.DiffusionPipeline, place, variant=_variant(place), **options)
+    name = read_json(config / INDEX).get("_class_name")
+    kind = getattr(diffusers, name, None) if isinstance(name, str) else None
+    if not isinstance(kind, type):
+        raise SourceNotFound(f"{config / INDEX}: _class_name = {name!r} is no pipeline of diffusers; fetch it again")
+    return _whole(read_single_file(kind, place, config, **options), place)
 
 
 def _whole(pipeline: Any, place: Path) -> Any:
@@ -160,24 +163,10 @@ def _whole(pipeline: Any, place: Path) -> Any:
     return pipeline
 
 
-@contextmanager
-def silent() -> Iterator[None]:
-    """Diffusers without its remarks."""
-    from diffusers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-
-
 def _read_part(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     """One part of a pipeline, read again."""
     is_half = all(HALF in file.name for file in loaded_files(folder))
-    options: dict[str, Any] = {"variant": "fp16"} if is_half else {}
-    return kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, **options)
+    return read_model(kind, folder, f"a {kind.__name__}", dtype=dtype, variant="fp16" if is_half else None)
 
 
 def _variant(folder: Path) -> str | None:
@@ -244,11 +233,3 @@ class Parts:
         """Bring every part back."""
         for name in tuple(self._classes):
             self.get(name, device)
-
-
-def _download(source: str, revision: str | None) -> Path:
-    from diffusers import DiffusionPipeline
-
-    return fetch(
-        "pipeline", source, lambda: DiffusionPipeline.download(source, revision=revision, use_safetensors=True)
-    )

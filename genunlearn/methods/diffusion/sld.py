@@ -13,18 +13,19 @@ Deviations: none. No weight changes: a patch holds the rule alone, and whoever l
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
 from genunlearn.data.diffusion.concepts import concept_names
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.guidance import SafeGuidance
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class SLD(Edit):
+class SLD(Edit[Diffusion]):
     """Safe latent guidance as the rule by which images are made."""
 
     name: ClassVar[str] = "sld"
@@ -38,7 +39,7 @@ class SLD(Edit):
     momentum_decay: Annotated[float, Field(ge=0, le=1, description="beta, what the momentum keeps a step")] = 0.4
     warmup: Annotated[int, Field(ge=0, description="steps before safety guidance begins")] = 10
 
-    def apply(self, model: Any, splits: Splits) -> EditReport:
+    def apply(self, model: Diffusion, splits: Splits) -> EditReport:
         """Set the rule by which the model makes images."""
         concepts = ", ".join(concept_names(splits.forget))
         model.rule = SafeGuidance(

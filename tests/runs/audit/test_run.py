@@ -21,8 +21,8 @@ from genunlearn.errors import ConfigError, DataError, InputError, MismatchError,
 from genunlearn.methods.diffusion.uce import UCE
 from genunlearn.records import RunRecord, read_record
 from genunlearn.reports.audit.report import write_comparison, write_report
-from genunlearn.runs.audit.models import open_models
 from genunlearn.runs.audit.run import AuditRun
+from genunlearn.runs.diffusion.audit_models import open_models
 from tests.diffusion_world import diffusion
 from tests.tiny_pipelines import tiny
 
@@ -170,7 +170,7 @@ def test_without_an_oracle_nothing_is_decided(config_of, tmp_path):
     ("sections", "error", "complaint"),
     [
         ({"unlearned": ""}, DataError, "no model to audit"),
-        ({"unlearned": "judge"}, InputError, "neither a pipeline"),
+        ({"unlearned": "judge"}, InputError, "have a place in this pipeline"),
         ({"unlearned": "base"}, MismatchError, "the same weights"),
         ({"request": {"concepts": []}}, DataError, "no concept"),
         ({"request": {"concepts": ["cat"], "retain": ["cat"]}}, DataError, "both to be forgotten and to be preserved"),
