@@ -1,13 +1,28 @@
-"""Where the folders that travel with the package lie: ``configs`` and ``prompts``."""
+"""Where folders lie: ``configs`` and ``prompts``, which travel with the package, and the user's cache."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from genunlearn.errors import SourceNotFound
 
 PACKAGE = Path(__file__).resolve().parent
+CACHE_VARIABLE = "GENUNLEARN_CACHE"
+
+
+def cache_root() -> Path:
+    """The cache folder: ``$GENUNLEARN_CACHE``, or ``genunlearn`` in the platform's own."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "genunlearn"
 
 
 def shipped(folder: str) -> Path:

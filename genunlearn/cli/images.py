@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from genunlearn.cli.commands import console, fresh_folder, run_beside
-from genunlearn.errors import InputError
+from genunlearn.errors import InputError, OutputExists, SourceNotFound
 
 
 def erase(
@@ -51,8 +51,27 @@ def sample(
     steps: int,
     guidance: float,
     seed: int,
+    overwrite: bool = False,
+    force: bool = False,
 ) -> None:
-    """Draw a grid: prompts below each other, the original and each patched pipeline in turn, a seed a column."""
+    """Draw a grid: prompts below each other, the original and each patched pipeline in turn, a seed a column.
+
+    Args:
+        model: The original: a folder, a hub id, a single-file checkpoint or ``lab:NAME``.
+        prompts: One row, or as many rows as there are pipelines, each.
+        patches: Patches, runs' folders that hold one, files of other tools, or whole pipelines.
+        grid: PNG file to write.
+        images: Images a row.
+        steps: Denoising steps.
+        guidance: Scale of guidance.
+        seed: Seed of the first column; the next has the next one.
+        overwrite: Write over a grid that is there.
+        force: Take patches that were changed after they had been written.
+
+    Raises:
+        OutputExists: There is a grid already.
+        InputError: A pipeline or a patch cannot be used.
+    """
     from genunlearn.config import ModelConfig
     from genunlearn.config.diffusion import DiffusionConfig
     from genunlearn.domains.diffusion.sampling import Sampling
@@ -60,32 +79,91 @@ def sample(
 
     if grid.suffix.lower() != ".png":
         raise InputError(f"--grid {grid}: give a file that ends in .png")
+    if grid.exists() and not overwrite:
+        raise OutputExists(f"--grid {grid} exists: give another name, or --overwrite")
     config = DiffusionConfig(model=ModelConfig(source=model))
-    sampling, rows = Sampling(steps=steps, guidance=guidance), []
-    for patch in (None, *patches):
-        pipeline = open_pipeline(config)
-        if patch is not None:
-            pipeline.load_patch(patch)
+    places = [None, *(_patch_place(patch) for patch in patches)]
+    names, seeds = ["original", *map(str, patches)], [seed + number for number in range(images)]
+    sampling, columns = Sampling(steps=steps, guidance=guidance), []
+    for place in places:
+        is_whole = place is not None and (place / "model_index.json").is_file()
+        pipeline = open_pipeline(config, str(place) if is_whole else None)
+        if place is not None and not is_whole:
+            pipeline.load_patch(place, force=force)
         texts = [prompt for prompt in prompts for _ in range(images)]
-        drawn = pipeline.images(texts, [seed + number for number in range(images)] * len(prompts), sampling)
-        rows.append(drawn.unflatten(0, (len(prompts), images)))
-    write_grid([row for prompt in zip(*rows, strict=True) for row in prompt], grid)
-    for prompt in prompts:
-        for patch in (None, *patches):
-            console.print(f"row: {prompt!r}, {'original' if patch is None else patch}", soft_wrap=True, markup=False)
+        drawn = pipeline.images(texts, seeds * len(prompts), sampling)
+        columns.append(drawn.unflatten(0, (len(prompts), images)))
+    rows = [row for prompt in zip(*columns, strict=True) for row in prompt]
+    labels = [(prompt, name) for prompt in prompts for name in names]
+    write_grid(rows, grid, labels=labels, seeds=seeds)
+    for prompt, name in labels:
+        console.print(f"row: {prompt!r}, {name}", soft_wrap=True, markup=False)
     console.print(f"written: {grid}", soft_wrap=True)
+
+
+def _patch_place(patch: Path) -> Path:
+    """Where a patch or a pipeline lies; a run's folder stands for what the run has left in it."""
+    from genunlearn.runs.diffusion.audit_models import unlearned_place
+
+    place = unlearned_place(str(patch))
+    if isinstance(place, str):
+        raise SourceNotFound(f"no patch at {patch}: give a run's folder, a patch, or a file of another tool")
+    return place
 
 
 SMALLEST = 64
 """Images below this side are enlarged, pixel for pixel, so that people can see them."""
+MARGIN, HEAD, LETTERS = 200, 22, 12
+"""Width of the labels on the left, height of those on top, size of their letters, in pixels."""
 
 
-def write_grid(rows: Sequence[Any], path: Path) -> None:
-    """Write rows of images, each ``(n, 3, height, width)`` in [0, 1], as one PNG with a frame around each image."""
+def write_grid(rows: Sequence[Any], path: Path, *, labels: Sequence[tuple[str, str]], seeds: Sequence[int]) -> None:
+    """Write rows of images, each ``(n, 3, height, width)`` in [0, 1], as one PNG with a frame around each image.
+
+    Args:
+        rows: The images.
+        path: PNG file.
+        labels: Prompt and pipeline of each row, written to its left.
+        seeds: Seed of each column, written above it.
+    """
     import torch
+    from PIL import Image, ImageDraw
 
-    from genunlearn.ops.images import grid, write_png
+    from genunlearn.ops.images import grid, to_picture
 
-    images = torch.stack(list(rows)).cpu()
-    table = grid(images.flatten(0, 1), images.shape[1], frame=0.5)
-    write_png(table, path, zoom=-(-SMALLEST // images.shape[-1]))
+    stacked = torch.stack(list(rows)).cpu()
+    zoom = -(-SMALLEST // stacked.shape[-1])
+    images = to_picture(grid(stacked.flatten(0, 1), stacked.shape[1], frame=0.5), zoom=zoom)
+    height, width = images.height // len(stacked), images.width // stacked.shape[1]
+    picture = Image.new("RGB", (MARGIN + images.width, HEAD + images.height), "white")
+    picture.paste(images, (MARGIN, HEAD))
+    pen, font = ImageDraw.Draw(picture), _font()
+    for column, seed in enumerate(seeds):
+        pen.text((MARGIN + column * width + 4, 4), f"seed {seed}", fill="black", font=font)
+    for number, (prompt, name) in enumerate(labels):
+        lines = [*_wrapped(prompt, font), *_wrapped(name, font)]
+        room = max(1, height // (LETTERS + 3))
+        if len(lines) > room:  # the last line says which pipeline it is
+            lines = [*lines[: room - 1], lines[-1]]
+        text = "\n".join(lines)
+        pen.multiline_text((4, HEAD + number * height + 2), text, fill="black", font=font, spacing=2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+
+
+def _font() -> Any:
+    """DejaVu, which comes with matplotlib and has the letters of most alphabets."""
+    from matplotlib import get_data_path
+    from PIL import ImageFont
+
+    return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), LETTERS)
+
+
+def _wrapped(text: str, font: Any) -> list[str]:
+    """`text` in lines that fit into the margin, broken anywhere: paths have no spaces."""
+    lines = [""]
+    for letter in " ".join(text.split()):
+        if font.getlength(lines[-1] + letter) > MARGIN - 8:
+            lines.append("")
+        lines[-1] += letter
+    return lines

@@ -87,7 +87,7 @@ def erase(
     method: Annotated[str, typer.Option(help="Name of the method (genunlearn ls methods).")] = "esd",
     compare: Annotated[str, typer.Option(help="Further methods to run beside it, separated by commas.")] = "",
     export: Annotated[
-        str, typer.Option(help="lora, delta, pipeline; auto takes the smallest form that is exact.")
+        str, typer.Option(help="lora, kohya, delta, unet, pipeline; auto takes the smallest exact form.")
     ] = "auto",
     ledger: Annotated[Path | None, typer.Option(help="Add the finished run to this ledger of requests.")] = None,
     out: Out = None,
@@ -163,18 +163,32 @@ def sample(
     prompt: Annotated[list[str], typer.Option(help="A prompt; may be repeated, one row of the grid each.")],
     model: PipelineName = "lab:diffusion",
     patch: Annotated[
-        list[Path] | None, typer.Option(help="A run's OUT/patch; drawn beside the original. May be repeated.")
+        list[Path] | None,
+        typer.Option(help="A run's folder, a LoRA or a checkpoint, drawn beside the original. May be repeated."),
     ] = None,
     grid: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("grid.png"),
     images: Annotated[int, typer.Option(min=1, help="Images of each prompt.")] = 6,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
     guidance: Annotated[float, typer.Option(min=0, help="Scale of guidance.")] = 3.0,
     seed: Annotated[int, typer.Option(help="Seed of the first image; the next has the next one.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a grid that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Take a patch whose bytes were changed.")] = False,
 ) -> None:
     """Draw images of prompts, with the same seeds by the original and by patched pipelines."""
     from genunlearn.cli.images import sample as command
 
-    command(model, prompt, list(patch or ()), grid, images=images, steps=steps, guidance=guidance, seed=seed)
+    command(
+        model,
+        prompt,
+        list(patch or ()),
+        grid,
+        images=images,
+        steps=steps,
+        guidance=guidance,
+        seed=seed,
+        overwrite=overwrite,
+        force=force,
+    )
 
 
 @app.command(epilog="Try: genunlearn run lm/lab/unstar --set seed=1")

@@ -46,9 +46,9 @@ class DiffusionConfig(UnlearnConfig):
     domain: Literal["diffusion"] = "diffusion"
     request: DiffusionRequestConfig = DiffusionRequestConfig()
     evaluate: DiffusionEvaluateConfig = DiffusionEvaluateConfig()
-    export: Literal["auto", "lora", "delta", "pipeline"] = "auto"
-    """What is written: a LoRA that diffusers loads, the changed tensors alone, or the whole pipeline; ``auto`` is the
-    smallest form that is exact."""
+    export: Literal["auto", "lora", "kohya", "delta", "unet", "pipeline"] = "auto"
+    """What is written: a LoRA that diffusers or kohya's tools load, the changed tensors alone, the whole denoiser or
+    the whole pipeline; ``auto`` is the smallest form that is exact."""
 
 
 class DiffusionAuditRequestConfig(RequestConfig):

@@ -222,6 +222,10 @@ class Audit(abc.ABC, Generic[S, D]):
         """Fields of an attack that follow from the configuration, where its own section does not give them."""
         return {}
 
+    def weights(self) -> Mapping[str, str]:
+        """Hashes of the weights of original and oracle, by role, where others may come to lie at the same place."""
+        return {}
+
     @abc.abstractmethod
     def open(self, forgotten: Sequence[str]) -> Mapping[str, D]:
         """The models by name, the original first; without ``oracle`` where there is none.

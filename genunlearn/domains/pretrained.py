@@ -140,6 +140,25 @@ def read_pipeline(kind: Any, folder: Path, **options: Any) -> Any:
     return _read(kind, folder, "a pipeline", use_safetensors=True, **options)
 
 
+def read_single_file(kind: Any, file: Path, config: Path, **options: Any) -> Any:
+    """``kind.from_single_file(file)`` for a pipeline of diffusers: from safetensors alone, configured by `config`.
+
+    Args:
+        kind: A pipeline class of diffusers.
+        file: The checkpoint, whose name ends in ``.safetensors``.
+        config: A folder in the hub's format with the configurations of the parts.
+        options: What else `kind` takes.
+
+    Raises:
+        SourceNotFound: The file is damaged, or holds another kind of pipeline.
+    """
+    read_shapes(file)
+    with _refusing(kind, file, "a pipeline"):
+        return kind.from_single_file(
+            str(file), config=str(config), trust_remote_code=False, local_files_only=True, **options
+        )
+
+
 def read_adapter(network: nn.Module, folder: Path) -> Any:
     """`network` under the PEFT adapter in `folder`.
 
@@ -152,7 +171,7 @@ def read_adapter(network: nn.Module, folder: Path) -> Any:
     check_files(folder)
     read_shapes(folder / ADAPTER_WEIGHTS)  # without this file peft would go on to the pickle beside it
     try:
-        with _no_remarks():
+        with no_remarks():
             return PeftModel.from_pretrained(network, folder)
     except Exception as error:
         reason = _first_line(error)
@@ -181,7 +200,7 @@ def no_progress_bars() -> Iterator[None]:
 
 
 @contextmanager
-def _no_remarks() -> Iterator[None]:
+def no_remarks() -> Iterator[None]:
     """Silent about what libraries say beside their errors: what matters of it is refused here, in one line."""
     names = ("transformers.utils.logging", "diffusers.utils.logging")
     loggings: list[Any] = [sys.modules[name] for name in names if name in sys.modules]
@@ -198,25 +217,32 @@ def _no_remarks() -> Iterator[None]:
 
 
 def _read(kind: Any, folder: Path, what: str, **options: Any) -> Any:
-    """``kind.from_pretrained(folder)``; what it raises becomes one line that names the folder.
+    """``kind.from_pretrained(folder)``; what it raises becomes one line that names the folder."""
+    check_files(folder)
+    with _refusing(kind, folder, what):
+        return kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **options)
 
-    Code in the folder is never run. `trust_remote_code` says so for `kind` itself; for what `kind` reads in its turn
+
+@contextmanager
+def _refusing(kind: Any, place: Path, what: str) -> Iterator[None]:
+    """Whatever opening `place` raises becomes one line that names it.
+
+    Code in a folder is never run. `trust_remote_code` says so for `kind` itself; for what `kind` reads in its turn
     transformers would ask on standard input, and a waiting time of zero makes it refuse instead.
     """
     from transformers import dynamic_module_utils
 
-    check_files(folder)
     waiting = dynamic_module_utils.TIME_OUT_REMOTE_CODE
     dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
     try:
-        with no_progress_bars(), _no_remarks():
-            return kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **options)
+        with no_progress_bars(), no_remarks():
+            yield
     # A folder of a stranger makes the libraries raise anything, a plain Exception and a panic of their Rust among it.
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         reason = f"{kind.__module__.partition('.')[0]} cannot open it as {what} ({_first_line(error)})"
-        raise SourceNotFound(f"{folder}: {reason}: take another folder") from error
+        raise SourceNotFound(f"{place}: {reason}: take another {'file' if place.is_file() else 'folder'}") from error
     finally:
         dynamic_module_utils.TIME_OUT_REMOTE_CODE = waiting
 

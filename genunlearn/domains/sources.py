@@ -14,13 +14,19 @@ WEIGHT_INDEX = "model.safetensors.index.json"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
-def find_folder(source: str | Path) -> Path | None:
-    """`source` as a local folder; None where there is no such folder, or no folder can have such a name."""
+def find_place(source: str | Path) -> Path | None:
+    """`source` as a local file or folder; None where there is none, or nothing can have such a name."""
     try:
         path = Path(source).expanduser()
-        return path if path.is_dir() else None
+        return path if path.exists() else None
     except (OSError, RuntimeError, ValueError):  # too long, ~nobody, a zero byte, half a surrogate pair
         return None
+
+
+def find_folder(source: str | Path) -> Path | None:
+    """`source` as a local folder; None where there is no such folder, or no folder can have such a name."""
+    path = find_place(source)
+    return path if path is not None and path.is_dir() else None
 
 
 def resolve_folder(source: str, revision: str | None = None) -> Path:
@@ -45,9 +51,11 @@ def fetch(kind: str, source: str, download: Callable[[], str]) -> Path:
     """The folder that `download` gives for a hub id; `kind` is what messages call it.
 
     Raises:
-        SourceNotFound: `source` is no hub id, or the hub does not give it: offline, missing, gated.
+        SourceNotFound: `source` is no hub id, names something in a folder that is here, or the hub does not give it:
+            offline, missing, gated.
     """
-    if not HUB_ID.fullmatch(source) or source.startswith("."):
+    is_id = HUB_ID.fullmatch(source) and not source.startswith(".")
+    if not is_id or find_folder(source.partition("/")[0]) is not None:
         raise SourceNotFound(f"no {kind} at {source!r}: give a folder, a hub id (owner/name) or lab:NAME")
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its transport's, whichever it has
         EntryNotFoundError,

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,26 +20,14 @@ from typing import Any
 
 from genunlearn.errors import InputError
 from genunlearn.records import hash_files, hash_json, honour_umask, read_json, write_json
+from genunlearn.shipped import CACHE_VARIABLE as CACHE_VARIABLE
+from genunlearn.shipped import cache_root as cache_root
 
-CACHE_VARIABLE = "GENUNLEARN_CACHE"
 CARD_NAME = "card.json"
 LIST_NAME = "files.json"
 KEY_LENGTH = 16
 
 _log = logging.getLogger(__name__)
-
-
-def cache_root() -> Path:
-    """The cache folder: ``$GENUNLEARN_CACHE``, or ``genunlearn`` in the platform's own."""
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "genunlearn"
 
 
 def recipe_key(recipe: Mapping[str, Any], *, files: Iterable[Path] = (), version: int = 1) -> str:

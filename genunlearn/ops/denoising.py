@@ -182,12 +182,3 @@ def erasing_target(source: Tensor, conditional: Tensor, unconditional: Tensor, s
 def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference of each example, ``(batch,)``, in float32."""
     return (prediction.float() - target.float()).square().flatten(1).mean(1)
-
-
-def noisiest_steps(timesteps: Tensor, share: float, num_steps: int) -> int:
-    """How many of the sampler's steps lie in the noisiest `share` of the schedule.
-
-    Those are the steps with ``timestep >= round(num_steps - share * num_steps)``, the rule by which diffusers
-    splits a trajectory between two models (``denoising_end``).
-    """
-    return int((timesteps >= round(num_steps - share * num_steps)).sum())

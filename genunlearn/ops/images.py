@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,13 +18,19 @@ def write_png(image: Tensor, path: Path, *, zoom: int = 1) -> None:
         path: Where to.
         zoom: How many pixels wide and high each value becomes, without smoothing.
     """
+    picture = to_picture(image, zoom=zoom)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+
+
+def to_picture(image: Tensor, *, zoom: int = 1) -> Any:
+    """An image of `write_png` as one of Pillow."""
     from PIL import Image
 
     levels = (image.detach().float().cpu().nan_to_num().clamp(0, 1) * 255).round().byte()
     levels = levels.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
     pixels = levels[0] if len(levels) == 1 else levels.permute(1, 2, 0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels.contiguous().numpy()).save(path)
+    return Image.fromarray(pixels.contiguous().numpy())
 
 
 def grid(images: Tensor, columns: int, *, frame: float) -> Tensor:

@@ -6,6 +6,7 @@ it was; several processes take units in turn, and read each other's results from
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -125,4 +126,22 @@ class Units:
 
     def _file(self, name: str) -> Path:
         folder = self.shared if name.rpartition("/")[2] in self.common else self.folder
-        return folder / f"{re.sub(r'[^a-z0-9._=-]+', '-', name.lower())}.json"
+        return folder / f"{'-'.join(map(file_name, name.split('/')))}.json"
+
+
+PLAIN = re.compile(r"[a-z0-9=][a-z0-9._=]*(?: [a-z0-9=][a-z0-9._=]*)*")
+"""Names that stand for themselves, with hyphens between their words."""
+LONGEST = 100
+
+
+def file_name(part: str) -> str:
+    """The name of a file or folder for one part of a unit's name, another one for every part.
+
+    A plain one is kept, with hyphens between its words; no two concepts of an audit differ in capitals alone, and no
+    attack's name ends in another's. Whatever loses something else on the way has its hash behind it.
+    """
+    lower = part.lower() if part.isascii() else part
+    if PLAIN.fullmatch(lower) and len(lower) <= LONGEST:
+        return lower.replace(" ", "-")
+    kept = re.sub(r"[^a-z0-9=]+", "-", lower.lower()).strip("-")[: LONGEST // 2]
+    return f"{kept}~{hashlib.sha256(part.encode()).hexdigest()[:16]}"

@@ -16,12 +16,14 @@ import pytest
 import torch
 from PIL import Image
 
+from genunlearn.cli.images import HEAD, MARGIN
 from genunlearn.contracts import EditReport
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.engine.checkpoints import Checkpoints
 from genunlearn.records import read_record
 from genunlearn.registry import METHODS
+from tests import strangers
 from tests.tiny_pipelines import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -110,10 +112,37 @@ def test_a_whole_pipeline_can_be_written(call, write_erasure, workplace, pipelin
     assert not torch.allclose(draw(patched), draw(Diffusion.load(str(pipeline), device="cpu")), atol=1e-4)
 
 
-def test_a_rule_of_guidance_leaves_no_patch(call, write_erasure, workplace):
+@pytest.mark.parametrize("method", [{"name": "negative_prompt"}, {"name": "sld", "warmup": 0}])
+def test_a_rule_of_guidance_is_the_patch(call, write_erasure, workplace, pipeline, method):
+    assert call("run", write_erasure(method=method), "--out", "out", "--set", "export=lora").code == 0
+    assert [path.name for path in (workplace / "out" / "patch").iterdir()] == ["guidance.json"]
+    record = read_record(workplace / "out")
+    assert "no weight was changed" in " ".join(record.notes) and "patch" in record.hashes
+    model = Diffusion.load(str(pipeline), device="cpu")
+    plain = draw(model)
+    model.load_patch(workplace / "out" / "patch")
+    assert not torch.equal(draw(model), plain)
+
+
+@pytest.mark.parametrize(("export", "file"), [("kohya", "kohya.safetensors"), ("unet", "unet.safetensors")])
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_a_run_exports_for_other_tools(call, write_erasure, workplace, pipeline, export, file, kind):
+    path = write_erasure(parameters={"kind": kind, "rank": 2})
+    done = call("run", path, "--out", "out", "--set", f"export={export}")
+    assert done.code == 0, done.err
+    assert (workplace / "out" / "patch" / file).is_file()
+    done = call(*ask(pipeline, "--patch", "out"))
+    assert done.code == 0, done.err
+
+
+def test_a_changed_patch_needs_force_and_a_grid_that_is_there_overwrite(call, refused, write_erasure, pipeline):
     assert call("run", write_erasure(method={"name": "negative_prompt"}), "--out", "out").code == 0
-    assert not (workplace / "out" / "patch").exists()
-    assert "no weight was changed" in " ".join(read_record(workplace / "out").notes)
+    path = Path("out/patch/guidance.json")
+    path.write_text(path.read_text().replace('"negative": "cat"', '"negative": "dog"'))
+    assert "changed after it was written" in refused(*ask(pipeline, "--patch", "out"))
+    assert call(*ask(pipeline, "--patch", "out", "--force")).code == 0
+    assert "exists" in refused(*ask(pipeline))
+    assert call(*ask(pipeline, "--overwrite")).code == 0
 
 
 def test_an_edit_that_ruins_the_pipeline_is_called_so(call, write_erasure, workplace, monkeypatch):
@@ -149,8 +178,92 @@ def test_samples_of_the_original_and_of_a_patch(call, write_erasure, workplace, 
     )  # fmt: skip
     assert done.code == 0, done.err
     assert "written: grid.png" in done.out
-    width, height = Image.open(workplace / "grid.png").size
-    assert (width, height) == (3 * 18 * 4, 2 * 18 * 4)
+    picture = Image.open(workplace / "grid.png")
+    assert picture.size == (MARGIN + 3 * 18 * 4, HEAD + 2 * 18 * 4)
+    for row in range(2):  # prompt and pipeline beside each row, the seed above each column
+        box = (0, HEAD + row * 72, MARGIN, HEAD + (row + 1) * 72)
+        assert picture.crop(box).convert("L").getextrema()[0] < 64
+    for column in range(3):
+        box = (MARGIN + column * 72, 0, MARGIN + (column + 1) * 72, HEAD)
+        assert picture.crop(box).convert("L").getextrema()[0] < 64
+    assert picture.crop((0, HEAD, MARGIN, HEAD + 72)) != picture.crop((0, HEAD + 72, MARGIN, HEAD + 144))
+
+
+def ask(pipeline: Path, *more: object) -> list[object]:
+    return ["sample", "--model", pipeline, "--prompt", "a cat", "--images", "1", "--steps", "1", *more]
+
+
+def test_a_grid_is_not_written_over(call, refused, workplace, pipeline):
+    assert call(*ask(pipeline)).code == 0
+    before = (workplace / "grid.png").read_bytes()
+    assert "grid.png exists: give another name" in refused(*ask(pipeline, "--prompt", "a dog"))
+    assert (workplace / "grid.png").read_bytes() == before
+
+
+def test_a_run_s_folder_stands_for_its_patch(call, write_erasure, workplace, pipeline):
+    assert call("run", write_erasure(method={"name": "uce"}), "--out", "out").code == 0
+    for number, patch in enumerate(("out", "out/patch", "out/patch/pytorch_lora_weights.safetensors")):
+        assert call(*ask(pipeline, "--patch", patch, "--grid", f"{number}.png")).code == 0
+    images = [Image.open(f"{number}.png").crop((MARGIN, HEAD, MARGIN + 72, HEAD + 144)) for number in range(3)]
+    assert images[0] == images[1] == images[2]
+
+
+@pytest.mark.parametrize("source", ["./nowhere/patch", "out/patch", "~/nowhere", "nowhere", "a/b/c"])
+def test_a_mistyped_folder_is_not_looked_up(refused, workplace, pipeline, monkeypatch, source):
+    (workplace / "out").mkdir()
+    monkeypatch.setattr("diffusers.DiffusionPipeline.download", lambda *a, **k: pytest.fail("looked up on the hub"))
+    assert f"no pipeline at '{source}'" in refused("sample", "--model", source, "--prompt", "a cat")
+    assert "no patch at" in refused(*ask(pipeline, "--patch", source))
+
+
+# ---- what other tools release -----------------------------------------------------------------------------------
+
+
+def esd_style(folder: Path) -> list[object]:
+    tensors = {name: t for name, t in tiny("sd1", seed=4).unet.state_dict().items() if "attn2" in name}
+    return ["--patch", strangers.save(tensors, folder / "esd-vangogh.safetensors")]
+
+
+def whole_unet(folder: Path) -> list[object]:
+    tensors = strangers.ldm_unet(tiny("sd1", seed=4))
+    return ["--patch", strangers.save(tensors, folder / "compvis.safetensors")]
+
+
+def checkpoint(folder: Path) -> list[object]:
+    return ["--patch", strangers.save(strangers.single_file(tiny("sd1", seed=4)), folder / "sd.safetensors")]
+
+
+def half(folder: Path) -> list[object]:
+    tiny("sd1", seed=4).save_pretrained(folder / "half", variant="fp16")
+    return ["--patch", folder / "half"]
+
+
+@pytest.mark.parametrize("released", [esd_style, whole_unet, checkpoint, half])
+def test_what_others_release_is_drawn_beside_the_original(call, workplace, pipeline, released):
+    done = call(*ask(pipeline, *released(workplace)))
+    assert done.code == 0, done.err
+    picture = Image.open(workplace / "grid.png")
+    first, second = (picture.crop((MARGIN, HEAD + row * 72, MARGIN + 72, HEAD + row * 72 + 72)) for row in range(2))
+    assert first != second
+
+
+def test_a_checkpoint_and_a_half_precision_folder_are_originals_too(call, workplace, pipeline):
+    half(workplace)
+    tiny("sd1", seed=4).save_pretrained(workplace / "configured")
+    strangers.save(strangers.single_file(tiny("sd1", seed=4)), workplace / "configured" / "sd.safetensors")
+    images = []
+    for source in ("half", "configured/sd.safetensors"):
+        done = call(*ask(Path(source), "--grid", f"{len(images)}.png"))
+        assert done.code == 0, done.err
+        images.append(Image.open(f"{len(images)}.png").tobytes())
+    assert images[0] == images[1]
+
+
+@pytest.mark.parametrize("name", ["esd.pt", "nude.bin", "sd-v1-4.ckpt"])
+def test_a_pickle_is_refused_in_one_line(refused, workplace, pipeline, name):
+    (workplace / name).write_bytes(b"x")
+    assert "pickles can run code" in refused(*ask(pipeline, "--patch", name))
+    assert "pickles can run code" in refused("sample", "--model", name, "--prompt", "a cat")
 
 
 # ---- a judge and prompts of one's own ---------------------------------------------------------------------------

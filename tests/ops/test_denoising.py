@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 
 from genunlearn.errors import MismatchError
-from genunlearn.ops.denoising import NoiseSchedule, erasing_target, guide, noisiest_steps, squared_error
+from genunlearn.ops.denoising import NoiseSchedule, erasing_target, guide, squared_error
 
 KINDS = ["epsilon", "v_prediction", "sample", "flow"]
 
@@ -137,12 +137,6 @@ def test_squared_error_is_a_mean_per_example_in_float32() -> None:
     error = squared_error(a, torch.zeros_like(a))
     assert error.tolist() == [2.5, 9.0]
     assert error.dtype == torch.float32
-
-
-# Timesteps 900, 700, 500, 300, 100: with a share of 0.3 those from 700 on go to the first model.
-@pytest.mark.parametrize(("share", "steps"), [(0.0, 0), (0.3, 2), (0.55, 3), (1.0, 5)])
-def test_noisiest_steps_by_hand(share: float, steps: int) -> None:
-    assert noisiest_steps(torch.tensor([900, 700, 500, 300, 100]), share, 1000) == steps
 
 
 def test_levels_are_normalised() -> None:

@@ -7,16 +7,20 @@ from noise goes on drawing it once it has been begun; how large psi has to be sa
 that never saw the concept makes of the same x_k is the control: from psi of about 0.5 on it ends the image too.
 
 Source: Sharma et al., "Unlearning or Concealment? A Critical Analysis and Evaluation Metrics for Unlearning in
-Diffusion Models" (arXiv 2409.05668), algorithm 1. The steps of a share are those of diffusers' ``denoising_end``.
-Differences from the authors' code: one trajectory of the original gives every x_k, psi that cut between the same two
-steps share their images, and all completions go through the denoiser together from the step on that they share.
+Diffusion Models" (arXiv 2409.05668), algorithm 1: of T steps the original runs the first floor(T psi).
+Differences from the authors' code: it cuts at the timestep round(N - psi N) of N that the model was trained on, which
+is the same step where a sampler spaces its timesteps evenly, and another one where a schedule is shifted (FLUX, SD3);
+one trajectory of the original gives every x_k, psi that cut between the same two steps share their images, and all
+completions go through the denoiser together from the step on that they share.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass as record
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -28,7 +32,6 @@ from genunlearn.attacks.diffusion.base import Attempt, ConceptAttack, ConceptCon
 from genunlearn.contracts import STRICT
 from genunlearn.domains.diffusion.sampling import MEMORYLESS, Sampling, make_scheduler
 from genunlearn.errors import MismatchError, NeedNotMet
-from genunlearn.ops.denoising import noisiest_steps
 
 PUBLISHED = (0.001, 0.01, 0.05, 0.15, 0.25, 0.35, 0.45, 0.55)
 """The paper's shares."""
@@ -93,6 +96,7 @@ class PartialDiffusion(ConceptAttack):
     """
 
     name: ClassVar[str] = "partial_diffusion"
+    version: ClassVar[int] = 2
     is_scored: ClassVar[bool] = True
 
     psis: Annotated[tuple[Psi, ...], Field(min_length=1, description="shares of the steps that the original runs")] = (
@@ -145,9 +149,10 @@ class PartialDiffusion(ConceptAttack):
         return name in ONE_STEP
 
     def cuts(self, model: Any) -> dict[float, int]:
-        """The number of steps that belong to each psi."""
-        timesteps = self._scheduler(model).timesteps
-        return {psi: noisiest_steps(timesteps, psi, model.schedule.num_steps) if psi else 0 for psi in self.psis}
+        """The number of steps that belong to each psi, ``floor(T psi)`` of T."""
+        whole = len(self._scheduler(model).timesteps)
+        # Products such as 0.29 * 100 = 28.999999999999996 are meant to be whole.
+        return {psi: math.floor(round(psi * whole, 6)) for psi in self.psis}
 
     def start(self, original: Any, prompts: Sequence[str], seeds: Sequence[int]) -> HandOffs:
         """Run the original from noise, as far as the largest psi asks.
@@ -241,7 +246,7 @@ class PartialDiffusion(ConceptAttack):
         if not is_memoryless:  # a history belongs to images that began together
             return ends | {cut: self._go_on(model, begun, begun.latents[cut], slice(cut, whole)) for cut in inner}
         moving: list[Tensor] = []
-        for cut, stop in zip(inner, [*inner[1:], whole], strict=True):
+        for cut, stop in pairwise([*inner, whole]):
             moving.append(begun.latents[cut].to(model.device, model.dtype))
             moved = self._go_on(model, begun, torch.cat(moving), slice(cut, stop))
             moving = list(moved.split(len(seeds)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,14 @@ from genunlearn.contracts import Domain, Examples
 from genunlearn.domains.diffusion import pipelines as pipelines
 from genunlearn.domains.diffusion import weights as weights
 from genunlearn.domains.diffusion.attention import concept_map
+from genunlearn.domains.diffusion.exports import export
 from genunlearn.domains.diffusion.families import Family, Inputs, Meter, family_of
+from genunlearn.domains.diffusion.guidance import ClassifierFree, GuidanceRule
+from genunlearn.domains.diffusion.identity import Identity
 from genunlearn.domains.diffusion.layers import prompt_layers, select_layers, select_parameters
+from genunlearn.domains.diffusion.patches import apply_patch
 from genunlearn.domains.diffusion.prompts import PromptCache, PromptEmbedding
-from genunlearn.domains.diffusion.sampling import (
-    ClassifierFree,
-    GuidanceRule,
-    Observe,
-    Sampling,
-    make_examples,
-    make_latents,
-)
+from genunlearn.domains.diffusion.sampling import Observe, Sampling, make_examples, make_latents
 from genunlearn.domains.diffusion.trajectories import Trajectories
 from genunlearn.errors import DataError, NeedNotMet
 from genunlearn.ops.denoising import Noised, NoiseSchedule, squared_error
@@ -45,7 +43,7 @@ class Diffusion(Domain):
         rule: How predictions are combined when images are made; methods at inference time replace it.
         low_rank: Changes by edits in closed form, by layer, kept for an exact LoRA.
         merged: Parameters that LoRAs were folded into.
-        base: Sample of the weights as they were loaded, which patches are checked against.
+        identity: What the pipeline was when it was loaded, which patches are checked against.
         meter: Work done so far.
     """
 
@@ -60,6 +58,7 @@ class Diffusion(Domain):
         text_length: int | None = None,
         image_size: int | None = None,
         source: str = "",
+        origin: str = "",
     ) -> None:
         """Wrap a loaded pipeline; `Diffusion.load` reads one from a folder or the hub.
 
@@ -69,6 +68,7 @@ class Diffusion(Domain):
             image_size: Side of the images in pixels; the pipeline's default if None.
             source: Folder that released parts are read from again; without it they are moved to the CPU
                 instead.
+            origin: File that the whole pipeline was read from, where it was one.
 
         Raises:
             MismatchError: The pipeline is of no known family, or its scheduler is not understood.
@@ -82,11 +82,11 @@ class Diffusion(Domain):
         self.rule: GuidanceRule = ClassifierFree()
         self.low_rank: dict[str, LowRank] = {}
         self.merged: set[str] = set()
-        self.base = weights.Fingerprint.of(self.module)
         self.prompts = PromptCache(self.encoder, self.family.sections)
         self.trajectories = Trajectories()
         self.meter = Meter()
         self._parts = pipelines.Parts(pipeline, source)
+        self.identity = Identity.of(self.components(), self.family.network, origin or source)
         factor = int(pipeline.vae_scale_factor)
         if image_size and image_size % (2 * factor):
             raise DataError(f"image_size = {image_size}: it has to be a multiple of {2 * factor}")
@@ -106,7 +106,7 @@ class Diffusion(Domain):
         """Read a pipeline in the hub's format.
 
         Args:
-            source: Folder or hub id.
+            source: Folder or hub id, or a single-file checkpoint.
             revision: Commit, tag or branch of a hub model.
             dtype: ``float32``, ``bfloat16`` or ``float16``.
             device: ``auto``, ``cpu``, ``cuda`` or another torch device.
@@ -116,8 +116,9 @@ class Diffusion(Domain):
             SourceNotFound: The pipeline is not there, or a part of it is missing or damaged.
             MismatchError: It is of no known family.
         """
-        folder = pipelines.find(source, revision)
-        return cls(pipelines.read(folder, dtype, device), source=str(folder), **options)
+        place = pipelines.find(source, revision)
+        options["origin" if place.is_file() else "source"] = str(place)
+        return cls(pipelines.read(place, dtype, device), **options)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -126,8 +127,8 @@ class Diffusion(Domain):
 
     @property
     def base_sha256(self) -> str:
-        """Hash over a sample of the weights as they were loaded, for records."""
-        return self.base.sha256
+        """Hash of all parts as they were loaded, for records."""
+        return self.identity.sha256
 
     def work_done(self) -> dict[str, Any]:
         """Evaluations of the denoiser and images decoded, so far."""
@@ -298,8 +299,6 @@ class Diffusion(Domain):
         latents = {item.id: row for item, row in zip(missing, made, strict=True)}
         return [replace(item, latents=latents[item.id]) if item.id in latents else item for item in items]
 
-    # ---- weights ---------------------------------------------------------------------------------------
-
     def parameter_names(self, pattern: str) -> tuple[str, ...]:
         """Parameters that `pattern` stands for; see `diffusion_layers.select_parameters`."""
         return select_parameters(self.network, self.family, pattern)
@@ -328,35 +327,52 @@ class Diffusion(Domain):
 
         Args:
             folder: Where to; nothing that is there is overwritten.
-            kind: ``lora`` for a file that plain ``pipe.load_lora_weights`` opens, ``delta`` for the changed
-                tensors alone, ``pipeline`` for the whole pipeline in the hub's format.
+            kind: ``lora``, ``kohya``, ``delta``, ``unet``, ``guidance`` or ``pipeline``; see `exports`.
             rank: Rank of a LoRA that approximates weights which were trained themselves; any other is exact.
 
         Raises:
             NeedNotMet: The change has no such form.
             OutputExists: There is something already.
         """
-        if kind == "lora":
-            return weights.export_lora(self, Path(folder), rank)
-        if kind == "delta":
-            return weights.export_delta(self, Path(folder))
-        if kind != "pipeline":
-            raise DataError(f"export = {kind!r}: use lora, delta or pipeline")
-        self._parts.restore(self.device)
-        return weights.export_pipeline(self, Path(folder), Path(self.source) if self.source else None)
+        return export(self, Path(folder), kind, rank)
 
     def save(self, folder: Path) -> None:
         """Write the whole pipeline in the hub's format."""
         self.export(folder, "pipeline")
 
-    def load_patch(self, source: Path) -> str:
-        """Put a patch on this model in place; returns its kind.
+    def load_patch(self, source: Path, *, force: bool = False) -> str:
+        """Put a patch on this model in place; returns its kind. See `patches.apply_patch`.
+
+        Args:
+            source: A file or folder: a patch of this package, or a LoRA or checkpoint of another tool.
+            force: Take a patch of this package that was changed after it had been written.
 
         Raises:
             SourceNotFound: There is no patch at `source`.
-            MismatchError: It was made for another base.
+            DataError: It cannot be read, or was changed.
+            MismatchError: It was made for another base, or fits another architecture.
         """
-        return weights.apply_patch(self, Path(source))
+        return apply_patch(self, Path(source), force=force)
+
+    @contextmanager
+    def without_rule(self) -> Iterator[None]:
+        """Make images without the rule of a method at inference, as whoever has the weights can."""
+        rule, self.rule = self.rule, ClassifierFree()
+        try:
+            yield
+        finally:
+            self.rule = rule
+
+    def components(self) -> dict[str, nn.Module]:
+        """Denoiser, text encoders and VAE by name, all of them back in memory."""
+        self._parts.restore(self.device)
+        return {self.family.network: self.network, **self._parts.present()}
+
+    def changed(self, parts: Iterable[str]) -> None:
+        """Forget what was computed with the weights that those parts had, and never read the parts again."""
+        self._parts.keep(parts)
+        self.prompts = PromptCache(self.encoder, self.family.sections)
+        self.trajectories.forget()
 
     def release(self, *parts: str) -> None:
         """Let parts leave memory, by default text encoders and VAE; they come back when they are needed."""

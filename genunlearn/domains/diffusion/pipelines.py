@@ -2,51 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from genunlearn.domains.files import check_files, read_json
-from genunlearn.domains.pretrained import download_pipeline, read_model, read_pipeline
-from genunlearn.domains.sources import check_weights, fetch, find_folder
-from genunlearn.errors import SourceNotFound
+from genunlearn.domains.files import check_files, read_json, read_shapes
+from genunlearn.domains.pretrained import download_pipeline, read_model, read_pipeline, read_single_file
+from genunlearn.domains.sources import check_weights, fetch, find_place, weight_files
+from genunlearn.errors import DataError, SourceNotFound
 
 INDEX = "model_index.json"
 NOT_LOADED = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that making images from text does not need; a whole exported pipeline gets them from its source."""
+HALF = ".fp16."
+"""What marks weight files in half precision, which may lie beside others or alone."""
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 WEIGHTLESS = ("Tokenizer", "TokenizerFast", "Scheduler", "Processor", "Extractor")
 
 
 def find(source: str, revision: str | None = None) -> Path:
-    """The local folder of a pipeline, complete: `source` itself or its snapshot from the hub.
+    """Where a pipeline lies, complete: a folder, a single-file checkpoint, or the snapshot of a hub id.
 
     Raises:
         SourceNotFound: No such pipeline, or one with a missing or damaged part.
+        DataError: A checkpoint that is a pickle.
     """
-    if (folder := find_folder(source)) is None:
-        folder = fetch("pipeline", source, lambda: download_pipeline(source, revision))
-    check(folder)
-    return folder
+    if (place := find_place(source)) is None:
+        place = fetch("pipeline", source, lambda: download_pipeline(source, revision))
+    check(place)
+    return place
 
 
-def check(folder: Path) -> None:
-    """Refuse a folder that is not a complete pipeline.
+def check(place: Path) -> None:
+    """Refuse what is not a complete pipeline.
 
     Raises:
         SourceNotFound: There is no index, or a part that it lists is missing or damaged.
+        DataError: It is a pickle.
     """
-    if not (folder / INDEX).is_file():
-        raise SourceNotFound(f"{folder}: no {INDEX}; this is not a pipeline folder in the hub's format")
-    for name, kind in parts_of(folder).items():
+    if place.is_file():
+        refuse_pickle(place)
+        config = single_file_config(place)
+        for name in parts_of(config):
+            if (config / name).is_dir():
+                check_files(config / name)
+        return
+    if not (place / INDEX).is_file():
+        raise SourceNotFound(f"{place}: no {INDEX}; this is not a pipeline folder in the hub's format")
+    for name, kind in parts_of(place).items():
         if name in NOT_LOADED:
             continue
-        if not (folder / name).is_dir():
-            raise SourceNotFound(f"{folder}: part {name!r} ({kind}) is missing; fetch or save the pipeline again")
-        check_files(folder / name)
+        if not (place / name).is_dir():
+            raise SourceNotFound(f"{place}: part {name!r} ({kind}) is missing; fetch or save the pipeline again")
+        check_files(place / name)
         if not kind.endswith(WEIGHTLESS):
-            check_weights(folder / name)
+            check_weights(place / name)
+
+
+def refuse_pickle(path: Path) -> None:
+    """Refuse a file that could run code.
+
+    Raises:
+        DataError: It is a pickle by its name.
+    """
+    if path.suffix.lower() in PICKLES:
+        raise DataError(
+            f'{path}: pickles can run code and are not read; convert it where you trust it: python -c "import torch, '
+            f"safetensors.torch as s; d = torch.load('{path.name}', weights_only=True); d = d.get('state_dict', d); "
+            f"s.save_file({{k: v.contiguous() for k, v in d.items()}}, '{path.stem}.safetensors')\""
+        )
+
+
+def single_file_config(path: Path) -> Path:
+    """The folder whose configurations belong to a single-file checkpoint: its own, or one from the hub's cache.
+
+    Raises:
+        SourceNotFound: There is none on this machine, or the file is damaged.
+    """
+    from diffusers.loaders.single_file_utils import DIFFUSERS_DEFAULT_PIPELINE_PATHS, infer_diffusers_model_type
+    from huggingface_hub import try_to_load_from_cache
+
+    if (path.parent / INDEX).is_file():
+        return path.parent
+    try:
+        empty = {name: torch.empty(shape, device="meta") for name, shape in read_shapes(path).items()}
+        kind = infer_diffusers_model_type(empty)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise SourceNotFound(f"{path}: not a safetensors checkpoint of a pipeline, or a damaged one") from error
+    repository = DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]
+    found = try_to_load_from_cache(repository, INDEX)
+    if not isinstance(found, str):
+        raise SourceNotFound(
+            f"{path}: a checkpoint has no configuration; put it into the folder of a pipeline of its kind (such as "
+            f"{repository}, with {INDEX}), or give that pipeline as the original and the file as the patch"
+        )
+    return Path(found).parent
+
+
+def loaded_files(part: Path) -> list[Path]:
+    """The weight files of a part that are read: of a folder with two precisions, the full one."""
+    files = weight_files(part) if any(part.glob("*.safetensors")) else []
+    return [file for file in files if HALF not in file.name] or files
 
 
 def parts_of(folder: Path) -> dict[str, str]:
@@ -63,25 +121,61 @@ def parts_of(folder: Path) -> dict[str, str]:
     return {name: entry[1] for name, entry in parts.items()}
 
 
-def read(folder: Path, dtype: str, device: str) -> Any:
+def read(place: Path, dtype: str, device: str) -> Any:
     """Read a checked pipeline; a safety checker stays where it is, since it would falsify what is measured.
 
     Raises:
         SourceNotFound: Diffusers cannot read a part.
     """
     from accelerate import PartialState
-    from diffusers import DiffusionPipeline
     from diffusers.utils import logging
     from transformers.utils import logging as transformers_logging
 
     for library in (logging, transformers_logging):  # reading a folder is quick, and has no use for their bars
         library.disable_progress_bar()
-    left_out: dict[str, Any] = {name: None for name in NOT_LOADED if name in parts_of(folder)}
-    if "safety_checker" in left_out:
-        left_out["requires_safety_checker"] = False
-    pipeline = read_pipeline(DiffusionPipeline, folder, dtype=getattr(torch, dtype), **left_out)
+    pipeline = _open(place, getattr(torch, dtype))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(PartialState().device if device == "auto" else device)
+
+
+def _open(place: Path, dtype: torch.dtype) -> Any:
+    """The whole of a folder or of a single file, but for what is not loaded."""
+    import diffusers
+
+    config = single_file_config(place) if place.is_file() else place
+    options: dict[str, Any] = {"dtype": dtype, **{name: None for name in NOT_LOADED if name in parts_of(config)}}
+    if "safety_checker" in options:
+        options["requires_safety_checker"] = False
+    if place.is_dir():
+        return read_pipeline(diffusers.DiffusionPipeline, place, variant=_variant(place), **options)
+    name = read_json(config / INDEX).get("_class_name")
+    kind = getattr(diffusers, name, None) if isinstance(name, str) else None
+    if not isinstance(kind, type):
+        raise SourceNotFound(f"{config / INDEX}: _class_name = {name!r} is no pipeline of diffusers; fetch it again")
+    return _whole(read_single_file(kind, place, config, **options), place)
+
+
+def _whole(pipeline: Any, place: Path) -> Any:
+    """Refuse a checkpoint that lacks weights: diffusers leaves them without values."""
+    for name, part in pipeline.components.items():
+        if isinstance(part, torch.nn.Module) and any(weight.is_meta for weight in part.parameters()):
+            raise SourceNotFound(f"{place}: lacks weights of {name!r}; give it as a patch of a whole pipeline")
+    return pipeline
+
+
+def _read_part(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """One part of a pipeline, read again."""
+    is_half = all(HALF in file.name for file in loaded_files(folder))
+    return read_model(kind, folder, f"a {kind.__name__}", dtype=dtype, variant="fp16" if is_half else None)
+
+
+def _variant(folder: Path) -> str | None:
+    """``fp16`` for a pipeline some part of which is there in half precision alone."""
+    for name, kind in parts_of(folder).items():
+        files = loaded_files(folder / name) if name not in NOT_LOADED and not kind.endswith(WEIGHTLESS) else []
+        if any(HALF in file.name for file in files):
+            return "fp16"
+    return None
 
 
 class Parts:
@@ -96,6 +190,7 @@ class Parts:
         self._folder = Path(source) if source else None
         self._classes: dict[str, Any] = {}
         self._dtypes: dict[str, torch.dtype] = {}
+        self._kept: set[str] = set()
 
     def spare(self) -> tuple[str, ...]:
         """Text encoders and VAE: what training on known prompts and latents can do without."""
@@ -111,7 +206,7 @@ class Parts:
         for name in names:
             if (part := getattr(self._pipeline, name, None)) is None:
                 continue
-            if self._folder is None:
+            if self._folder is None or name in self._kept:
                 part.to("cpu")
                 continue
             self._classes[name], self._dtypes[name] = type(part), part.dtype
@@ -121,9 +216,18 @@ class Parts:
         """A part, on `device`, read again if it had been dropped."""
         if name in self._classes and self._folder is not None:
             kind = self._classes.pop(name)
-            part = read_model(kind, self._folder / name, f"a {kind.__name__}", dtype=self._dtypes.pop(name))
+            part = _read_part(kind, self._folder / name, self._dtypes.pop(name))
             self._pipeline.register_modules(**{name: part.eval().requires_grad_(False)})
         return getattr(self._pipeline, name).to(device)
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Never drop those parts: their weights are no longer those of the folder."""
+        self._kept |= set(names)
+
+    def present(self) -> dict[str, Any]:
+        """Text encoders and VAE that are in memory."""
+        found = {name: getattr(self._pipeline, name, None) for name in self.spare()}
+        return {name: part for name, part in found.items() if part is not None}
 
     def restore(self, device: torch.device) -> None:
         """Bring every part back."""

@@ -6,7 +6,6 @@ batch.
 
 from __future__ import annotations
 
-import abc
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,46 +16,12 @@ from torch import Tensor
 
 from genunlearn.contracts import Examples
 from genunlearn.domains.diffusion.families import Family
+from genunlearn.domains.diffusion.guidance import ClassifierFree, GuidanceRule
 from genunlearn.domains.diffusion.prompts import PromptEmbedding
 from genunlearn.errors import DataError, NeedNotMet
-from genunlearn.ops.denoising import guide
 
 MEMORYLESS = ("DDIMScheduler", "DDPMScheduler")
 """Schedulers that can start at any step without being told."""
-
-
-class GuidanceRule(abc.ABC):
-    """How the predictions for an image's prompt and for others become one."""
-
-    @abc.abstractmethod
-    def others(self, scale: float) -> tuple[str | None, ...]:
-        """Prompts to be evaluated besides the image's own; None is the pipeline's empty prompt."""
-
-    @abc.abstractmethod
-    def combine(self, outputs: Tensor, scale: float, step: int, memory: dict[str, Tensor]) -> Tensor:
-        """One prediction from many, ``(batch, channels, height, width)``.
-
-        Args:
-            outputs: ``(1 + others, batch, channels, height, width)``, the own prompt's first.
-            scale: The guidance scale.
-            step: Number of the step, counted from 0.
-            memory: Empty at the first step; what is put there is there at the next.
-        """
-
-
-@dataclass(frozen=True)
-class ClassifierFree(GuidanceRule):
-    """``eps(0) + scale (eps(c) - eps(0))``, where a negative prompt may take the place of the empty one."""
-
-    negative: str | None = None
-
-    def others(self, scale: float) -> tuple[str | None, ...]:
-        """The empty or negative prompt, unless the scale is 1 and it has no say."""
-        return () if scale == 1 else (self.negative,)
-
-    def combine(self, outputs: Tensor, scale: float, step: int, memory: dict[str, Tensor]) -> Tensor:
-        """Classifier-free guidance."""
-        return outputs[0] if len(outputs) == 1 else guide(outputs[0], outputs[1], scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +131,11 @@ class Pass:
 
 
 def make_scheduler(family: Family, sampling: Sampling, size: int, device: torch.device) -> Any:
-    """A fresh scheduler with its timesteps set; the pipeline's own is left as it is."""
+    """A fresh scheduler with its timesteps set; the pipeline's own is left as it is.
+
+    Raises:
+        DataError: It cannot make so many steps.
+    """
     own = family.pipeline.scheduler
     kind = type(own)
     if sampling.scheduler == "ddim" and hasattr(own, "alphas_cumprod"):
@@ -176,7 +145,12 @@ def make_scheduler(family: Family, sampling: Sampling, size: int, device: torch.
     scheduler = kind.from_config(own.config)
     options = family.schedule_options(sampling.steps, size)
     count = {} if "sigmas" in options else {"num_inference_steps": sampling.steps}
-    scheduler.set_timesteps(**count, device=device, **options)
+    try:
+        scheduler.set_timesteps(**count, device=device, **options)
+    except (ValueError, IndexError, RuntimeError) as error:  # PNDM with Runge-Kutta needs four
+        raise DataError(
+            f"steps = {sampling.steps}: scheduler {kind.__name__} cannot make so few or so many; take another number"
+        ) from error
     return scheduler
 
 

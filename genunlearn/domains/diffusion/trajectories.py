@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from genunlearn.contracts import Examples
-from genunlearn.domains.diffusion.sampling import ClassifierFree, Sampling, make_latents, make_scheduler
-from genunlearn.domains.diffusion.weights import Fingerprint
+from genunlearn.domains.diffusion.guidance import ClassifierFree
+from genunlearn.domains.diffusion.identity import Fingerprint
+from genunlearn.domains.diffusion.sampling import Sampling, make_latents, make_scheduler
 
 Key = tuple[str, int, int, int, float]
 """Fingerprint of the weights, number of the prompt, seed, steps, guidance."""

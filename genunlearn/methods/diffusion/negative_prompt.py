@@ -5,8 +5,7 @@
 
 Source: the negative prompt of the pipelines themselves; the baseline "NEGP" of Schramowski et al., "Safe
 Latent Diffusion" (CVPR 2023).
-Deviations: none. No weight changes, so there is nothing to export, and whoever leaves the rule out gets the
-concept.
+Deviations: none. No weight changes: a patch holds the rule alone, and whoever leaves it out gets the concept.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
 from genunlearn.data.diffusion.concepts import concept_names
 from genunlearn.domains.diffusion.adapter import Diffusion
-from genunlearn.domains.diffusion.sampling import ClassifierFree
+from genunlearn.domains.diffusion.guidance import ClassifierFree
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

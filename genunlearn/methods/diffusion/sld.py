@@ -8,61 +8,20 @@ p is the image's prompt, c the concepts joined by commas. Three evaluations a st
 
 Source: Schramowski et al., "Safe Latent Diffusion: Mitigating Inappropriate Degeneration in Diffusion Models"
 (CVPR 2023), eq. 5-8, and its code; the default is its "medium".
-Deviations: none. No weight changes, so there is nothing to export, and whoever leaves the rule out gets the
-concept.
+Deviations: none. No weight changes: a patch holds the rule alone, and whoever leaves it out gets the concept.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass as plain_dataclass
 from typing import Annotated, ClassVar
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
 from genunlearn.data.diffusion.concepts import concept_names
 from genunlearn.domains.diffusion.adapter import Diffusion
-from genunlearn.domains.diffusion.sampling import GuidanceRule
-
-
-@plain_dataclass(frozen=True, kw_only=True)
-class SafeGuidance(GuidanceRule):
-    """Guidance towards the prompt less guidance towards the concepts.
-
-    Attributes:
-        concepts: The prompt that is guided away from.
-        strength: s.
-        threshold: lam.
-        momentum: m.
-        momentum_decay: beta.
-        warmup: Steps without safety guidance.
-    """
-
-    concepts: str
-    strength: float
-    threshold: float
-    momentum: float
-    momentum_decay: float
-    warmup: int
-
-    def others(self, scale: float) -> tuple[str | None, ...]:
-        """The empty prompt and the concepts."""
-        return (None, self.concepts)
-
-    def combine(self, outputs: Tensor, scale: float, step: int, memory: dict[str, Tensor]) -> Tensor:
-        """Safe latent guidance; `memory` carries nu."""
-        prompt, empty, concept = outputs
-        difference = prompt - concept
-        weight = (self.strength * difference).abs().clamp(max=1)
-        weight = torch.where(difference >= self.threshold, torch.zeros_like(weight), weight)
-        velocity = memory.get("velocity", torch.zeros_like(prompt))
-        safety = weight * (concept - empty) + self.momentum * velocity
-        memory["velocity"] = self.momentum_decay * velocity + (1 - self.momentum_decay) * safety
-        guidance = prompt - empty - (safety if step >= self.warmup else 0)
-        return empty + scale * guidance
+from genunlearn.domains.diffusion.guidance import SafeGuidance
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

@@ -159,7 +159,7 @@ class AuditRun:
         """What audits have in common that may share their controls: everything but the model under audit."""
         rest = {k: v for k, v in self.config.resolved().items() if k not in ("unlearned", "controls")}
         rest["request"] = {**rest["request"], "force": False}
-        return hash_json(rest)[:16]
+        return hash_json({**rest, **self.audit.weights()})[:16]
 
     def _count(self, label: str, attack: str, budget: str, found: Mapping[str, Value]) -> None:
         """Budget and cost of an attack, one row of the record's rounds."""

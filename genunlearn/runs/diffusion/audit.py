@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 
 from genunlearn.attacks.diffusion.base import ConceptAttack, ConceptContext
 from genunlearn.config.diffusion import DiffusionAuditConfig
-from genunlearn.contracts import ORIGINAL, UNLEARNED, Attack
+from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED, Attack
 from genunlearn.contracts.family import Audit
 from genunlearn.data.diffusion.requests import AuditedConcept
 from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.identity import hash_source
+from genunlearn.domains.diffusion.pipelines import find
 from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.errors import DataError
 from genunlearn.evaluation.diffusion.concealment import ConcealmentProbes
@@ -25,6 +27,7 @@ from genunlearn.runs.diffusion.audit_models import check_models, open_models
 from genunlearn.runs.diffusion.audit_pictures import SHOWN, Pictures
 from genunlearn.runs.diffusion.audit_request import POOL_SEEDS, read_subjects
 from genunlearn.runs.diffusion.detector import detector_of
+from genunlearn.runs.diffusion.pipelines import revision_of
 from genunlearn.runs.units import Units
 
 
@@ -53,6 +56,15 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
         settings = self.config.evaluate
         shared = {"steps": settings.steps, "guidance": settings.guidance, "batch_size": settings.batch_size}
         return shared if getattr(attack, "is_scored", False) else {}
+
+    def weights(self) -> Mapping[str, str]:
+        """Original and oracle from elsewhere; the lab's are known by their names."""
+        sources = {ORIGINAL: self.config.model.source, ORACLE: self.config.oracle}
+        return {
+            name: hash_source(find(source, revision_of(self.config, source)))
+            for name, source in sources.items()
+            if not source.startswith(LAB) and source not in ("auto", "never")
+        }
 
     def open(self, forgotten: Sequence[str]) -> Mapping[str, Diffusion]:
         """Original, unlearned pipeline and, where there is one, oracle."""

@@ -9,8 +9,9 @@ import torch
 
 from genunlearn.config.diffusion import DiffusionAuditConfig
 from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.patches import patch_file
 from genunlearn.domains.diffusion.pipelines import INDEX
-from genunlearn.domains.diffusion.weights import patch_file
+from genunlearn.domains.sources import find_place
 from genunlearn.errors import MismatchError, SourceNotFound
 from genunlearn.registry import LAB, LABS
 from genunlearn.runs.diffusion.pipelines import MODEL, PATCH, check_source, open_pipeline
@@ -39,8 +40,7 @@ def unlearned_place(source: str) -> Path | str:
     Raises:
         SourceNotFound: A folder that is none of these.
     """
-    folder = Path(source).expanduser()
-    if not folder.exists():
+    if (folder := find_place(source)) is None:
         return source
     for place in (folder, folder / MODEL, folder / PATCH):
         if (place / INDEX).is_file():
@@ -65,7 +65,7 @@ def open_models(config: DiffusionAuditConfig, concepts: Sequence[str]) -> dict[s
         models["unlearned"] = open_pipeline(config, str(place))
     else:
         models["unlearned"] = open_pipeline(config, config.model.source)
-        models["unlearned"].load_patch(place)
+        models["unlearned"].load_patch(place, force=config.request.force)
     if config.oracle == "auto" and config.model.source.startswith(LAB):
         build = LABS.get(config.model.source.removeprefix(LAB), "diffusion")
         models["oracle"] = open_pipeline(config, str(build(without=list(concepts))))
@@ -95,7 +95,9 @@ def _check_fit(original: Diffusion, other: Diffusion, name: str) -> None:
 
 
 def _are_same(one: Diffusion, two: Diffusion) -> bool:
-    """Whether denoisers and text encoders have the same weights."""
+    """Whether denoisers and text encoders have the same weights, and images are made by the same rule."""
+    if one.rule != two.rule:
+        return False
     names = ("", *(name for name in READS_PROMPTS if getattr(one.pipeline, name, None) is not None))
     for name in names:
         mine, its = ((getattr(model.pipeline, name) if name else model.network).state_dict() for model in (one, two))

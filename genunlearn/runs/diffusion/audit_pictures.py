@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from genunlearn.ops.images import write_png
 from genunlearn.reports.pictures import FOLDER
+from genunlearn.runs.units import file_name
 
 SHOWN = 4
 """Images of each set that are written."""
@@ -42,5 +42,4 @@ class Pictures:
         return found
 
     def _path(self, name: str, number: int) -> str:
-        parts = [re.sub(r"[^a-z0-9._=-]+", "-", part.lower()) for part in name.split("/")]
-        return "/".join((FOLDER, *parts, f"{number:02d}.png"))
+        return "/".join((FOLDER, *map(file_name, name.split("/")), f"{number:02d}.png"))

@@ -14,13 +14,14 @@ from genunlearn.contracts.family import Family, Measurement, Written
 from genunlearn.data.diffusion.concepts import with_images
 from genunlearn.data.diffusion.requests import USUAL, ErasureRequest
 from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.guidance import RULE_FILE, ClassifierFree
 from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.errors import BrokenModel, NeedNotMet
 from genunlearn.evaluation.diffusion.detectors import JudgeDetector
 from genunlearn.records import hash_files
 from genunlearn.registry import LABS
 from genunlearn.runs.diffusion.measure import ImageProbe, Judges, target_share
-from genunlearn.runs.diffusion.pipelines import MODEL, PATCH, check_source, open_pipeline
+from genunlearn.runs.diffusion.pipelines import MODEL, PATCH, check_source, open_pipeline, revision_of
 from genunlearn.runs.diffusion.request import is_lab, lab_name, read_request
 
 KNOWN_FROM = 0.5
@@ -52,7 +53,7 @@ class DiffusionFamily(Family[ErasureRequest, Diffusion]):
                 f"model.quantize = {config.model.quantize!r}: pipelines are not trained in 4 bits; use none"
             )
         for source in (config.model.source, config.evaluate.oracle):
-            check_source(source, config.model.revision if source == config.model.source else None)
+            check_source(source, revision_of(config, source))
         return request
 
     def given(self, request: ErasureRequest) -> Mapping[str, bool]:
@@ -219,10 +220,11 @@ class DiffusionFamily(Family[ErasureRequest, Diffusion]):
         """The smallest form in which the change is exact, unless one is asked for."""
         kind = self._export_kind(model, method, outcome)
         if kind is None:
-            return Written(note="no weight was changed: the method works while images are made")
+            return self._save_rule(model, folder)
         target, hashes = folder / (MODEL if kind == "pipeline" else PATCH), {}
         if not target.exists():
-            if kind != "lora" and self.config.parameters.kind == "lora" and not isinstance(method, Edit):
+            is_lora = self.config.parameters.kind == "lora" and not isinstance(method, Edit)
+            if is_lora and kind not in ("lora", "kohya"):
                 model.merge()
             if kind == "delta" and outcome.changed:  # what an edit has left alone is no part of the patch
                 for name, weight in model.network.named_parameters():
@@ -231,13 +233,25 @@ class DiffusionFamily(Family[ErasureRequest, Diffusion]):
             hashes["patch"] = hash_files([path] if path.is_file() else sorted(path.rglob("*.safetensors")))
         return Written(hashes, f"written as {kind}: {target.name}/")
 
+    def _save_rule(self, model: Diffusion, folder: Path) -> Written:
+        """What is done while images are made, so that an audit can put it in force."""
+        note = "no weight was changed: the method works while images are made"
+        if model.rule == ClassifierFree():
+            return Written(note=note)
+        path = folder / PATCH / RULE_FILE
+        if not path.exists():
+            model.export(path.parent, "guidance")
+        return Written({"patch": hash_files([path])}, f"{note}; written as guidance: {PATCH}/")
+
     def _export_kind(self, model: Diffusion, method: Method, outcome: Outcome) -> str | None:
         """None where no weight has changed."""
         wanted = self.config.export
+        if isinstance(method, Edit) and not model.low_rank and not outcome.changed:
+            return None
         if wanted != "auto":
             return wanted
         if isinstance(method, Edit):
-            return "lora" if model.low_rank else "delta" if outcome.changed else None
+            return "lora" if model.low_rank else "delta"
         return "lora" if self.config.parameters.kind == "lora" else "delta"
 
     def examples(self, request: ErasureRequest, measured: Mapping[str, Measurement]) -> list[dict[str, Any]]:

@@ -30,5 +30,10 @@ def open_pipeline(config: RunConfig, source: str | None = None) -> Diffusion:
     """Load the pipeline of a configuration, or another one in the same manner."""
     settings, source = config.model, source or config.model.source
     folder = str(LABS.get(source.removeprefix(LAB), "diffusion")()) if source.startswith(LAB) else source
-    revision = settings.revision if source == settings.source else None
+    revision = revision_of(config, source)
     return Diffusion.load(folder, revision=revision, dtype=settings.dtype, device=settings.device)
+
+
+def revision_of(config: RunConfig, source: str) -> str | None:
+    """The revision that a configuration names belongs to its model, and to no other pipeline."""
+    return config.model.revision if source == config.model.source else None

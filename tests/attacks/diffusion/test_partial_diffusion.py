@@ -97,15 +97,34 @@ def test_psi_that_cut_at_one_step_share_their_images() -> None:
     original, unlearned = pair()
     attack = PartialDiffusion(psis=(0.2, 0.39, 0.4), steps=5, guidance=2.0)
     begun = attack.start(original, PROMPTS, SEEDS)
-    assert begun.cuts == {0.2: 1, 0.39: 1, 0.4: 2}, "timesteps 801, 601, ...: those of at least 800, 610 and 600"
+    assert begun.cuts == {0.2: 1, 0.39: 1, 0.4: 2}, "floor(5 psi): 1, 1.95 and 2"
     done = attack.complete(unlearned, begun)
     assert torch.equal(done.latents[0], done.latents[1]) and done.forwards == 3 * (4 + 3) * 2
 
 
 def test_published_cuts() -> None:
-    # 100 steps lie at 991, 981, ...: a share of 0.001 begins at 999 and holds none, 0.01 at 990 and holds one.
+    # floor(100 psi), as in the paper's algorithm.
     cuts = PartialDiffusion().cuts(pair()[0])
     assert list(cuts) == list(PUBLISHED) and list(cuts.values()) == [0, 1, 5, 15, 25, 35, 45, 55]
+
+
+@pytest.mark.parametrize("family", ["sd1", "flux", "sd3"])
+def test_psi_is_a_share_of_the_steps_whatever_the_schedule(family: str) -> None:
+    # A shifted flow has its first two of four timesteps above 0.75 of the schedule; half of its steps are still two.
+    attack = PartialDiffusion(psis=(0.0, 0.29, 0.5, 0.75, 1.0), steps=4)
+    assert list(attack.cuts(pair(family)[0]).values()) == [0, 1, 2, 3, 4]
+    assert list(PartialDiffusion(psis=(0.29, 0.57, 0.58), steps=100).cuts(pair(family)[0]).values()) == [29, 57, 58]
+
+
+@pytest.mark.parametrize("family", ["sd1", "flux"])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_nothing_between_the_ends_is_no_error(family: str, steps: int) -> None:
+    original, unlearned = pair(family)
+    attack = PartialDiffusion(psis=(0.0, 0.3, 1.0), steps=steps, guidance=1.0)
+    done = attack.complete(unlearned, attack.start(original, PROMPTS, SEEDS))
+    assert torch.equal(done.latents[0], unlearned.sample(PROMPTS, SEEDS, attack.sampling))
+    assert torch.equal(done.latents[1], done.latents[0]), "less than one step is none"
+    assert torch.equal(done.latents[2], original.sample(PROMPTS, SEEDS, attack.sampling))
 
 
 @pytest.mark.parametrize("kind", [PNDMScheduler, HeunDiscreteScheduler])

@@ -8,7 +8,8 @@ from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler, PNDMS
 
 from genunlearn.data.diffusion.concepts import ConceptImage, ConceptPrompt, TrajectoryPoint
 from genunlearn.domains.diffusion.adapter import Diffusion
-from genunlearn.domains.diffusion.sampling import ClassifierFree, Sampling
+from genunlearn.domains.diffusion.guidance import ClassifierFree
+from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.errors import DataError, MismatchError, NeedNotMet
 from tests.tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
 
@@ -240,3 +241,13 @@ def test_unknown_pipelines_are_refused() -> None:
         Diffusion(pipeline)
     with pytest.raises(MismatchError, match="denoiser NoneType is not supported"):
         Diffusion(Something())
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_number_of_steps_that_the_scheduler_cannot_make(steps: int) -> None:
+    # PNDM with its Runge-Kutta steps needs four to begin with.
+    model = Diffusion(tiny("sd1"))
+    model.pipeline.scheduler = PNDMScheduler.from_config(model.pipeline.scheduler.config)
+    with pytest.raises(DataError, match=rf"steps = {steps}: scheduler PNDMScheduler cannot make so few or so many"):
+        model.images(["a cat"], [1], Sampling(steps=steps))
+    assert model.images(["a cat"], [1], Sampling(steps=4)).isfinite().all()

@@ -6,7 +6,8 @@ import torch
 from genunlearn.contracts import Examples
 from genunlearn.data.diffusion.concepts import ConceptPrompt, trajectory_points
 from genunlearn.domains.diffusion.adapter import Diffusion
-from genunlearn.domains.diffusion.sampling import ClassifierFree, Sampling
+from genunlearn.domains.diffusion.guidance import ClassifierFree
+from genunlearn.domains.diffusion.sampling import Sampling
 from tests.tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
 
 STEPS = 5

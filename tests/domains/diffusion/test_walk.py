@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from genunlearn.domains.diffusion.adapter import Diffusion
-from genunlearn.domains.diffusion.sampling import ClassifierFree, Sampling
+from genunlearn.domains.diffusion.guidance import ClassifierFree
+from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.domains.diffusion.walk import Walk
 from genunlearn.errors import NeedNotMet
 from tests.tiny_pipelines import MAX_TOKENS, tiny

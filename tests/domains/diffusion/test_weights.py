@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.identity import Fingerprint
+from genunlearn.domains.diffusion.patches import DELTA_FILE, LORA_FILE, read_header
 from genunlearn.domains.diffusion.sampling import Sampling
-from genunlearn.domains.diffusion.weights import DELTA_FILE, LORA_FILE, Fingerprint, read_header
 from genunlearn.errors import DataError, MismatchError, NeedNotMet, OutputExists, SourceNotFound
 from genunlearn.ops.linear_edits import LowRank
 from tests.tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
@@ -246,7 +247,7 @@ def test_a_lora_is_neither_a_delta_nor_a_pipeline_before_it_is_merged(tmp_path: 
 def test_no_change_no_export(tmp_path: Path) -> None:
     with pytest.raises(NeedNotMet, match="nothing was trained or edited"):
         model().export(tmp_path, "delta")
-    with pytest.raises(DataError, match="export = 'zip': use lora, delta or pipeline"):
+    with pytest.raises(DataError, match="export = 'zip': use lora, delta, kohya, unet, guidance or pipeline"):
         model().export(tmp_path, "zip")
 
 

@@ -7,10 +7,11 @@ from diffusers.pipelines.deprecated.stable_diffusion_safe import StableDiffusion
 from genunlearn.contracts import Splits
 from genunlearn.data.diffusion.concepts import forget_prompts, parse_concepts
 from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.guidance import SafeGuidance
 from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.errors import DataError, NeedNotMet
 from genunlearn.methods.diffusion.negative_prompt import NegativePrompt
-from genunlearn.methods.diffusion.sld import SLD, SafeGuidance
+from genunlearn.methods.diffusion.sld import SLD
 from tests.tiny_pipelines import tiny
 
 FEW = Sampling(steps=4, guidance=3.0)

@@ -16,11 +16,13 @@ from transformers import ResNetConfig, ResNetForImageClassification, ViTImagePro
 
 from genunlearn.config import AuditConfig, build_config
 from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.guidance import ClassifierFree
 from genunlearn.errors import ConfigError, DataError, InputError, MismatchError, NameNotFound, NeedNotMet
 from genunlearn.methods.diffusion.uce import UCE
 from genunlearn.records import RunRecord, read_record
 from genunlearn.reports.audit.report import write_comparison, write_report
 from genunlearn.runs.audit.run import AuditRun
+from genunlearn.runs.diffusion.audit_models import open_models
 from tests.diffusion_world import diffusion
 from tests.tiny_pipelines import tiny
 
@@ -168,7 +170,7 @@ def test_without_an_oracle_nothing_is_decided(config_of, tmp_path):
     ("sections", "error", "complaint"),
     [
         ({"unlearned": ""}, DataError, "no model to audit"),
-        ({"unlearned": "judge"}, InputError, "neither a pipeline"),
+        ({"unlearned": "judge"}, InputError, "have a place in this pipeline"),
         ({"unlearned": "base"}, MismatchError, "the same weights"),
         ({"request": {"concepts": []}}, DataError, "no concept"),
         ({"request": {"concepts": ["cat"], "retain": ["cat"]}}, DataError, "both to be forgotten and to be preserved"),
@@ -254,3 +256,32 @@ def test_on_the_lab_the_oracle_is_gone_and_the_original_present(tmp_path):
     assert gone.verdicts[0]["verdict"] in ("gone", "undecided")  # the latter where 32 images are too few
     present = audit("lab:diffusion", "digit seven", out=tmp_path / "original", overrides=overrides)
     assert present.verdicts[0]["verdict"] == "present"
+
+
+def test_controls_are_those_of_the_weights_and_not_of_their_place(config_of, models, tmp_path):
+    import shutil
+
+    shutil.copytree(models / "oracle", tmp_path / "oracle")
+    shared = {"controls": str(tmp_path / "controls"), "oracle": str(tmp_path / "oracle")}
+    before = AuditRun(config_of(**shared), tmp_path / "one").units.shared
+    assert AuditRun(config_of(**shared), tmp_path / "two").units.shared == before
+    shutil.rmtree(tmp_path / "oracle")
+    tiny("sd1", seed=2).save_pretrained(tmp_path / "oracle")
+    assert AuditRun(config_of(**shared), tmp_path / "three").units.shared != before
+
+
+def test_a_model_that_is_blocked_while_images_are_made_can_be_audited(config_of, models, tmp_path):
+    model = Diffusion.load(str(models / "base"), device="cpu")
+    model.rule = ClassifierFree("cat")
+    model.export(tmp_path / "blocked", "guidance")
+    found = open_models(config_of(unlearned=str(tmp_path / "blocked")), ["cat"])
+    assert found["unlearned"].rule == ClassifierFree("cat")
+    assert found["original"].rule == ClassifierFree()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("psis", [[0.0, 1.0], [0.0, 0.1, 0.2]])
+def test_few_steps_and_psi_at_the_ends_are_audited(config_of, tmp_path, psis):
+    attacks = {"partial_diffusion": {"psis": psis}}
+    record = AuditRun(config_of(attacks=attacks), tmp_path / "out")()
+    assert record.status == "completed"
