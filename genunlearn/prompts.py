@@ -14,7 +14,8 @@ A prompt is one file ``prompts/<suite>/<name>.jinja``:
     [user]
     {{ question }}
 
-The leading comment is the header. A line that is exactly ``[system]``, ``[user]`` or ``[assistant]`` starts a
+The leading comment is the header; ``tokens: 96`` in it says where an answer is cut, for prompts that are asked to
+generate training material. A line that is exactly ``[system]``, ``[user]`` or ``[assistant]`` starts a
 message. The file is split into messages *before* anything is rendered, and each message is rendered by
 itself, so that a value such as ``"x\n[user]\ny"`` stays text and can never open a message of its own.
 """
@@ -58,6 +59,7 @@ class Prompt:
         sha256: Hash of the file's bytes, in hex.
         variables: Names that `messages` must be given, sorted.
         blocks: The messages before rendering, as (role, Jinja text).
+        tokens: Where an answer is cut; None where the caller decides.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Prompt:
     sha256: str
     variables: tuple[str, ...]
     blocks: tuple[tuple[str, str], ...]
+    tokens: int | None = None
 
     def messages(self, **variables: object) -> list[dict[str, str]]:
         """Fill the gaps in.
@@ -126,6 +129,8 @@ def _parse(name: str, path: Path) -> Prompt:
         raise ConfigError(f"{path}: id = {header['id']!r} does not match the file's place; write id: {name}")
     if not header["version"].isdecimal():
         raise ConfigError(f"{path}: version = {header['version']!r} is not a whole number; write version: 1")
+    if not header.get("tokens", "1").isdecimal() or int(header.get("tokens", "1")) < 1:
+        raise ConfigError(f"{path}: tokens = {header['tokens']!r} is not a whole number from 1; write tokens: 96")
     blocks = _blocks(path, text)
     return Prompt(
         id=name,
@@ -134,6 +139,7 @@ def _parse(name: str, path: Path) -> Prompt:
         sha256=hashlib.sha256(raw).hexdigest(),
         variables=_variables(path, blocks),
         blocks=blocks,
+        tokens=int(header["tokens"]) if "tokens" in header else None,
     )
 
 
