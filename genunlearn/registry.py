@@ -272,6 +272,7 @@ LABS = Table(
     "lab",
     {
         "lm": "genunlearn.lab.lm.build:build",
+        "smollm2": "genunlearn.lab.lm.smollm2:build",
         "diffusion": "genunlearn.lab.diffusion.build:build",
         "digits": "genunlearn.lab.network.digits:build",
         "digits_coarse": "genunlearn.lab.network.digits:build_coarse",
