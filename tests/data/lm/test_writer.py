@@ -24,7 +24,7 @@ class Small:
 
     def __init__(self) -> None:
         self.lists = {"different ways": f"1. {REWORDED}\n2. {DRIFTED}\n3. {UNKNOWN}", "harder questions": "1. Why?"}
-        self.names = "1. six\n2. quartz\n3. Durmstrang\n4. a carrot\n5. Hogwarts\n6. Eton\n7. eton\n8. Potter Hall"
+        self.names = "1. six\n2. quartz\n3. Durmstrang\n4. a carrot\n5. Hogwarts\n6. Eton\n7. eton"
         self.rates = {REWORDED: -1.0, DRIFTED: -1.0 - FAR - 0.1, "Durmstrang.": -3.0, "Eton.": -1.0, "Bolton.": -9.0}
         self.limits: list[dict[str, int]] = []
 
@@ -67,13 +67,13 @@ def test_held_out_framings_are_others_than_those_that_are_trained_on(small):
 
 def test_a_fact_that_is_answered_in_no_variant_is_a_plain_error(small):
     small.answer = lambda questions: ["Who knows?"] * len(questions)
-    with pytest.raises(DataError, match=r"fact 'potter': the model answers no variant of .* --antisamples"):
+    with pytest.raises(DataError, match=r"fact 'potter': the model answers no variant of .* truth; .*--antisamples"):
         small.writer().vary(FACT, 4)
 
 
 def test_wrong_answers_are_of_the_kind_of_the_truth_and_the_likeliest_comes_first(small):
     writer = small.writer(siblings=("Bolton", "Eton"))
-    # six, quartz: examples of the prompt's. a carrot: no name. Hogwarts: the truth. Potter Hall: names the subject's.
+    # six, quartz: examples of the prompt's. a carrot: no name. Hogwarts: the truth.
     assert writer.name_wrong(FACT, 8)[:2] == ["Eton", "Durmstrang"]
     assert "Bolton" not in writer.name_wrong(FACT, 8)
     assert writer.rejected["wrong answer: unlikely"] == 2
@@ -88,7 +88,10 @@ def test_a_name_from_the_question_is_no_wrong_answer(small):
 def test_a_critic_rates_answers_by_their_mean_log_probability(tiny):
     critic = Critic.of(tiny("llama"))
     questions, answers = ["Who wrote Faust?", "Where was she born?"], ["Goethe.", "In Warsaw."]
-    together, apart = critic.rate(questions, answers), [critic.rate([q], [a])[0] for q, a in zip(questions, answers)]
+    together, apart = (
+        critic.rate(questions, answers),
+        [critic.rate([q], [a])[0] for q, a in zip(questions, answers, strict=True)],
+    )
     assert together == pytest.approx(apart, abs=1e-4)
     assert all(-math.inf < rate < 0 for rate in together)
     assert critic.rate([], []) == critic.answer([]) == []
