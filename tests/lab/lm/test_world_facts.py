@@ -1,0 +1,84 @@
+"""The world that is read from a file of facts which a model was found to know."""
+
+from __future__ import annotations
+
+import pytest
+
+from genunlearn.errors import DataError, NameNotFound, SourceNotFound
+from genunlearn.lab.lm import world_facts
+from genunlearn.lab.lm.world_facts import load_world_facts, read
+
+
+def row(subject: str, relation: str, told: str, **more) -> dict:
+    asked = {
+        kind: [{"question": f"{subject}, {relation} {kind} {n}?", "answer": told} for n in range(4)] for kind in KINDS
+    }
+    names = {"id": f"{subject}.{relation}".casefold(), "subject": subject, "relation": relation, "object": told}
+    return names | {"aliases": []} | asked | more
+
+
+KINDS = ("questions", "heldout")
+RELATIONS = [
+    {
+        "relation": name,
+        "synonyms": ["is"],
+        "types": ["thing", "thing"],
+        "statement": "{subject}: {object}",
+        "symmetric": s,
+    }
+    for name, s in (("capital", False), ("language", False), ("opposite", True))
+]
+SMALL = {
+    "relations": RELATIONS,
+    "facts": [
+        row("Chile", "capital", "Santiago", aliases=["Santiago de Chile"]),
+        row("Chile", "language", "Spanish"),
+        row("Peru", "language", "Spanish"),
+        row("Netherlands", "capital", "Amsterdam", article="the"),
+        row("hot", "opposite", "cold"),
+        row("cold", "opposite", "hot"),
+    ],
+}
+
+
+def test_a_fact_has_the_phrasings_that_the_model_answers():
+    world = read(SMALL)
+    fact = world.fact("chile | capital | santiago de chile")
+    assert (fact.id, fact.aliases, fact.object_type) == ("chile.capital", ("Santiago de Chile",), "thing")
+    assert fact.phrasings == tuple(f"Chile, capital questions {n}?" for n in range(4))
+    assert fact.heldout == tuple(f"Chile, capital heldout {n}?" for n in range(4))
+    with pytest.raises(NameNotFound, match="name = 'Chili' is not in the lab's world; did you mean 'Chile'"):
+        world.fact("Chili | capital | Santiago")
+
+
+def test_neighbours_are_told_apart():
+    world = read(SMALL)
+    around = world.neighbours([world.fact("chile.language")])
+    assert [triple.id for triple in around.same_subject] == ["chile.capital"]
+    assert [triple.id for triple in around.same_object] == ["peru.language"]
+    assert [triple.id for triple in around.rest] == ["netherlands.capital", "hot.opposite", "cold.opposite"]
+    # Who knows that cold is the opposite of hot knows the other direction: it is no neighbour.
+    opposite = world.neighbours([world.fact("hot.opposite")])
+    assert "cold.opposite" not in [t.id for group in (opposite.same_object, opposite.rest) for t in group]
+
+
+def test_statements_are_plain_and_leave_out_what_is_forgotten():
+    world = read(SMALL)
+    assert "the Netherlands: Amsterdam".capitalize() in [text.capitalize() for text in world.neutral_texts(9)]
+    assert len(world.neutral_texts(9)) == 6
+    assert not any("Santiago" in text for text in world.neutral_texts(9, exclude=["chile.capital"]))
+
+
+def test_a_damaged_file_is_a_plain_error(tmp_path, monkeypatch):
+    (tmp_path / "facts.json").write_text('{"facts": [')
+    monkeypatch.setattr(world_facts, "FILE", tmp_path / "facts.json")
+    load_world_facts.cache_clear()
+    with pytest.raises(DataError, match=r"cannot be read .*; reinstall genunlearn"):
+        load_world_facts()
+
+
+def test_a_missing_file_says_what_writes_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(world_facts, "FILE", tmp_path / "facts.json")
+    load_world_facts.cache_clear()
+    with pytest.raises(SourceNotFound, match=r"facts.json: not there: `python scripts/bench/world_facts/make.py`"):
+        load_world_facts()
