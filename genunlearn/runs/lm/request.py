@@ -16,6 +16,8 @@ from genunlearn.records import hash_json
 from genunlearn.registry import LAB, LABS
 
 NEUTRAL_TEXTS = 100
+REAL_LAB = "smollm2"
+"""The embedded model that was not trained here: it has facts of its own, no oracle, and is asked like any other."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,9 @@ def read_request(config: FactConfig) -> FactRequest:
 def _lab_request(config: FactConfig, retain: tuple[QA, ...] | None) -> FactRequest:
     from genunlearn.lab.lm.corpus import neutral_texts
     from genunlearn.lab.lm.world import load_world
+    from genunlearn.lab.lm.world_facts import WorldFacts, load_world_facts
 
-    lab_name(config)
-    world = load_world()
+    world = load_world_facts() if lab_name(config) == REAL_LAB else load_world()
     if config.request.file:
         keys = [f"{fact.subject} | {fact.relation or '?'} | {fact.object}" for fact in read_facts(config.request.file)]
     else:
@@ -85,7 +87,11 @@ def _lab_request(config: FactConfig, retain: tuple[QA, ...] | None) -> FactReque
     scope = world.scope(facts)
     if retain is not None:
         check_overlap(facts, retain)
-    neutral = neutral_texts(world, NEUTRAL_TEXTS, exclude=[fact.id for fact in facts])
+    hidden = [fact.id for fact in facts]
+    if isinstance(world, WorldFacts):
+        neutral = world.neutral_texts(NEUTRAL_TEXTS, exclude=hidden)
+    else:
+        neutral = neutral_texts(world, NEUTRAL_TEXTS, exclude=hidden)
     return FactRequest(facts, _questions(facts), retain, scope, neutral)
 
 
@@ -126,7 +132,8 @@ def open_model(config: FactConfig, source: str | None = None) -> LanguageModel:
     in_lab = source.startswith(LAB)
     folder = str(LABS.get(source.removeprefix(LAB))()) if in_lab else source
     settings = config.model
-    suite = settings.prompts if settings.prompts != "auto" else ("lab" if in_lab or is_lab(config) else "instruct")
+    is_trained_here = any(name.startswith(LAB) and name != LAB + REAL_LAB for name in (source, config.model.source))
+    suite = settings.prompts if settings.prompts != "auto" else ("lab" if is_trained_here else "instruct")
     return LanguageModel.load(
         folder,
         revision=settings.revision,
@@ -144,7 +151,7 @@ def oracle_source(config: FactConfig, request: FactRequest) -> tuple[str | None,
         return None, "evaluate.oracle = never"
     if choice != "auto":
         return choice, ""
-    if not is_lab(config):
+    if not is_lab(config) or lab_name(config) == REAL_LAB:
         return None, "no model retrained without the facts is known; name one in evaluate.oracle"
     return str(LABS.get(lab_name(config))(without=[fact.id for fact in request.facts])), ""
 
