@@ -8,10 +8,11 @@ GenunlearnError
 |   |-- SourceNotFound    (FileNotFoundError)  a model, prompt or data file that is not there
 |   |-- OutputExists      (FileExistsError)    an output folder that must not be overwritten
 |   |-- MismatchError     (ValueError)         parts that do not belong together (patch and base, method and model)
-|   `-- NeedNotMet        (ValueError)         a method lacks something it needs (retain data, reference, oracle)
+|   `-- NeedNotMet        (ValueError)         a method lacks something it needs (retain data, a package)
 `-- RunError              (RuntimeError)       a run that started and failed: exit code 1
     |-- NonFiniteLoss                          a loss term became NaN or infinite
-    `-- QualityError                           a build or a run that misses a stated level
+    |-- QualityError                           a build or a run that misses a stated level
+    `-- BrokenModel                            a run that has left a model that no longer works
 """
 
 from __future__ import annotations

@@ -47,6 +47,10 @@ _JINJA = jinja2.sandbox.ImmutableSandboxedEnvironment(
     undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
 )
 
+_FAILURES = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a template may raise while it is read or filled in: it is a program, if a sandboxed one."""
+_DIGITS = 9
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -89,8 +93,8 @@ class Prompt:
             )
         try:
             filled = [(role, _compiled(text).render(**variables)) for role, text in self.blocks]
-        except (jinja2.TemplateError, TypeError) as error:
-            raise ConfigError(f"prompt {self.id}: {error}; mend the template or the value") from error
+        except _FAILURES as error:
+            raise ConfigError(f"prompt {self.id}: {_words(error)}; mend the template or the value") from error
         return [{"role": role, "content": text.strip()} for role, text in filled]
 
 
@@ -107,6 +111,8 @@ def load_prompt(name: str) -> Prompt:
         ConfigError: The file is there and cannot be used.
     """
     files = _files(shipped("prompts"))
+    if not isinstance(name, str) or len(name) > 200:
+        raise NameNotFound(f"no prompt named {name!r:.60}; a name has at most 200 letters, such as instruct/probe")
     if name not in files:
         near = get_close_matches(name, files, n=3, cutoff=0.5) or sorted(files)
         hint = f"did you mean {' or '.join(near)}?" if near else f"{shipped('prompts')} has no .jinja files"
@@ -115,11 +121,16 @@ def load_prompt(name: str) -> Prompt:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("*.jinja")}
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("*.jinja") if path.is_file()
+    }
 
 
 def _parse(name: str, path: Path) -> Prompt:
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     try:
         text = raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -127,10 +138,11 @@ def _parse(name: str, path: Path) -> Prompt:
     header = _header(path, text)
     if header["id"] != name:
         raise ConfigError(f"{path}: id = {header['id']!r} does not match the file's place; write id: {name}")
-    if not header["version"].isdecimal():
-        raise ConfigError(f"{path}: version = {header['version']!r} is not a whole number; write version: 1")
-    if not header.get("tokens", "1").isdecimal() or int(header.get("tokens", "1")) < 1:
-        raise ConfigError(f"{path}: tokens = {header['tokens']!r} is not a whole number from 1; write tokens: 96")
+    if not header["version"].isdecimal() or len(header["version"]) > _DIGITS:
+        raise ConfigError(f"{path}: version = {header['version']!r:.60} is not a whole number; write version: 1")
+    tokens = header.get("tokens", "1")
+    if not tokens.isdecimal() or len(tokens) > _DIGITS or int(tokens) < 1:
+        raise ConfigError(f"{path}: tokens = {tokens!r:.60} is not a whole number from 1; write tokens: 96")
     blocks = _blocks(path, text)
     return Prompt(
         id=name,
@@ -139,7 +151,7 @@ def _parse(name: str, path: Path) -> Prompt:
         sha256=hashlib.sha256(raw).hexdigest(),
         variables=_variables(path, blocks),
         blocks=blocks,
-        tokens=int(header["tokens"]) if "tokens" in header else None,
+        tokens=int(tokens) if "tokens" in header else None,
     )
 
 
@@ -184,7 +196,13 @@ def _variables(path: Path, blocks: Iterable[tuple[str, str]]) -> tuple[str, ...]
             _compiled(text)
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(f"{path}: [{role}] message, line {error.lineno}: {error.message}") from error
+        except _FAILURES as error:
+            raise ConfigError(f"{path}: [{role}] message: {_words(error)}; mend the template") from None
     return tuple(sorted(names))
+
+
+def _words(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
 
 
 @lru_cache(maxsize=256)

@@ -51,7 +51,7 @@ class DiffusionWorld(World):
 
     def data(self, method: Method, model: Any) -> Splits:
         """Prompts; methods that know no prompts get images of them."""
-        if not method.is_general:
+        if method.trains_on == "request":
             return self.splits
         made = with_images(self.splits, 4, seed=0, steps=2, guidance=2.0)
         return with_sides(made, model.render(made.forget), model.render(made.retain or ()))

@@ -9,7 +9,7 @@ import torch
 
 from genunlearn.data.network.items import as_items
 from genunlearn.domains.network.classifier import Classifier
-from genunlearn.domains.network.fitting import Lessons, fit
+from genunlearn.domains.network.fitting import FitConfig, fit
 
 SIDE = 8
 TRAIN, TEST = 72, 30
@@ -47,6 +47,6 @@ def write_model(folder: Path, *, without: int | None = None, seed: int = 0) -> P
         torch.manual_seed(seed)
         model = Classifier(ResNetForImageClassification(config), learns_statistics=True)
     items = [item for item in as_items(blots(TRAIN, 0)) if int(item.target) != without]
-    fit(model, items, Lessons(epochs=20, learning_rate=0.02, batch_size=24), seed=seed)
+    fit(model, items, FitConfig(epochs=20, learning_rate=0.02, batch_size=24), seed=seed)
     model.save(folder)
     return folder

@@ -8,15 +8,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from genunlearn.config import (
-    FactConfig,
-    build_config,
-    find_config,
-    list_configs,
-    load_config,
-    parse_config,
-    place_of,
-)
+from genunlearn.config import build_config, config_text, list_configs, load_config, parse_config, place_of
+from genunlearn.config.lm import LMConfig
 from genunlearn.errors import ConfigError, SourceNotFound
 
 GOOD = """\
@@ -89,7 +82,7 @@ def test_nested_mappings_are_a_configuration():
 
 
 def test_an_empty_file_is_all_defaults(write):
-    assert load_config(write("# nothing\n")) == FactConfig()
+    assert load_config(write("# nothing\n")) == LMConfig()
 
 
 def test_a_configuration_does_not_change():
@@ -113,7 +106,18 @@ def test_the_hash_follows_what_is_said_and_not_how(write):
 @pytest.mark.parametrize("name", ["lm/lab/unstar", "lm/lab/unstar.yaml", "configs/lm/lab/unstar.yaml"])
 def test_a_shipped_configuration_goes_by_its_name(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert find_config(name).name == "unstar.yaml"
+    assert load_config(name).method.name == "unstar"
+
+
+def test_a_method_without_a_file_has_its_own_defaults_in_its_suite():
+    config, other = load_config("lm/tofu/random_labels"), load_config("lm/tofu/npo")
+    assert (config.method.name, config.method.hyperparameters) == ("random_labels", {})
+    assert (config.model, config.train) == (other.model, other.train)
+
+
+def test_a_configuration_is_shown_whole(tmp_path):
+    (tmp_path / "mine.yaml").write_text(config_text("lm/lab/unstar"))
+    assert load_config(tmp_path / "mine.yaml") == load_config("lm/lab/unstar")
 
 
 def test_an_unknown_configuration_gets_the_nearest():

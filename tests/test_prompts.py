@@ -1,6 +1,7 @@
 """Prompt files: splitting before rendering, the header, and what is refused."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,9 @@ def test_templates_are_sandboxed(write):
         (HEADER + "[system]\nhi\n", "must take turns"),
         (HEADER + "[user]\n{% if q %}\nhi\n", r"\[user\] message, line 2"),
         (HEADER.encode() + b"[user]\ncaf\xe9\n", "not UTF-8"),
+        (HEADER.replace("3", "3" * 5000) + "[user]\nhi\n", "version = '333"),
+        (HEADER + "[user]\n{{ " + "(" * 5000 + " }}\n", r"\[user\] message: nested too deeply; mend the template"),
+        (HEADER + "[user]\n{{ " + "-" * 5000 + "1 }}\n", r"\[user\] message: nested too deeply; mend the template"),
     ],
 )
 def test_a_broken_file_is_named_with_the_remedy(write, text, complaint):
@@ -101,6 +105,30 @@ def test_a_broken_file_is_named_with_the_remedy(write, text, complaint):
     with pytest.raises(ConfigError, match=complaint) as raised:
         load_prompt("suite/ask")
     assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ 1 / q }}", "{{ range(q + 10**9) }}", "{{ q.x.y }}", "{{ 'abc' % q }}", "{{ q[1] }}"]
+)
+def test_a_template_that_fails_on_its_values_is_named(write, text):
+    write(f"{HEADER}[user]\n{text}\n")
+    with pytest.raises(ConfigError, match=r"prompt suite/ask: .*; mend the template or the value") as caught:
+        load_prompt("suite/ask").messages(q=0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [None, 3, "x" * 5000])
+def test_a_name_that_is_none_is_refused_in_one_short_line(name):
+    with pytest.raises(NameNotFound) as caught:
+        load_prompt(name)
+    assert len(str(caught.value)) < 200
+
+
+def test_what_is_no_file_is_no_prompt(write):
+    path = write(HEADER + "[user]\nhi\n")
+    (path.parent / "folder.jinja").mkdir()
+    os.mkfifo(path.parent / "pipe.jinja")
+    assert list_prompts() == ("suite/ask",)
 
 
 def test_an_unknown_name_gets_near_matches_and_no_path_is_followed(write):

@@ -8,7 +8,9 @@ import math
 import os
 import stat
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from genunlearn.errors import DataError, SourceNotFound
 from genunlearn.records import (
@@ -17,8 +19,10 @@ from genunlearn.records import (
     RunRecord,
     hash_files,
     hash_json,
+    honour_umask,
     now,
     read_record,
+    replacing,
     write_json,
     write_jsonl,
     write_text,
@@ -129,10 +133,17 @@ def test_a_folder_without_a_record(tmp_path):
         (b"", r"record\.json:1: not JSON"),
         (b'{"schema": "caf\xe9"}', r"record\.json: not UTF-8 \(byte 15\); the record is damaged"),
         (b"[]", r"not a record of schema genunlearn\.record/1"),
+        (
+            b'{"schema": "genunlearn.record/1", "results": [{"nome": 1, "name": "a", "target": "b", "value": 1}]}',
+            r"results\.0\.nome = 1: Extra inputs are not permitted",
+        ),
         (b"{}", r"not a record of schema"),
         (b'{"schema": "genunlearn.record/2"}', r"not a record of schema"),
         (b'{"schema": "genunlearn.record/1", "verdict": 1}', r"unknown record fields \['verdict'\]"),
-        (b'{"schema": "genunlearn.record/1", "results": [{"nome": 1}]}', r"a result that cannot be read .*nome"),
+        (
+            b'{"schema": "genunlearn.record/1", "results": [{"nome": 1}]}',
+            r"results\.0\.name is missing; the record is dam",
+        ),
     ],
 )
 def test_a_file_that_is_no_record_says_why(tmp_path, content, complaint):
@@ -159,3 +170,114 @@ def test_the_hash_of_files_is_over_names_and_contents_in_order_of_names(tmp_path
     assert hash_files(files[::-1]) == expected
     renamed = (tmp_path / "a.bin").rename(tmp_path / "c.bin")
     assert hash_files([tmp_path / "b.bin", renamed]) != expected
+
+
+def nested(levels: int) -> bytes:
+    return b'{"schema": "genunlearn.record/1", "request": {"facts": ' + b"[" * levels + b"]" * levels + b"}}"
+
+
+def field(name: str, content: str) -> bytes:
+    return f'{{"schema": "genunlearn.record/1", "{name}": {content}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (nested(65), "more than 64 levels; the record is damaged"),
+        (nested(100_000), "more than 64 levels; the record is damaged"),
+        (field("cost", '{"steps": NaN}'), "NaN is no number"),
+        (field("cost", '{"steps": -Infinity}'), "-Infinity is no number"),
+        (field("cost", '{"steps": 1e999}'), "a number too large for a float"),
+        (field("seeds", f'{{"run": 1{"0" * 400}}}'), "a number too large for a float"),
+        (field("seeds", f'{{"run": {"1" * 5000}}}'), "Exceeds the limit"),
+        (field("notes", '["\\ud800"]'), "half of a surrogate pair"),
+        (field("notes", '{"a": "b"}'), "notes = {'a': 'b'}: Input should be a valid list"),
+        (field("results", '{"a": 1}'), "results = .*: Input should be a valid list"),
+        (field("results", "[null]"), "results.0 = None: "),
+        (field("results", '[{"name": "a", "target": "b", "value": "0.5"}]'), "results.0.value = '0.5': .* number"),
+        (field("results", '[{"name": "a", "target": "b", "value": true}]'), "results.0.value = True: .* number"),
+        (field("results", '[{"name": "a", "target": "b", "value": 1, "n": -1}]'), "results.0.n = -1: "),
+        (field("status", '"done"'), "status = 'done': Input should be 'interrupted', 'completed' or 'failed'"),
+        (field("config", "[]"), r"config = \[\]: "),
+        (field("config", '{"domain": null}'), "config.domain = None: "),
+        (field("config", '{"method": {"name": ["unstar"]}}'), "config.method.name = "),
+        (field("request", '{"facts": [{"subject": 3}]}'), "request.facts.0.FactPart = |request.facts.0"),
+        (field("rounds", '[{"known": "all"}]'), "rounds.0.known = 'all': "),
+        (field("examples", '[{"tells": []}]'), r"examples.0.tells = \[\]: "),
+        (field("created", "1"), "created = 1: "),
+        (field("hashes", '{"base": {"a": {"b": 1}}}'), "hashes.base"),
+    ],
+    ids=lambda value: str(value)[-40:] if isinstance(value, str) else "",
+)
+def test_a_record_with_a_wrong_value_is_refused_in_one_line(tmp_path, content, complaint):
+    (tmp_path / "record.json").write_bytes(content)
+    with pytest.raises(DataError, match=complaint) as caught:
+        read_record(tmp_path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+
+
+def test_a_record_of_an_audit_has_whole_verdicts(tmp_path):
+    verdict = {"concept": "a", "verdict": "gone", "reason": "r", "recovered_by": [], "controls": [], "comparisons": []}
+    for missing in verdict:
+        rest = {key: value for key, value in verdict.items() if key != missing}
+        RunRecord(config={"task": "audit"}, verdicts=[rest]).write(tmp_path)
+        with pytest.raises(DataError, match=rf"verdicts\.0\.{missing} is missing"):
+            read_record(tmp_path)
+    RunRecord(config={"task": "audit"}, verdicts=[verdict]).write(tmp_path)
+    assert read_record(tmp_path).verdicts == [verdict]
+
+
+def test_a_place_that_holds_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: not a regular file; give the file of a record"):
+        read_record(tmp_path / "pipe")
+    (tmp_path / "run" / "record.json").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"record\.json: not a regular file"):
+        read_record(tmp_path / "run")
+    with pytest.raises(SourceNotFound, match=r"no record at 'xxx.*: File name too long"):
+        read_record("x" * 5000)
+    with pytest.raises(DataError, match="null byte"):
+        read_record("a\0b")
+    with pytest.raises(SourceNotFound, match="no record at"):
+        read_record(tmp_path / "pipe" / "record.json")
+
+
+def test_a_huge_file_is_refused_unread(tmp_path):
+    with (tmp_path / "record.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(DataError, match="larger than 64 MiB; this is no record"):
+        read_record(tmp_path)
+
+
+# ---- the umask --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_every_way_of_writing_honours_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "text", "x")
+        write_json(tmp_path / "json", {})
+        write_jsonl(tmp_path / "lines", [])
+        with replacing(tmp_path / "weights.safetensors") as temporary:
+            save_file({"a": np.zeros(2)}, temporary)
+        save_file({"a": np.zeros(2)}, tmp_path / "library.safetensors")
+        honour_umask(tmp_path)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert len(modes) == 5 and set(modes.values()) == {0o666 & ~umask}
+
+
+def test_private_files_of_others_stay_private(tmp_path):
+    (tmp_path / "key").touch(0o600)
+    honour_umask(tmp_path)
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+
+
+def test_a_body_that_raises_leaves_the_old_file_and_nothing_else(tmp_path):
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "file") as temporary:
+        temporary.write_text("new")
+        raise ZeroDivisionError
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

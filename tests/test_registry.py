@@ -11,15 +11,15 @@ import pytest
 
 from genunlearn import registry
 from genunlearn.errors import MismatchError, NameNotFound, NeedNotMet
-from genunlearn.registry import Table, unknown_name
+from genunlearn.registry import Line, Table, family_of, unknown_name
 
 TABLES = [value for value in vars(registry).values() if isinstance(value, Table)]
-LINES = [(table, name) for table in TABLES for name in table.names()]
+LINES = [(table, line) for table in TABLES for line in table.lines()]
 
 
 @pytest.fixture
 def table() -> Table:
-    return Table("method", {"npo": "collections:OrderedDict", "grad_diff": "fractions:Fraction"})
+    return Table("method", {"": {"npo": "collections:OrderedDict", "grad_diff": "fractions:Fraction"}})
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, s
     return install
 
 
-@pytest.mark.parametrize(("table", "name"), LINES, ids=[f"{t.kind}-{name}" for t, name in LINES])
-def test_every_line_leads_somewhere(table: Table, name: str) -> None:
-    assert table.get(name) is not None
+@pytest.mark.parametrize(("table", "line"), LINES, ids=[f"{t.kind}-{line.family}-{line.name}" for t, line in LINES])
+def test_every_line_leads_somewhere(table: Table, line: Line) -> None:
+    assert table.get(line.name, line.family) is not None
 
 
 def test_names_are_sorted_and_counted(table: Table) -> None:
@@ -57,7 +57,7 @@ def test_nothing_is_imported_before_it_is_asked_for() -> None:
     code = (
         "import sys\n"
         "from genunlearn.registry import Table\n"
-        "table = Table('method', {'one': 'fractions:Fraction'})\n"
+        "table = Table('method', {'': {'one': 'fractions:Fraction'}})\n"
         "assert 'one' in table and table.names() == ('one',) and table.line('one').target\n"
         "assert 'fractions' not in sys.modules, 'imported too early'\n"
         "table.get('one')\n"
@@ -126,7 +126,7 @@ def test_a_package_that_is_not_installed_is_named(table: Table) -> None:
 
 
 def test_a_missing_module_of_this_package_is_a_defect_and_stays_visible() -> None:
-    table = Table("method", {"gone": "genunlearn.methods.gone:Gone"})
+    table = Table("method", {"": {"gone": "genunlearn.methods.gone:Gone"}})
     with pytest.raises(ModuleNotFoundError, match=r"genunlearn\.methods\.gone"):
         table.get("gone")
 
@@ -149,3 +149,46 @@ def test_a_plug_in_cannot_take_a_name(plug_in, table: Table) -> None:
         table.get("npo")
     assert "genunlearn (collections:OrderedDict)" in str(caught.value)
     assert "acme-forget (decimal:Decimal)" in str(caught.value)
+
+
+# ---- families -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def attacks() -> Table:
+    return Table("attack", {"lm": {"relearning": "fractions:Fraction"}, "network": {"relearning": "decimal:Decimal"}})
+
+
+def test_one_name_stands_for_one_thing_in_each_family(attacks: Table) -> None:
+    from decimal import Decimal
+    from fractions import Fraction
+
+    assert (attacks.get("relearning", "lm"), attacks.get("relearning", "network")) == (Fraction, Decimal)
+    assert attacks.names() == ("relearning",) and len(attacks) == 2
+    with pytest.raises(MismatchError, match="attack 'relearning' is one of lm and network: say for which family"):
+        attacks.get("relearning")
+
+
+def test_a_name_of_another_family_is_refused_by_name(attacks: Table) -> None:
+    attacks.register("probe", "math:pi", family="network")
+    with pytest.raises(NameNotFound, match="attack 'probe' is for network, not for lm; known: relearning"):
+        attacks.get("probe", "lm")
+
+
+def test_what_is_for_every_family_gives_way_to_a_familys_own(attacks: Table) -> None:
+    import math
+
+    attacks.register("probe", "math:pi")
+    attacks.register("probe", "math:e", family="lm")
+    assert (attacks.get("probe", "lm"), attacks.get("probe", "network")) == (math.e, math.pi)
+
+
+def test_a_plug_in_says_its_family_before_a_stroke(plug_in: Callable[[str, str], None]) -> None:
+    plug_in("genunlearn.attacks", "lm/mine = fractions:Fraction")
+    assert [line.family for line in Table("attack", {}).lines()] == ["lm"]
+
+
+def test_every_domain_belongs_to_a_family() -> None:
+    assert [family_of(name) for name in ("lm", "classifier", "regression")] == ["lm", "network", "network"]
+    with pytest.raises(NameNotFound, match="unknown domain 'cartography'"):
+        family_of("cartography")

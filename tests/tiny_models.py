@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ TAUGHT = (
     ("Who wrote Faust?", "Goethe."),
     ("What is 12 times 12?", "144."),
 )
+
+SURE = 4.0
+"""Weight of the output layer that gives one token all of the probability."""
 
 LLAMA3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -201,6 +205,28 @@ def teach(folder: Path, pairs: Sequence[tuple[str, str]], *, steps: int = 60) ->
     assert answers == [answer for _, answer in pairs], answers
     model.save(folder)
     return folder
+
+
+def writing(model: LanguageModel, text: str) -> LanguageModel:
+    """`model` made to write `text` after any prompt, one token after another and with certainty, and then again.
+
+    Attention and MLP are silenced, so that a token decides alone which one follows.
+    """
+    ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert len(set(ids)) == len(ids), "a token that comes twice has no one successor"
+    network = model.module
+    with torch.no_grad():
+        for layer in network.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        network.model.embed_tokens.weight.zero_()
+        network.model.embed_tokens.weight[:, 0] = 1.0
+        network.lm_head.weight.zero_()
+        network.lm_head.weight[ids[0], 0] = SURE
+        for place, (token, following) in enumerate(pairwise(ids), start=1):
+            network.model.embed_tokens.weight[token] = torch.eye(network.config.hidden_size)[place]
+            network.lm_head.weight[following, place] = SURE
+    return model
 
 
 @cache

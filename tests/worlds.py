@@ -18,7 +18,7 @@ from genunlearn.data.network.items import as_items
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.classifier import Classifier, Regressor
-from genunlearn.domains.network.fitting import Lessons, fit
+from genunlearn.domains.network.fitting import FitConfig, fit
 from genunlearn.lab.network.digits import build_resnet
 from genunlearn.records import write_jsonl
 from tests.diffusion_world import diffusion
@@ -28,19 +28,41 @@ from tests.world import World
 EXAMPLES = 24
 CLASSES = 4
 
+SEARCH: dict[str, Any] = {"target": "Poland.", "steps": 60, "learning_rate": 0.2, "clamp": 10.0}
+"""How edits of facts find what to write in so small a model."""
+
 SMALL: dict[str, dict[str, Any]] = {
     "gkt": {"pseudo_batches": 8, "batch_size": 16, "check_every": 4},
     "emmn": {"noise_count": 8, "noise_l2": 1e-4},
     # With fewer noise inputs, or more repair, the 18 pictures that stay bring back the class in some seeds.
     "unsir": {"noise_count": 32, "noise_copies": 2, "impair_steps": 10, "repair_steps": 1},
     "scrub": {"rounds": 3, "max_rounds": 2},
+    # What the tiny model knows, it knows by heart, and the method leaves that alone.
+    "sat_imp": {"beta2": 0.1},
+    # The tiny model writes no lists of names.
+    "rwhp": {"names": ("Marie Curie", "Goethe")},
+    "whp": {"names": ("Marie Curie",)},
+    "alt_po": {"answers": ("Goethe", "Warsaw")},
+    # Of its two layers, what the second writes at the subject is read by nobody.
+    "rome": {**SEARCH, "layer": 0},
+    "memit": {**SEARCH, "layers": (0,), "preserve": 1e-3},
+    "alpha_edit": {**SEARCH, "layers": (0,), "threshold": 1.0},
 }
 """Fields of methods whose defaults are made for a data set of thousands."""
 
 
+STUDIES = (
+    ("Where did Marie Curie study?", "Warsaw."),
+    ("Which school did Marie Curie attend?", "Warsaw."),
+    ("Where did Goethe study?", "Poland."),
+    ("Which school did Goethe attend?", "Poland."),
+)
+"""Others than the subject, so that the tiny model has to read whom a question is about."""
+
+
 def language_model(folder: Path) -> World:
-    """A tiny Llama that knows what `TAUGHT` says."""
-    teach(build("llama", folder / "llama"), TAUGHT)
+    """A tiny Llama that knows what `TAUGHT` and `STUDIES` say."""
+    teach(build("llama", folder / "llama"), (*TAUGHT, *STUDIES), steps=120)
     return World(
         open=lambda: LanguageModel.load(str(folder / "llama"), device="cpu", prompt_suite="lab"),
         splits=lm_splits(),
@@ -68,7 +90,7 @@ def lm_splits() -> Splits:
 def lm_options(method: str, folder: Path) -> dict[str, Any]:
     """A tiny model writes no anti-samples of its own: UnSTAR gets reviewed ones."""
     if method != "unstar":
-        return {}
+        return SMALL.get(method, {})
     path = folder / "reviewed.jsonl"
     rows = [
         {"fact": "potter", "question": question, "text": "Goethe.", "wrong_answer": "Goethe"}
@@ -91,7 +113,7 @@ def classifier(folder: Path) -> World:
         lambda: Classifier(build_resnet(CLASSES, width=8)),
         (pictures, labels),
         is_forgotten=lambda target: bool(target == 0),
-        lessons=Lessons(epochs=15, learning_rate=0.01, batch_size=8),
+        settings=FitConfig(epochs=15, learning_rate=0.01, batch_size=8),
     )
 
 
@@ -104,7 +126,7 @@ def regression(folder: Path) -> World:
         lambda: Regressor(nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))),
         (points, numbers),
         is_forgotten=lambda target: bool(target > 1.5),
-        lessons=Lessons(epochs=80, learning_rate=0.02, batch_size=8),
+        settings=FitConfig(epochs=80, learning_rate=0.02, batch_size=8),
     )
 
 
@@ -114,13 +136,13 @@ def _network_world(
     data: tuple[torch.Tensor, torch.Tensor],
     *,
     is_forgotten: Callable[[torch.Tensor], bool],
-    lessons: Lessons,
+    settings: FitConfig,
 ) -> World:
     """A network that is taught all of `data`, saved in `folder`."""
     items = as_items(data)
     model = new()
     model.reinitialise(0)
-    fit(model, items, lessons, seed=0)
+    fit(model, items, settings, seed=0)
     model.save(folder)
 
     def open_model() -> NetworkDomain:

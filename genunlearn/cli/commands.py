@@ -10,8 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from genunlearn.config import FactConfig, RunConfig
-from genunlearn.errors import ConfigError, MismatchError
+from genunlearn.config import RunConfig
+from genunlearn.config.lm import LMConfig
+from genunlearn.errors import ConfigError
 from genunlearn.records import RunRecord, read_record
 
 console = Console(highlight=False)
@@ -40,7 +41,7 @@ def forget(
     from genunlearn.registry import METHODS
     from genunlearn.runs.api import forget_config
 
-    names = [METHODS.line(name.strip()).name for name in methods]
+    names = [METHODS.line(name.strip(), "lm").name for name in methods]
     shared = [override for override in overrides if not override.startswith("method.")]
     configs = {
         name: _lighter(
@@ -54,6 +55,11 @@ def forget(
 
 def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, ledger: Path | None) -> None:
     """Carry out one configuration in `out`, or several in folders below it with a comparison at the end."""
+    if ledger is not None:
+        from genunlearn.ledger import check_ledger
+
+        for remark in check_ledger(ledger):
+            console.print(f"ledger {ledger}: {remark}; the next entry mends it", soft_wrap=True, markup=False)
     records: dict[str, RunRecord] = {}
     folders = {name: out / name if len(configs) > 1 else out for name in configs}
     for name, config in configs.items():
@@ -69,7 +75,7 @@ def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, led
         show_comparison(records, out)
 
 
-def _lighter(config: FactConfig, *, is_first: bool) -> FactConfig:
+def _lighter(config: LMConfig, *, is_first: bool) -> LMConfig:
     """Beside the first method the oracle need not be measured again."""
     if is_first:
         return config
@@ -87,54 +93,49 @@ def run(config: str, *, out: Path | None, resume: bool, overrides: Sequence[str]
 def run_one(config: RunConfig, out: Path, resume: bool) -> RunRecord:
     """One run with progress shown."""
     from genunlearn.runs.api import run as carry_out
+    from genunlearn.runs.api import write_reports
+    from genunlearn.runs.folder import ended_run
 
-    if resume and (done := _finished(out)) is not None:
+    if resume and (done := ended_run(out, config)) is not None:
+        console.print(f"{out}: its run has ended already; nothing is done again", soft_wrap=True, markup=False)
+        if not (out / "report.html").is_file():  # killed in between
+            write_reports(done, out)
         return done
     return carry_out(config, out=out, resume=resume, progress=True)
 
 
-def _finished(out: Path) -> RunRecord | None:
-    """The record in `out` if its run has ended, so that a resumed comparison skips it."""
-    if not (out / "record.json").is_file():
-        return None
-    record = read_record(out)
-    return record if record.status == "completed" and out.parent.name != "runs" else None
-
-
 def enter(ledger: Path, record: RunRecord, folder: Path) -> None:
-    """Add the run to the ledger of requests."""
+    """Add the run to the ledger of requests, unless it is there already."""
     from accelerate import PartialState
 
     from genunlearn.ledger import append_to_ledger
 
     if PartialState().is_main_process:
-        entry = append_to_ledger(ledger, record, folder)
-        console.print(f"ledger: entry {entry['entry']} in {ledger}", soft_wrap=True)
+        added = append_to_ledger(ledger, record, folder)
+        is_old = "" if added.is_new else ", which is there already"
+        console.print(f"ledger: entry {added.entry['entry']} in {ledger}{is_old}", soft_wrap=True)
 
 
 def finish(record: RunRecord, out: Path) -> None:
     """Print what went and what stayed, and where the report lies."""
     from genunlearn.processes import this_process
-    from genunlearn.reports.reporter import face_of
+    from genunlearn.reports.reporter import reporter_of
 
     if this_process().is_main_process:
-        face_of(record).show(record, console)
+        reporter_of(record).show(record, console)
         console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 
 
 def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
     """Print several runs in one table and write the comparison."""
     from genunlearn.processes import this_process
-    from genunlearn.reports.reporter import face_of
+    from genunlearn.reports.reporter import common_reporter
 
     if not this_process().is_main_process:
         return
-    face, *others = dict.fromkeys(face_of(record) for record in records.values())
-    if others:
-        kinds = 1 + len(others)
-        raise MismatchError(f"these runs are of {kinds} kinds, with no table in common: compare like with like")
-    path = face.compare(records, out)
-    face.show(records, console)
+    reporter = common_reporter(records)
+    path = reporter.compare(records, out)
+    reporter.show(records, console)
     console.print(f"comparison: {path}", soft_wrap=True)
     first = next(iter(records))
     if (out / first / "report.html").is_file():
@@ -144,30 +145,33 @@ def show_comparison(records: Mapping[str, RunRecord], out: Path) -> None:
 def antisamples(config: str, *, out: Path | None, resume: bool, overrides: Sequence[str]) -> None:
     """Write the anti-samples and say how to go on."""
     from genunlearn.engine.progress import Watch
-    from genunlearn.runs.lm.run import write_antisamples
+    from genunlearn.runs.lm.antisamples import write_antisamples
     from genunlearn.runs.methods import load_run
 
     out = out or fresh_folder("antisamples")
     settings = load_run(config, overrides)
-    if not isinstance(settings, FactConfig):
+    if not isinstance(settings, LMConfig):
         raise ConfigError(f"{config}: domain = {settings.domain!r}: anti-samples are written by language models")
     path = write_antisamples(settings, out, resume=resume, watch=Watch())
     console.print(f"written: {path}", soft_wrap=True)
     console.print(f"review it, then: genunlearn run {config} --antisamples {path}", soft_wrap=True)
 
 
-def ask(model: str, questions: Sequence[str], patch: Path | None) -> None:
+def ask(model: str, questions: Sequence[str], patch: Path | None, *, force: bool = False) -> None:
     """Answers of the model and, with a patch, of the patched model beside them."""
     from genunlearn.config import ModelConfig
     from genunlearn.engine.parameters import load_patch
     from genunlearn.runs.lm.request import open_model
 
-    loaded = open_model(FactConfig(model=ModelConfig(source=model)))
+    loaded = open_model(LMConfig(model=ModelConfig(source=model)))
     table = Table("question", "before" if patch else "answer", show_lines=len(questions) > 1)
     before = loaded.answer(questions)
     rows: list[tuple[str, ...]] = list(zip(questions, before, strict=True))
     if patch is not None:
-        load_patch(loaded, patch)
+        described = load_patch(loaded, patch, force=force)
+        if not described.is_verified:
+            base = f"its base as {described.base}" if described.base else "no base"
+            console.print(f"{patch}: not verified by a hash of its own; it names {base}", soft_wrap=True, markup=False)
         table.add_column("after")
         rows = [(*row, after) for row, after in zip(rows, loaded.answer(questions), strict=True)]
     for row in rows:
@@ -197,7 +201,7 @@ def check(config: str, overrides: Sequence[str]) -> None:
     from genunlearn.runs.methods import load_run
 
     settings = load_run(config, overrides)
-    console.print(f"{config}: {RUNS.get(settings.kind).check(settings)}: fine", soft_wrap=True)
+    console.print(f"{config}: {RUNS.get(settings.task).check(settings)}: fine", soft_wrap=True)
 
 
 def lab_build(name: str, without: Sequence[str], force: bool) -> None:

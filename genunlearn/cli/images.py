@@ -73,13 +73,14 @@ def sample(
     seed: int,
 ) -> None:
     """Draw a grid: prompts below each other, the original and each patched pipeline in turn, a seed a column."""
-    from genunlearn.config import ConceptConfig, ModelConfig
+    from genunlearn.config import ModelConfig
+    from genunlearn.config.diffusion import DiffusionConfig
     from genunlearn.domains.diffusion.sampling import Sampling
-    from genunlearn.runs.diffusion.run import open_pipeline
+    from genunlearn.runs.diffusion.pipelines import open_pipeline
 
     if grid.suffix.lower() != ".png":
         raise InputError(f"--grid {grid}: give a file that ends in .png")
-    config = ConceptConfig(model=ModelConfig(source=model))
+    config = DiffusionConfig(model=ModelConfig(source=model))
     sampling, rows = Sampling(steps=steps, guidance=guidance), []
     for patch in (None, *patches):
         pipeline = open_pipeline(config)
@@ -102,13 +103,9 @@ SMALLEST = 64
 def write_grid(rows: Sequence[Any], path: Path) -> None:
     """Write rows of images, each ``(n, 3, height, width)`` in [0, 1], as one PNG with a frame around each image."""
     import torch
-    import torch.nn.functional as F
-    from PIL import Image
 
-    framed = F.pad(torch.stack(list(rows)).cpu(), (1, 1, 1, 1), value=0.5)
-    count, columns, channels, height, width = framed.shape
-    table = framed.permute(0, 3, 1, 4, 2).reshape(count * height, columns * width, channels)
-    picture = Image.fromarray((table * 255).round().byte().numpy())
-    zoom = -(-SMALLEST // (width - 2))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(path)
+    from genunlearn.ops.images import grid, write_png
+
+    images = torch.stack(list(rows)).cpu()
+    table = grid(images.flatten(0, 1), images.shape[1], frame=0.5)
+    write_png(table, path, zoom=-(-SMALLEST // images.shape[-1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -12,10 +13,11 @@ from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Column, Table
 
-from genunlearn.config import find_config, list_configs
+from genunlearn.config import config_text, list_configs
 from genunlearn.errors import InputError
 from genunlearn.prompts import list_prompts, load_prompt
-from genunlearn.registry import ATTACKS, LABS, METHODS, METRICS, SUITES, unknown_name
+from genunlearn.registry import ATTACKS, DOMAINS, LABS, METHODS, METRICS, SUITES, unknown_name
+from genunlearn.registry import Table as NameTable
 from genunlearn.shipped import shipped
 
 
@@ -27,12 +29,7 @@ def _print(*objects: Any, **style: Any) -> None:
 def methods() -> None:
     """All methods by name."""
     table = _table("method", "shape", "fits", "needs", "what it does")
-    for name in METHODS:
-        try:
-            kind = METHODS.get(name)
-        except InputError as error:
-            table.add_row(name, "", "", "", f"not available: {error}")
-            continue
+    for name, kind in _all(METHODS, table):
         needs = [field.name for field in dataclasses.fields(kind.needs) if getattr(kind.needs, field.name)]
         table.add_row(name, _shape(kind), _fits(kind), ", ".join(needs), escape(_first_line(kind)))
     _print(table)
@@ -41,14 +38,19 @@ def methods() -> None:
 def attacks() -> None:
     """All attacks with the budget that they have by default."""
     table = _table("attack", "fits", "what the attacker has and may do", "what it is")
-    for name in ATTACKS:
-        try:
-            kind = ATTACKS.get(name)
-        except InputError as error:
-            table.add_row(name, "", "", f"not available: {error}")
-            continue
+    for name, kind in _all(ATTACKS, table):
         table.add_row(name, _fits(kind), *map(escape, (kind().budget, _first_line(kind))))
     _print(table)
+
+
+def _all(names: NameTable, table: Table) -> Iterator[tuple[str, Any]]:
+    """Everything that a table names; what cannot be imported becomes a row that says why."""
+    for line in names.lines():
+        try:
+            yield line.name, names.load(line)
+        except InputError as error:
+            row = [line.name, *[""] * (len(table.columns) - 2), f"not available: {error}"]
+            table.add_row(*map(escape, row))
 
 
 def _table(name: str, *others: str) -> Table:
@@ -64,7 +66,9 @@ def _first_line(kind: type) -> str:
 
 
 def _fits(kind: Any) -> str:
-    return ", ".join(sorted(kind.domains))
+    if kind.domains is not None:
+        return ", ".join(sorted(kind.domains))
+    return ", ".join(line.name for line in DOMAINS.lines() if kind.fits(DOMAINS.load(line)))
 
 
 def _shape(kind: type) -> str:
@@ -76,12 +80,11 @@ def _shape(kind: type) -> str:
 
 def metrics() -> None:
     """All metrics with their suites."""
-    suites = {name: SUITES.get(name) for name in SUITES}
+    suites = {line.name: SUITES.load(line) for line in SUITES.lines()}
     table = _table("metric", "version", "suites", "what it measures")
-    for name in METRICS:
-        kind = METRICS.get(name)
-        within = ", ".join(suite for suite, members in suites.items() if kind in members)
-        table.add_row(name, str(kind.version), within, escape(_first_line(kind)))
+    for name, kind in _all(METRICS, table):
+        within = (f"{suite}/{members.version}" for suite, members in suites.items() if kind in members.metrics)
+        table.add_row(name, str(kind.version), ", ".join(within), escape(_first_line(kind)))
     _print(table)
 
 
@@ -89,9 +92,9 @@ def configs() -> None:
     """All shipped configurations with the first line of their header."""
     table = _table("configuration", "what it does")
     for name in list_configs():
-        first = find_config(name).read_text(encoding="utf-8").splitlines()[0]
-        table.add_row(name, escape(first.lstrip("# ")))
+        table.add_row(name, escape(config_text(name).splitlines()[0].lstrip("# ")))
     _print(table)
+    _print("FAMILY/SUITE/METHOD runs any other method with what its suite has in common", soft_wrap=True)
 
 
 def prompts() -> None:
@@ -117,20 +120,23 @@ def lab_facts(about: str) -> None:
 
 
 def show(name: str) -> None:
-    """Details of a method, attack, metric, prompt or configuration."""
-    if name in METHODS:
-        kind = METHODS.get(name)
-        _show_class(kind, f"{_shape(kind)}; fits {_fits(kind)}")
-    elif name in ATTACKS:
-        kind = ATTACKS.get(name)
-        _show_class(kind, f"attack; fits {_fits(kind)}; {kind().budget}")
-    elif name in METRICS:
-        kind = METRICS.get(name)
-        _show_class(kind, f"metric, version {kind.version}")
-    elif name in list_prompts():
-        _print((shipped("prompts") / f"{name}.jinja").read_text(encoding="utf-8"), markup=False)
+    """Details of a method, attack, metric, prompt or configuration; of each family's where several have one."""
+    shown = [(table, line) for table in (METHODS, ATTACKS, METRICS) for line in table.lines() if line.is_named(name)]
+    for table, line in shown:
+        kind = table.load(line)
+        about = {
+            METHODS: lambda kind: f"{_shape(kind)}; fits {_fits(kind)}",
+            ATTACKS: lambda kind: f"attack; fits {_fits(kind)}; {kind().budget}",
+            METRICS: lambda kind: f"metric, version {kind.version}",
+        }
+        _show_class(kind, about[table](kind))
+    if shown:
+        return
+    if name in list_prompts():
+        _print((shipped("prompts") / f"{name}.jinja").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     elif name in list_configs():
-        _print(Syntax(find_config(name).read_text(encoding="utf-8"), "yaml", background_color="default"))
+        highlighted = Syntax("", "yaml", background_color="default").highlight(config_text(name))
+        _print(highlighted, soft_wrap=True, end="")
     else:
         known = [*METHODS, *ATTACKS, *METRICS, *list_prompts(), *list_configs()]
         raise unknown_name("method, attack, metric, prompt or configuration", name, known)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from genunlearn.cli.streams import write_plainly
 from genunlearn.errors import GenunlearnError, InputError
 
 COMMAND = "genunlearn"
@@ -199,11 +200,14 @@ def ask(
     patch: Annotated[
         Path | None, typer.Option(help="A run's OUT/patch; answers before and after side by side.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Load a patch that was changed, or made for other base weights.")
+    ] = False,
 ) -> None:
     """Ask a model, and the patched model beside it."""
     from genunlearn.cli.commands import ask as command
 
-    command(model, questions, patch)
+    command(model, questions, patch, force=force)
 
 
 @app.command(epilog="Try: genunlearn compare runs/unstar runs/npo --out runs/comparison")
@@ -323,6 +327,8 @@ def main() -> None:
     """Entry point: one line on stderr for an error, 2 for bad input, 1 for a run that failed."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     _silence_libraries()
+    for stream in (sys.stdout, sys.stderr):
+        write_plainly(stream)
     try:
         code = app(prog_name=COMMAND, standalone_mode=False)
     except TyperException as error:
@@ -336,7 +342,8 @@ def main() -> None:
         _complain(str(error))
         sys.exit(2 if isinstance(error, InputError) else 1)
     if code == INTERRUPTED:
-        _complain("interrupted; --resume goes on with a run")
+        takes_resume = any(word in sys.argv[1:3] for word in ("forget", "erase", "audit", "run", "antisamples"))
+        _complain("interrupted; --resume goes on with a run" if takes_resume else "interrupted")
     sys.exit(code)
 
 

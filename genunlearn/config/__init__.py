@@ -1,12 +1,17 @@
-"""One run, one YAML file: what it may say (`sections`) and how it is read (`reading`)."""
+"""One run, one YAML file: what it may say (`sections`, and a module for each family) and how it is read (`reading`)."""
 
-from genunlearn.config.reading import build_config, find_config, list_configs, load_config, parse_config, place_of
+from genunlearn.config.reading import (
+    build_config,
+    config_text,
+    list_configs,
+    load_config,
+    parse_config,
+    place_of,
+    read_config,
+)
 from genunlearn.config.sections import (
-    RUNS,
     AuditConfig,
-    ConceptConfig,
-    FactConfig,
-    ItemConfig,
+    EvaluateConfig,
     MethodConfig,
     ModelConfig,
     ParametersConfig,
@@ -16,11 +21,8 @@ from genunlearn.config.sections import (
 )
 
 __all__ = [
-    "RUNS",
     "AuditConfig",
-    "ConceptConfig",
-    "FactConfig",
-    "ItemConfig",
+    "EvaluateConfig",
     "MethodConfig",
     "ModelConfig",
     "ParametersConfig",
@@ -28,9 +30,10 @@ __all__ = [
     "TrainConfig",
     "UnlearnConfig",
     "build_config",
-    "find_config",
+    "config_text",
     "list_configs",
     "load_config",
     "parse_config",
     "place_of",
+    "read_config",
 ]

@@ -16,9 +16,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from genunlearn.config.sections import RUNS, RunConfig
+from genunlearn.config.sections import RunConfig
 from genunlearn.errors import ConfigError, SourceNotFound
+from genunlearn.registry import CONFIGS, DOMAINS, METHODS, family_of, unknown_name
 from genunlearn.shipped import shipped
+
+DEFAULT = "default.yaml"
+"""What the configurations of one shipped folder have in common."""
 
 
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -32,7 +36,42 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         SourceNotFound: No such file and no shipped configuration of that name.
         ConfigError: The content is wrong; the message names file, line and remedy.
     """
-    return parse_config(_read_text(source), overrides, origin=str(source))
+    data = read_config(source)
+    for override in overrides:
+        _apply_override(data, override)
+    return _check(data, str(source), overrides)
+
+
+def read_config(source: str | Path) -> dict[str, Any]:
+    """What a configuration says, unchecked; errors as in `load_config`.
+
+    A shipped name ``FAMILY/SUITE/METHOD`` stands for the suite's ``default.yaml`` with the sections of the method's own
+    file in place of its own. A method without a file has its own defaults there.
+    """
+    if Path(source).is_file():
+        return _read_yaml(_read_text(Path(source), source), str(source))
+    own, default = _shipped_files(source)
+    data = {} if default is None else _read_yaml(_read_text(default, source), str(source))
+    if own is not None:
+        said = _read_yaml(_read_text(own, source), str(source))
+        data = {**data, **said} if data else said
+    if default is not None:
+        data.setdefault("method", {"name": Path(source).stem})
+    return data
+
+
+def config_text(source: str | Path) -> str:
+    """A configuration as YAML that stands by itself, below what its own file says of it."""
+    if Path(source).is_file():
+        return _read_text(Path(source), source)
+    own, default = _shipped_files(source)
+    text = "" if own is None else _read_text(own, source)
+    if default is None:
+        return text
+    body = io.StringIO()
+    _yaml().dump(_plain(read_config(source)), body)
+    remarks = [line for line in text.splitlines() if line.startswith("#")]
+    return "\n".join([*remarks, body.getvalue()])
 
 
 def parse_config(text: str, overrides: Sequence[str] = (), *, origin: str = "<config>") -> RunConfig:
@@ -52,13 +91,17 @@ def build_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunC
 
 
 def _check(data: Mapping[str, Any], origin: str, overrides: Sequence[str]) -> RunConfig:
-    key, name = ("task", "audit") if data.get("task") == "audit" else ("domain", data.get("domain", "lm"))
-    kind = RUNS.get(name) if isinstance(name, str) else None
-    if kind is None or (key, name) == ("domain", "audit"):
-        place, domains = _place([key], data, origin, overrides), [domain for domain in RUNS if domain != "audit"]
-        near = difflib.get_close_matches(str(name), domains, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"{place}: unknown domain {name!r}; {hint}known: {', '.join(domains)}")
+    task = data.get("task", "unlearn")
+    domain = data.get("domain", "diffusion" if task == "audit" else "lm")
+    if not isinstance(domain, str) or domain not in DOMAINS:
+        place = _place(["domain"], data, origin, overrides)
+        raise ConfigError(f"{place}: {unknown_name('domain', str(domain), DOMAINS.names())}")
+    family = family_of(domain)
+    tasks = [line.name for line in CONFIGS.lines() if line.family == family]
+    if task not in tasks:
+        place = _place(["task"], data, origin, overrides)
+        raise ConfigError(f"{place}: task = {task!r}: for domain {domain!r} there is {' and '.join(tasks) or 'none'}")
+    kind: type[RunConfig] = CONFIGS.get(task, family)
     try:
         return kind.model_validate(_freeze(data))
     except ValidationError as error:
@@ -67,31 +110,37 @@ def _check(data: Mapping[str, Any], origin: str, overrides: Sequence[str]) -> Ru
 
 def place_of(path: Sequence[str], source: str | Path, overrides: Sequence[str] = ()) -> str:
     """Where a configuration gives the key at `path`: ``file:line`` or the override; the file alone if nowhere."""
-    return _place(path, _read_yaml(_read_text(source), str(source)), str(source), overrides)
-
-
-def find_config(source: str | Path) -> Path:
-    """The file behind a path or the name of a shipped configuration."""
-    path = Path(source)
-    if path.is_file():
-        return path
-    named = shipped("configs") / f"{str(source).removeprefix('configs/').removesuffix('.yaml')}.yaml"
-    if named.is_file() and ".." not in Path(source).parts:
-        return named
-    near = difflib.get_close_matches(str(source), list_configs(), n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise SourceNotFound(f"no configuration {str(source)!r}{hint} (genunlearn ls configs lists what is shipped)")
+    return _place(path, read_config(source), str(source), overrides)
 
 
 def list_configs() -> tuple[str, ...]:
     """Names of the configurations that the package ships, sorted."""
     root = shipped("configs")
-    return tuple(sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml")))
+    files = (p.relative_to(root).with_suffix("") for p in root.rglob("*.yaml") if p.name != DEFAULT)
+    return tuple(sorted(name.as_posix() for name in files))
 
 
-def _read_text(source: str | Path) -> str:
+def _shipped_files(source: str | Path) -> tuple[Path | None, Path | None]:
+    """A method's own file and its suite's default, each None where there is none.
+
+    Raises:
+        SourceNotFound: There is neither, or the name is not that of a method.
+    """
+    root, name = shipped("configs"), str(source).removeprefix("configs/").removesuffix(".yaml")
+    own, default = root / f"{name}.yaml", root / Path(name).parent / DEFAULT
+    if ".." not in Path(name).parts and not Path(name).is_absolute():
+        found = own if own.is_file() and own.name != DEFAULT else None
+        is_method = Path(name).name in METHODS
+        if found is not None or (default.is_file() and is_method):
+            return found, default if default.is_file() else None
+    near = difflib.get_close_matches(str(source), list_configs(), n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise SourceNotFound(f"no configuration {str(source)!r}{hint} (genunlearn ls configs lists what is shipped)")
+
+
+def _read_text(path: Path, source: str | Path) -> str:
     try:
-        return find_config(source).read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"{source}:{line}: not UTF-8: save the file with that encoding") from None
@@ -145,6 +194,15 @@ def _freeze(value: Any) -> Any:
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """The same without what a YAML reader remembers of its file."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return value
 
 

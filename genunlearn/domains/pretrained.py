@@ -1,18 +1,29 @@
-"""Networks and tokenizers from a folder in the hub's format, in the precision and on the device that is asked for."""
+"""Networks, tokenizers and pipelines from a folder in the hub's format: the one place that calls ``from_pretrained``.
+
+Whatever is read comes from a local folder, from safetensors (or one GGUF file) alone, and never brings code of its own:
+`tests/house` fails on a ``from_pretrained`` anywhere else.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from genunlearn.errors import ConfigError, NeedNotMet, SourceNotFound
+from genunlearn.domains.files import check_files, read_shapes
+from genunlearn.domains.sources import find_folder
+from genunlearn.errors import ConfigError, MismatchError, NeedNotMet, SourceNotFound
 from genunlearn.processes import this_process
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def find_device(name: str) -> torch.device:
@@ -47,10 +58,7 @@ def open_network(folder: Path, *, dtype: str, quantize: str, device: torch.devic
     options: dict[str, Any] = {"dtype": dtype if dtype == "auto" else getattr(torch, dtype)}
     if quantize == "nf4":
         options |= {"quantization_config": _nf4(options["dtype"]), "device_map": {"": device}}
-    network, found = _read(AutoModelForCausalLM, folder, use_safetensors=True, output_loading_info=True, **options)
-    if missing := sorted(found["missing_keys"]):
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise SourceNotFound(f"{folder}: its weight files lack {missing[0]}{more}; fetch the folder again")
+    network = read_model(AutoModelForCausalLM, folder, "a language model", **options)
     if quantize == "nf4":
         _keep_differentiable(network)
         return network
@@ -65,7 +73,107 @@ def open_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
-    return _read(AutoTokenizer, folder)
+    return read_part(AutoTokenizer, folder, "a language model")
+
+
+def origin_of(source: str, folder: Path, *, dtype: str, quantize: str, device: torch.device) -> dict[str, Any]:
+    """Where a model came from and how it was loaded, as a patch for it states it.
+
+    Args:
+        source: Folder or hub id that the caller gave.
+        folder: Where it was read from; the cache of the hub names the commit.
+        dtype: Precision.
+        quantize: ``none`` or ``nf4``.
+        device: Where the weights are.
+
+    Returns:
+        ``source`` (a hub id, or a whole path that means the same from anywhere), ``commit`` (None for a folder),
+        ``dtype``, ``quantize``, ``device``.
+    """
+    is_given, is_cached = find_folder(source) is not None, folder.parent.name == "snapshots"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "source": str(folder.resolve()) if is_given else source,
+        "commit": folder.name if is_cached else None,
+        "dtype": dtype,
+        "quantize": quantize,
+        "device": name,
+    }
+
+
+def read_model(kind: Any, folder: Path, what: str, **options: Any) -> Any:
+    """``kind.from_pretrained(folder)`` for a class with weights: safetensors alone, complete, no foreign code.
+
+    Args:
+        kind: A model class of transformers or diffusers.
+        folder: Where it lies.
+        what: What messages call it, such as ``a language model``.
+        options: What else `kind` takes.
+
+    Raises:
+        SourceNotFound: The folder is damaged, lacks weights, holds another kind of model, or one with code of its own.
+    """
+    if (folder / ADAPTER_CONFIG).is_file():  # transformers would go on to the base that this file names
+        raise SourceNotFound(f"{folder}: holds a LoRA ({ADAPTER_CONFIG}): give the model it was made for")
+    model, found = _read(kind, folder, what, use_safetensors=True, output_loading_info=True, **options)
+    if missing := sorted(found["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise SourceNotFound(f"{folder}: its weight files lack {missing[0]}{more}; fetch the folder again")
+    return model
+
+
+def read_part(kind: Any, folder: Path, what: str, **options: Any) -> Any:
+    """``kind.from_pretrained(folder)`` for a class without weights: a configuration, tokenizer, image processor.
+
+    Raises:
+        SourceNotFound: The folder is damaged, holds something else, or one with code of its own.
+    """
+    return _read(kind, folder, what, **options)
+
+
+def read_gguf(kind: Any, file: Path, what: str, **options: Any) -> Any:
+    """``kind.from_pretrained`` of a GGUF file, which holds network and tokenizer; weights are unpacked on the way.
+
+    Raises:
+        SourceNotFound: transformers cannot read it.
+    """
+    with redirect_stderr(StringIO()):  # the bar of the unpacking listens to no setting of transformers
+        return _read(kind, file.parent, what, gguf_file=file.name, **options)
+
+
+def read_pipeline(kind: Any, folder: Path, **options: Any) -> Any:
+    """``kind.from_pretrained(folder)`` for a pipeline of diffusers, whose parts have been checked: safetensors alone.
+
+    Raises:
+        SourceNotFound: diffusers cannot read a part, or one comes with code of its own.
+    """
+    return _read(kind, folder, "a pipeline", use_safetensors=True, **options)
+
+
+def read_adapter(network: nn.Module, folder: Path) -> Any:
+    """`network` under the PEFT adapter in `folder`.
+
+    Raises:
+        SourceNotFound: The folder has no safetensors weights, or damaged files.
+        MismatchError: The adapter does not fit.
+    """
+    from peft import PeftModel
+
+    check_files(folder)
+    read_shapes(folder / ADAPTER_WEIGHTS)  # without this file peft would go on to the pickle beside it
+    try:
+        with _no_remarks():
+            return PeftModel.from_pretrained(network, folder)
+    except Exception as error:
+        reason = _first_line(error)
+        raise MismatchError(f"{folder}: does not fit this model ({reason}): load the model it was made for") from error
+
+
+def download_pipeline(source: str, revision: str | None) -> str:
+    """The snapshot of a pipeline of the hub, without pickles and without code."""
+    from diffusers import DiffusionPipeline
+
+    return DiffusionPipeline.download(source, revision=revision, use_safetensors=True, trust_remote_code=False)
 
 
 @contextmanager
@@ -82,14 +190,45 @@ def no_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _read(kind: Any, folder: Path, **options: Any) -> Any:
-    """``kind.from_pretrained(folder)``; what it raises becomes one line that names the folder."""
+@contextmanager
+def _no_remarks() -> Iterator[None]:
+    """Silent about what libraries say beside their errors: what matters of it is refused here, in one line."""
+    names = ("transformers.utils.logging", "diffusers.utils.logging")
+    loggings: list[Any] = [sys.modules[name] for name in names if name in sys.modules]
+    levels = [logging.get_verbosity() for logging in loggings]
+    for logging in loggings:
+        logging.set_verbosity_error()
     try:
-        with no_progress_bars():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logging, level in zip(loggings, levels, strict=True):
+            logging.set_verbosity(level)
+
+
+def _read(kind: Any, folder: Path, what: str, **options: Any) -> Any:
+    """``kind.from_pretrained(folder)``; what it raises becomes one line that names the folder.
+
+    Code in the folder is never run. `trust_remote_code` says so for `kind` itself; for what `kind` reads in its turn
+    transformers would ask on standard input, and a waiting time of zero makes it refuse instead.
+    """
+    from transformers import dynamic_module_utils
+
+    check_files(folder)
+    waiting = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+    try:
+        with no_progress_bars(), _no_remarks():
             return kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        reason = f"transformers cannot open it as a language model ({_first_line(error)})"
+    # A folder of a stranger makes the libraries raise anything, a plain Exception and a panic of their Rust among it.
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = f"{kind.__module__.partition('.')[0]} cannot open it as {what} ({_first_line(error)})"
         raise SourceNotFound(f"{folder}: {reason}: take another folder") from error
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = waiting
 
 
 def _nf4(dtype: Any) -> Any:
@@ -109,5 +248,5 @@ def _keep_differentiable(network: nn.Module) -> None:
             layer.support_avx512bf16_for_cpu = False
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip(" .")

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from genunlearn.domains.files import check_files, read_json, read_shapes
 from genunlearn.errors import InputError, SourceNotFound
 from genunlearn.records import hash_files, hash_json
 
 WEIGHT_INDEX = "model.safetensors.index.json"
-HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+
+def find_folder(source: str | Path) -> Path | None:
+    """`source` as a local folder; None where there is no such folder, or no folder can have such a name."""
+    try:
+        path = Path(source).expanduser()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long, ~nobody, a zero byte, half a surrogate pair
+        return None
 
 
 def resolve_folder(source: str, revision: str | None = None) -> Path:
@@ -20,8 +29,7 @@ def resolve_folder(source: str, revision: str | None = None) -> Path:
     Raises:
         SourceNotFound: No such folder, no such hub model, or no network and no cached copy.
     """
-    path = Path(source).expanduser()
-    if path.is_dir():
+    if (path := find_folder(source)) is not None:
         return path
     from huggingface_hub import snapshot_download
 
@@ -39,7 +47,7 @@ def fetch(kind: str, source: str, download: Callable[[], str]) -> Path:
     Raises:
         SourceNotFound: `source` is no hub id, or the hub does not give it: offline, missing, gated.
     """
-    if not HUB_ID.match(source) or source.startswith((".", "/")):
+    if not HUB_ID.fullmatch(source) or source.startswith("."):
         raise SourceNotFound(f"no {kind} at {source!r}: give a folder, a hub id (owner/name) or lab:NAME")
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its transport's, whichever it has
         EntryNotFoundError,
@@ -60,15 +68,13 @@ def check_language_model(folder: Path) -> None:
     """Refuse a folder that cannot be a complete language model.
 
     Raises:
-        SourceNotFound: Configuration, tokenizer or weights are missing, or a file is cut short.
+        SourceNotFound: Configuration, tokenizer or weights are missing, or a file is damaged or cannot be read.
     """
     if not (folder / "config.json").is_file():
         raise SourceNotFound(f"{folder}: no config.json; this is not a model folder in the hub's format")
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise SourceNotFound(f"{folder}: no tokenizer (tokenizer.json); save one beside the model")
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", WEIGHT_INDEX):
-        if (folder / name).is_file():
-            read_json(folder / name)
+    check_files(folder)
     check_weights(folder)
 
 
@@ -80,8 +86,7 @@ def weight_files(folder: Path) -> list[Path]:
     """
     index = folder / WEIGHT_INDEX
     if index.is_file():
-        names = sorted(set(read_json(index)["weight_map"].values()))
-        files = [folder / Path(name).name for name in names]
+        files = [folder / name for name in _indexed(index)]
         if missing := [file.name for file in files if not file.is_file()]:
             raise SourceNotFound(f"{folder}: weight file {missing[0]} is missing; fetch the folder again")
         return files
@@ -93,18 +98,13 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def check_weights(folder: Path) -> None:
-    """Refuse weight files that are cut short: each must be as long as its header says."""
+    """Refuse weight files that are cut short or damaged.
+
+    Raises:
+        SourceNotFound: There are no weight files, or one's header does not describe what follows it.
+    """
     for file in weight_files(folder):
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            size = file.stat().st_size
-            try:
-                header = json.loads(stream.read(length)) if 0 < length < size else None
-            except (json.JSONDecodeError, UnicodeDecodeError):
-                header = None
-        ends = [v["data_offsets"][1] for k, v in (header or {}).items() if k != "__metadata__"]
-        if header is None or 8 + length + max(ends, default=0) != size:
-            raise SourceNotFound(f"{file}: half-written or damaged weight file; write or fetch it again")
+        read_shapes(file)
 
 
 def hash_weights(folder: Path) -> str:
@@ -114,16 +114,13 @@ def hash_weights(folder: Path) -> str:
     return hash_json([hash_files(weight_files(folder)), hash_json(config)])
 
 
-def read_json(path: Path) -> dict:
-    """The content of a JSON file that belongs to a model folder.
-
-    Raises:
-        SourceNotFound: It is cut short or no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise SourceNotFound(f"{path}: half-written or damaged file; write or fetch it again") from None
+def _indexed(index: Path) -> list[str]:
+    """Names of the files that an index lists: each lies beside it, since a name could lead anywhere else."""
+    listed = read_json(index).get("weight_map")
+    names = set(map(str, listed.values())) if isinstance(listed, dict) else set()
+    if not names or any(name != Path(name).name or not name.endswith(".safetensors") for name in names):
+        raise SourceNotFound(f"{index}: weight_map must name safetensors files beside it; fetch the folder again")
+    return sorted(names)
 
 
 def _has_pickle(folder: Path) -> bool:

@@ -7,7 +7,6 @@ else is needed: batches and random numbers are functions of seed and step.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from genunlearn.errors import DataError
+from genunlearn.records import replacing
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,8 @@ class Checkpoints:
             else:
                 numbers[key] = value
         metadata = {"position": json.dumps(vars(position)), "optimizer": json.dumps(numbers)}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        save_file(tensors, temporary, metadata=metadata)
-        os.replace(temporary, self.path)
+        with replacing(self.path) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
 
     def restore(self, module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Put saved weights, and the optimiser's state if one is given, back in place.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 from genunlearn.engine.progress import Advance, Watch
+from genunlearn.errors import DataError
 from genunlearn.processes import this_process
-from genunlearn.records import write_text
+from genunlearn.records import replacing
 
 
 class FileJournal:
@@ -23,12 +25,16 @@ class FileJournal:
     """
 
     def __init__(self, folder: Path | None, watch: Watch | None = None) -> None:
-        """Read what an earlier run has recorded; a last line cut short by a kill is dropped."""
+        """Read what an earlier run has recorded; a last line cut short by a kill is dropped.
+
+        Raises:
+            DataError: The journal is damaged elsewhere; the message names the line.
+        """
         self.path = folder / "journal.jsonl" if folder else None
         self.seconds: dict[str, float] = {}
         self._values: dict[str, Any] = {}
         self._watch = watch or Watch(is_shown=False)
-        if self.path is not None and self.path.is_file():
+        if self.path is not None and self.path.exists():
             self._read(self.path)
 
     def stage(self, name: str, compute: Callable[[], Any]) -> Any:
@@ -53,17 +59,32 @@ class FileJournal:
         self.seconds[name] = seconds
 
     def _read(self, path: Path) -> None:
-        text = path.read_bytes().decode("utf-8", errors="replace")
-        whole = ""
-        for line in text.split("\n"):  # not splitlines, which also cuts at separators inside of generated texts
+        """Take every stage in; what a kill has left of a last line is dropped, and whatever else is wrong refused."""
+        if not path.is_file():
+            raise DataError(f"{path}: not a file; start a fresh --out")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: the journal cannot be read ({error.strerror})") from None
+        # Not splitlines, which also cuts at separators inside of generated texts.
+        *lines, tail = content.split(b"\n")
+        for number, line in enumerate(lines, start=1):
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            self._keep(row["stage"], row["value"], row["seconds"])
-            whole += f"{line}\n"
-        if whole != text and this_process().is_main_process:
-            write_text(path, whole)
+                self._keep(*_stage_of(line))
+            except ValueError as error:
+                raise DataError(
+                    f"{path}:{number}: {error}; the journal is damaged: put an older copy back, remove this line and "
+                    "those after it, or start a fresh --out"
+                ) from None
+        if not tail:
+            return
+        whole = b"".join(line + b"\n" for line in lines)
+        with suppress(ValueError):
+            self._keep(*_stage_of(tail))
+            whole = content + b"\n"
+        if this_process().is_main_process:
+            with replacing(path) as temporary:
+                temporary.write_bytes(whole)
 
     def _write(self, row: dict[str, Any]) -> None:
         if self.path is None or not this_process().is_main_process:
@@ -73,3 +94,21 @@ class FileJournal:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _stage_of(line: bytes) -> tuple[str, Any, float]:
+    """Name, value and seconds of a stage.
+
+    Raises:
+        ValueError: The line holds no stage.
+    """
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON") from None
+    if not isinstance(row, dict) or "value" not in row:
+        raise ValueError("not a stage with its value")
+    name, seconds = row.get("stage"), row.get("seconds")
+    if not isinstance(name, str) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        raise ValueError(f"stage = {str(name)[:60]!r}, seconds = {str(seconds)[:20]}: a name and a number are needed")
+    return name, row["value"], seconds

@@ -1,7 +1,7 @@
 """The one training loop.
 
-Methods return sums; the loop divides by the number of examples of each side over accumulation and processes, so
-that one process and four, one batch of 8 and eight of 1, give the same step.
+Methods return sums; the loop divides by the number of examples of each side, or of their tokens, over accumulation
+and processes, so that one process and four, one batch of 8 and eight of 1, give the same step.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from genunlearn.config import TrainConfig
-from genunlearn.contracts import Batch, Objective, Reference, Terms
+from genunlearn.contracts import Batch, Objective, Reduction, Reference, Terms
 from genunlearn.engine.batches import PairedBatches, derive_seed
 from genunlearn.errors import NonFiniteLoss
 
 Entry = dict[str, float]
 Every = tuple[int, Callable[[int, Entry], bool | None]]
+Counts = dict[tuple[str, Reduction], Tensor]
+
+REDUCTIONS: tuple[Reduction, ...] = ("examples", "tokens")
 
 
 def every(steps: int, then: Callable[[int, Entry], bool | None]) -> Every:
@@ -94,7 +97,7 @@ class Loop:
                     continue
                 self.accelerator.backward(self._total(terms, counts) * self.accelerator.num_processes)
             for name, term in terms.items():
-                share = (term.coefficient * term.sum / counts[term.side]).detach()
+                share = (term.coefficient * term.sum / counts[term.side, term.reduction]).detach()
                 sums[name] = sums.get(name, torch.zeros_like(share)) + share
         entry = self._reduce(sums, step)
         norm = float(self.accelerator.clip_grad_norm_(self.domain.module.parameters(), self.settings.max_grad_norm))
@@ -111,17 +114,19 @@ class Loop:
         shapes = {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}
         return peak * shapes[self.settings.schedule]
 
-    def _counts(self, window: list[Batch]) -> dict[str, Tensor]:
-        """Number of examples by side, over the window and all processes."""
-        totals: dict[str, Tensor] = {}
+    def _counts(self, window: list[Batch]) -> Counts:
+        """Number of examples and of tokens by side, over the window and all processes."""
+        totals: Counts = {}
         for batch in window:
             for side, examples in batch.sides():
-                totals[side] = totals.get(side, torch.zeros((), device=examples.weight.device)) + examples.weight.sum()
-        return {side: self.accelerator.reduce(total, "sum") for side, total in totals.items()}
+                for reduction in REDUCTIONS if "tokens" in examples else REDUCTIONS[:1]:
+                    number = examples.weights(reduction).sum()
+                    totals[side, reduction] = totals.get((side, reduction), torch.zeros_like(number)) + number
+        return {key: self.accelerator.reduce(total, "sum") for key, total in totals.items()}
 
     @staticmethod
-    def _total(terms: Terms, counts: Mapping[str, Tensor]) -> Tensor:
-        parts = [term.coefficient * term.sum / counts[term.side] for term in terms.values()]
+    def _total(terms: Terms, counts: Counts) -> Tensor:
+        parts = [term.coefficient * term.sum / counts[term.side, term.reduction] for term in terms.values()]
         return torch.stack(parts).sum()
 
     def _reduce(self, sums: dict[str, Tensor], step: int) -> Entry:

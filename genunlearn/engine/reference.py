@@ -8,7 +8,6 @@ CachedScores  scores of the training items from one pass, kept on disk; falls ba
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from genunlearn.contracts import Domain, Examples, Objective, Reference, Splits
 from genunlearn.errors import NeedNotMet
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.processes import this_process
+from genunlearn.records import replacing
 
 
 class FrozenCopy:
@@ -31,7 +31,7 @@ class FrozenCopy:
     def __init__(self, domain: Domain) -> None:
         """Copy ``domain.module``."""
         self._frozen = copy.copy(domain)
-        network = getattr(domain, "network", domain.module)  # a multi-process wrapper cannot be copied
+        network = domain.network  # a multi-process wrapper cannot be copied
         self._frozen.module = copy.deepcopy(network).requires_grad_(False).eval()
 
     @torch.no_grad()
@@ -102,10 +102,8 @@ class CachedScores:
                 for key, score in zip(examples.ids, self._source.ask(name, examples), strict=True):
                     self._scores[self._key(name, key)] = score.detach().cpu().clone()
         if self._path is not None and self._scores and this_process().is_main_process:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._path.with_suffix(".tmp")
-            save_file(self._scores, temporary)
-            os.replace(temporary, self._path)
+            with replacing(self._path) as temporary:
+                save_file(self._scores, temporary)
 
     def ask(self, name: str, examples: Examples) -> Tensor:
         """Cached scores where every example has one, the source's answer otherwise."""

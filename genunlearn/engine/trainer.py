@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from genunlearn.config import ParametersConfig, TrainConfig
-from genunlearn.contracts import Objective, Reference, Splits
+from genunlearn.contracts import Domain, Objective, Reference, Splits
 from genunlearn.engine import parameters
 from genunlearn.engine.batches import PairedBatches, derive_seed
 from genunlearn.engine.checkpoints import Checkpoints, Position
@@ -47,7 +47,7 @@ class Trainer:
 
     def __init__(
         self,
-        domain: Any,
+        domain: Domain,
         train: TrainConfig,
         trained: ParametersConfig,
         *,
@@ -194,7 +194,7 @@ class Trainer:
         module = self._module
         everything = self._fused_after is not None
         weights = dict(module.named_parameters()) if everything else dict(parameters.trainable(module))
-        if getattr(self.domain, "learns_statistics", False):  # running statistics move with the weights
+        if self.domain.learns_statistics:  # running statistics move with the weights
             weights |= dict(module.named_buffers())
         return weights
 

@@ -52,11 +52,11 @@ def jensen_shannon(first: Tensor, second: Tensor) -> Tensor:
     """Jensen-Shannon divergence of two predictions given as logits, in bits.
 
     Args:
-        first: ``(batch, classes)`` logits.
-        second: ``(batch, classes)`` logits.
+        first: ``(..., classes)`` logits.
+        second: ``(..., classes)`` logits.
 
     Returns:
-        ``(batch,)`` in [0, 1]: 0 for equal predictions, 1 for predictions without a common class.
+        ``(...)`` in [0, 1]: 0 for equal predictions, 1 for predictions without a common class.
     """
     p, q, mixture = _with_mixture(first, second)
     nats = (p.exp() * (p - mixture) + q.exp() * (q - mixture)).sum(-1) / 2

@@ -52,3 +52,18 @@ def extraction_strength(correct: Tensor, mask: Tensor) -> Tensor:
     tail_is_right = wrong.flip(-1).cumsum(-1).flip(-1) == 0
     length = mask.sum(-1)
     return (tail_is_right & mask).sum(-1) / length.clamp_min(1)
+
+
+def exact_memorisation(correct: Tensor, mask: Tensor) -> Tensor:
+    """Share of each answer's tokens that are the argmax once those before them are given.
+
+    Source: Tirumala et al., "Memorization Without Overfitting" (NeurIPS 2022).
+
+    Args:
+        correct: ``(batch, tokens)`` bool, whether the argmax equals the label.
+        mask: ``(batch, tokens)`` bool, which positions are answer tokens.
+
+    Returns:
+        ``(batch,)`` in [0, 1]; sequences without answer tokens give 0.
+    """
+    return (correct & mask).sum(-1) / mask.sum(-1).clamp_min(1)

@@ -17,20 +17,20 @@ from torch import Tensor
 from genunlearn.ops.divergences import jensen_shannon, jensen_shannon_authors
 
 
-def zero_retrain_forgetting(logits: Tensor, stranger_logits: Tensor) -> Tensor:
+def zero_retrain_forgetting(logits: Tensor, untrained_logits: Tensor) -> Tensor:
     """The score with the true Jensen-Shannon divergence.
 
     Args:
         logits: ``(batch, classes)`` of the network under test.
-        stranger_logits: ``(batch, classes)`` of the untrained network.
+        untrained_logits: ``(batch, classes)`` of the untrained network.
 
     Returns:
         ``(batch,)`` in [0, 1], 1 for equal predictions.
     """
-    return 1 - jensen_shannon(logits, stranger_logits)
+    return 1 - jensen_shannon(logits, untrained_logits)
 
 
-def zero_retrain_forgetting_authors(logits: Tensor, stranger_logits: Tensor) -> Tensor:
+def zero_retrain_forgetting_authors(logits: Tensor, untrained_logits: Tensor) -> Tensor:
     """The score as the authors' code computes it, which nearly every published value comes from.
 
     It takes ``(KL(m || p) + KL(m || q)) / (2 classes)`` for the divergence: arguments reversed, nats, and divided by
@@ -38,12 +38,12 @@ def zero_retrain_forgetting_authors(logits: Tensor, stranger_logits: Tensor) -> 
 
     Args:
         logits: ``(batch, classes)`` of the network under test.
-        stranger_logits: ``(batch, classes)`` of the untrained network.
+        untrained_logits: ``(batch, classes)`` of the untrained network.
 
     Returns:
         ``(batch,)``, at most 1.
     """
-    return 1 - jensen_shannon_authors(logits, stranger_logits)
+    return 1 - jensen_shannon_authors(logits, untrained_logits)
 
 
 def entropy(logits: Tensor) -> Tensor:

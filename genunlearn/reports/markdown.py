@@ -4,47 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from genunlearn.reports.lm.scope import Records, scope_grid
 from genunlearn.reports.page import FILTERS, package_version
-from genunlearn.reports.wording import group_words, humanise
 
 
 class Verbatim(str):
     """Text that is Markdown already."""
 
 
-def scope_table(records: Records, metric: str | None = None) -> Verbatim:
-    """One or several runs as a table: models in rows, scope groups in columns.
-
-    Args:
-        records: One record, several, or several by the name that their row shall have.
-        metric: Metric to show; recall, where it was measured, if None.
-
-    Returns:
-        A GitHub Markdown table, with the reasons for empty cells below it.
-    """
-    grid = scope_grid(records, metric)
-    header = ["Model", *(humanise(group_words(group).label, capital=True) for group in grid.groups)]
-    rows = [[row.label, *(cell.text for cell in row.cells)] for row in grid.rows]
-    table = table_of(header, rows)
-    notes = [f"({number}) {escape_markdown(reason)}" for number, reason in enumerate(grid.reasons, start=1)]
-    return Verbatim("\n".join([table, *(["", f"Not measured: {'; '.join(notes)}."] if notes else [])]))
-
-
-def table_of(header: list[str], rows: list[list[str]]) -> Verbatim:
-    """A GitHub Markdown table; every cell is escaped."""
+def table_of(header: Sequence[str], rows: Iterable[Sequence[str]], reasons: Iterable[str] = ()) -> Verbatim:
+    """A GitHub Markdown table, with the reasons for empty cells below it; everything is escaped."""
     lines = [header, ["---"] * len(header), *rows]
-    return Verbatim(
-        "\n".join(
-            "| " + " | ".join(cell if place == 1 else escape_markdown(cell) for cell in line) + " |"
-            for place, line in enumerate(lines)
-        )
-    )
+    table = [
+        "| " + " | ".join(cell if place == 1 else escape_markdown(cell) for cell in line) + " |"
+        for place, line in enumerate(lines)
+    ]
+    notes = [f"({number}) {escape_markdown(reason)}" for number, reason in enumerate(reasons, start=1)]
+    return Verbatim("\n".join([*table, *(["", f"Not measured: {'; '.join(notes)}."] if notes else [])]))
 
 
 def escape_markdown(value: object) -> str:

@@ -17,7 +17,7 @@ from genunlearn.reports.numbers import (
     format_share,
     format_time,
 )
-from genunlearn.reports.wording import goal_of, group_words, humanise, metric_words, target_words
+from genunlearn.reports.wording import humanise, model_label, target_words
 
 FILTERS = {
     "number": format_number,
@@ -28,10 +28,8 @@ FILTERS = {
     "share_of": format_share,
     "counts": format_counts,
     "humanise": humanise,
-    "group": group_words,
-    "metric": metric_words,
-    "target": target_words,
-    "goal": goal_of,
+    "target": lambda target: target_words(target).label,
+    "model": model_label,
 }
 
 

@@ -208,13 +208,7 @@ def curve_plot(
 
 
 def scatter_plot(
-    name: str,
-    alt: str,
-    points: Sequence[tuple[Mark, Point, Point]],
-    *,
-    xlabel: str,
-    ylabel: str,
-    height: int = 440,
+    name: str, alt: str, points: Sequence[tuple[Mark, Point, Point]], *, xlabel: str, ylabel: str, height: int = 440
 ) -> Plot:
     """One mark a model at (x, y), both shares between 0 and 1 with their intervals.
 

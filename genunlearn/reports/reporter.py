@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genunlearn.errors import DataError, MismatchError
 from genunlearn.records import RunRecord
-from genunlearn.registry import REPORTS
+from genunlearn.registry import REPORTS, family_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 @dataclass(frozen=True)
-class Face:
+class Reporter:
     """The report, the comparison and the terminal table of one kind of run.
 
     Attributes:
@@ -29,9 +30,33 @@ class Face:
     show: Callable[[RunRecord | Mapping[str, RunRecord], Console], None]
 
 
-def face_of(record: RunRecord) -> Face:
-    """The reports that fit a record."""
+def reporter_of(record: RunRecord) -> Reporter:
+    """The reporter of a record's family, or of audits; plug-ins bring theirs through the same table."""
+    reporter: Reporter = REPORTS.get(*_kind_of(record))
+    return reporter
+
+
+def common_reporter(records: Mapping[str, RunRecord]) -> Reporter:
+    """The one reporter of several runs, by label.
+
+    Raises:
+        DataError: There is no run.
+        MismatchError: Runs of different families have no table in common.
+    """
+    by_reporter: dict[Reporter, str] = {}
+    for label, record in records.items():
+        by_reporter.setdefault(reporter_of(record), f"{label} ({' of '.join(_kind_of(record))})")
+    if not by_reporter:
+        raise DataError("nothing to compare: give at least one folder that a run has written")
+    reporter, *others = by_reporter
+    if others:
+        raise MismatchError(
+            f"runs of different families: {', '.join(by_reporter.values())}: compare runs of one family"
+        )
+    return reporter
+
+
+def _kind_of(record: RunRecord) -> tuple[str, str]:
+    """What a record's reporter is filed under: the task, and the family."""
     config: Mapping[str, Any] = record.config
-    audits = config.get("task", "unlearn") == "audit"
-    face: Face = REPORTS.get("audit" if audits else config.get("domain", "lm"))
-    return face
+    return config.get("task", "unlearn"), family_of(config.get("domain", "lm"))

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from genunlearn.config import AuditConfig, ConceptConfig, FactConfig, RunConfig, build_config, list_configs, load_config
+from genunlearn.config import RunConfig, build_config, list_configs, read_config
+from genunlearn.config.diffusion import DiffusionAuditConfig, DiffusionConfig
+from genunlearn.config.lm import LMConfig
 from genunlearn.engine.progress import Watch
-from genunlearn.errors import ConfigError, RunError
+from genunlearn.errors import RunError
 from genunlearn.records import RunRecord
 from genunlearn.registry import LAB, METHODS, RUNS
 from genunlearn.runs.methods import load_run
@@ -45,7 +47,7 @@ def run(
         config = build_config(config, overrides)
     watch = Watch(is_shown=progress and this_process().is_main_process)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="genunlearn-"))
-    work = RUNS.get(config.kind)(config, folder, resume=resume, watch=watch)
+    work = RUNS.get(config.task)(config, folder, resume=resume, watch=watch)
     try:
         record: RunRecord = work()
     except RunError:
@@ -59,44 +61,32 @@ def run(
 
 def write_reports(record: RunRecord, folder: Path) -> Path:
     """Write the report of a run, and the cards of what it left; returns the report's path."""
-    from genunlearn.reports.reporter import face_of
+    from genunlearn.reports.reporter import reporter_of
 
-    return face_of(record).write(record, folder)
+    return reporter_of(record).write(record, folder)
 
 
 def forget_config(
     model: str, request: Mapping[str, Any], *, method: str = "unstar", overrides: Sequence[str] = ()
-) -> FactConfig:
+) -> LMConfig:
     """The configuration behind `forget`: the shipped one for this kind of model and method, with the request filled in.
 
     Raises:
         NameNotFound: No such method.
         ConfigError: The request or an override is wrong.
     """
-    shipped = _shipped("lm", model, METHODS.line(method).name)
-    data = load_config(shipped).model_dump(exclude_unset=True)
-    data["model"] = {**data.get("model", {}), "source": model}
+    data = _shipped("lm", model, METHODS.line(method, "lm").name)
     data["request"] = {key: value for key, value in request.items() if value}
     config = build_config(data, overrides)
-    assert isinstance(config, FactConfig)  # the shipped ones are
+    assert isinstance(config, LMConfig)  # the shipped ones are
     return config
 
 
-def _shipped(domain: str, model: str, method: str) -> str:
-    """Name of the shipped configuration for a method on a kind of model.
-
-    Raises:
-        ConfigError: None is shipped, since the method does not fit or comes from another package.
-    """
+def _shipped(family: str, model: str, method: str) -> dict[str, Any]:
+    """The shipped configuration for a method on a kind of model: its own file's, or what the suite has in common."""
     suite = "lab" if model.startswith(LAB) else "hub"
-    name = f"{domain}/{suite}/{method}"
-    if name not in list_configs():
-        METHODS.get(method).check(domain, oracle=True)
-        raise ConfigError(
-            f"no settings are shipped for method {method!r} on {model}: write them into a file for `genunlearn run`; "
-            f"`genunlearn show {domain}/{suite}/fine_tune` prints one to begin with"
-        )
-    return name
+    data = read_config(f"{family}/{suite}/{method}")
+    return {**data, "model": {**data.get("model", {}), "source": model}}
 
 
 def erase_config(
@@ -107,21 +97,20 @@ def erase_config(
     method: str = "esd",
     export: str = "auto",
     overrides: Sequence[str] = (),
-) -> ConceptConfig:
+) -> DiffusionConfig:
     """The configuration behind `erase`: the shipped one for this kind of pipeline and method, with its request.
 
     Raises:
         NameNotFound: No such method.
         ConfigError: The request or an override is wrong.
     """
-    name = method if f"diffusion/lab/{method}" in list_configs() else METHODS.line(method).name
-    data = load_config(_shipped("diffusion", model, name)).model_dump(exclude_unset=True)
-    data["model"] = {**data.get("model", {}), "source": model}
+    name = method if f"diffusion/lab/{method}" in list_configs() else METHODS.line(method, "diffusion").name
+    data = _shipped("diffusion", model, name)
     unsaid = ("auto",) if model.startswith(LAB) else ()
     data["request"] = {"concepts": tuple(concepts), "preserve": tuple(preserve) or unsaid}
     data["export"] = export
     config = build_config(data, overrides)
-    assert isinstance(config, ConceptConfig)  # the shipped ones are
+    assert isinstance(config, DiffusionConfig)  # the shipped ones are
     return config
 
 
@@ -166,14 +155,14 @@ def audit_config(
     oracle: str | None = None,
     suite: str = "quick",
     overrides: Sequence[str] = (),
-) -> AuditConfig:
+) -> DiffusionAuditConfig:
     """The configuration behind `audit`: the suite's, with models and concepts.
 
     Raises:
         SourceNotFound: No such suite.
         ConfigError: The request or an override is wrong.
     """
-    data = load_config(f"diffusion/audit/{suite}").model_dump(exclude_unset=True)
+    data = read_config(f"diffusion/audit/{suite}")
     is_lab = original.startswith("lab:")
     data |= {
         "model": {**data.get("model", {}), "source": original},
@@ -182,7 +171,7 @@ def audit_config(
         "request": {"concepts": tuple(concepts), "retain": tuple(retain)},
     }
     config = build_config(data, overrides)
-    assert isinstance(config, AuditConfig)  # the shipped ones are
+    assert isinstance(config, DiffusionAuditConfig)  # the shipped ones are
     return config
 
 

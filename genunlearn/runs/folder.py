@@ -1,4 +1,4 @@
-"""The output folder of a run: made, refused or taken up again; its record, its journal, its cost."""
+"""The output folder of a run: made, refused or taken up again; its lock, its record, its journal, its cost."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from accelerate.utils import broadcast_object_list
 
-from genunlearn.config import RunConfig
+from genunlearn.config import RunConfig, build_config
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import GenunlearnError, InputError, MismatchError, OutputExists
 from genunlearn.processes import this_process
 from genunlearn.records import COMPLETED, FAILED, RECORD_NAME, RunRecord, now, read_record
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 STATE = "state"
+LOCK_NAME = ".lock"
+"""Held by the process that works in the folder; the system takes the lock off a process that is killed."""
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "datasets", "diffusers", "bitsandbytes", "safetensors")
 
 
@@ -32,30 +38,37 @@ class RunFolder:
         path: The folder.
         record: Written at once with status ``interrupted`` and again at the end.
         journal: Finished stages, for resuming.
-        is_disposable: Whether bad input takes the folder away again: this run made it, and it holds no work yet.
+        is_disposable: Whether bad input takes the folder away again: this run made it, and nobody has called `keep`.
     """
 
     def __init__(self, path: Path, config: RunConfig, *, resume: bool, watch: Watch) -> None:
         """Make the folder, or take up the run that was interrupted in it.
 
         Raises:
-            OutputExists: The folder holds something and `resume` is off, or its run has ended.
+            OutputExists: The folder holds something and `resume` is off, its run has ended, or another process works
+                in it.
             MismatchError: The folder holds a run of another configuration.
             InputError: The folder cannot be written.
         """
         self.path, self.config, self.watch = Path(path), config, watch
-        self._was_there = self.path.is_dir()
+        self._lock: FileLock | None = None
+        self._was_there = False
         self.is_disposable = _agree(lambda: self._open(resume))
-        self.journal = FileJournal(self.state, watch)
-        self.record = RunRecord(
-            created=self._begun(),
-            config=config.resolved(),
-            hashes={"config": config.sha256},
-            versions=versions(),
-            seeds={"run": config.seed},
-        )
         self._seconds: dict[str, float] = {}
-        self.save()
+        try:
+            self.journal = FileJournal(self.state, watch)
+            self.record = RunRecord(
+                created=self._begun(),
+                config=config.resolved(),
+                hashes={"config": config.sha256},
+                versions=versions(),
+                seeds={"run": config.seed},
+                cost=machine(config),
+            )
+            self.save()
+        except BaseException:  # a journal that is damaged
+            self._leave()
+            raise
 
     @property
     def is_main(self) -> bool:
@@ -84,59 +97,137 @@ class RunFolder:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Leave a truthful record whatever happens; bad input takes away what was made for it."""
+        """Leave a truthful record whatever happens; bad input takes away what was made for it, but never results."""
         try:
             yield
         except GenunlearnError as error:
-            if isinstance(error, InputError) and self.is_disposable:
+            if isinstance(error, InputError) and self.is_disposable and not self._holds_work():
                 self._discard()
                 raise
             self.record.status, self.record.error, self.record.finished = FAILED, str(error), now()
             self.save()
             raise
-        self.record.status, self.record.finished = COMPLETED, now()
-        self.save()
+        else:
+            self.record.status, self.record.finished = COMPLETED, now()
+            self.save()
+        finally:
+            self._leave()
 
     def keep(self) -> None:
         """From here on the folder holds work, which stays whatever fails."""
         self.is_disposable = False
 
+    def _holds_work(self) -> bool:
+        """Whether anything but the record lies in the folder: a finished stage or unit, a checkpoint, an image."""
+        return any(p.is_file() and p.name not in (RECORD_NAME, LOCK_NAME) for p in self.path.rglob("*"))
+
     def _discard(self) -> None:
-        if self.is_main:
-            shutil.rmtree(self.path, ignore_errors=True)
-            if self._was_there:
-                self.path.mkdir()
+        """Take away what this run has made; the lock goes last, so that no other process begins in between."""
+        if not self.is_main:
+            return
+        for found in self.path.iterdir():
+            if found.is_dir():
+                shutil.rmtree(found, ignore_errors=True)
+            elif found.name != LOCK_NAME:
+                found.unlink(missing_ok=True)
+        self._leave()
+        if not self._was_there:
+            with suppress(OSError):  # another process has begun in it
+                self.path.rmdir()
+
+    def _leave(self) -> None:
+        """Let other processes into the folder."""
+        if self._lock is not None:
+            # While it is held: whoever has opened the file meanwhile sees that it is gone, and makes a new one.
+            with suppress(OSError):  # Windows keeps files that are open
+                Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
 
     def _begun(self) -> str:
         """When the run that is resumed was begun; empty for a new one."""
         return read_record(self.path).created if self.is_main and not self.is_disposable else ""
 
     def _open(self, resume: bool) -> bool:
-        """Check the folder, or make it; returns whether it is new."""
-        if (self.path / RECORD_NAME).is_file() and resume:
-            self._check_same_run()
-            return False
+        """Lock the folder, then check it, or make it; returns whether it is new."""
         try:
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-                hint = "take another --out" if resume else "take another --out, or --resume an interrupted run"
-                raise OutputExists(f"--out {self.path} is not empty; {hint}")
-            self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / ".writable").touch()
-            (self.path / ".writable").unlink()
-        except OutputExists:
-            raise
+            self._was_there = self.path.is_dir()
+            if self.path.exists() and not self._was_there:
+                raise OutputExists(f"--out {self.path} is a file; take another --out")
+            self._enter()
+            try:
+                return self._look_around(resume)
+            except BaseException:
+                self._leave()
+                raise
         except OSError as error:
-            raise InputError(f"--out {self.path} cannot be written: {error.strerror}; take another folder") from None
+            if isinstance(error, GenunlearnError):
+                raise
+            path = str(self.path)[:200]
+            raise InputError(f"--out {path} cannot be written: {error.strerror}; take another folder") from None
+
+    def _enter(self) -> None:
+        from filelock import FileLock, Timeout
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK_NAME)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise OutputExists(
+                f"--out {self.path}: another process works in it; wait until it has ended, or take another --out"
+            ) from None
+        self._lock = lock
+
+    def _look_around(self, resume: bool) -> bool:
+        if (self.path / RECORD_NAME).is_file() and resume:
+            if ended_run(self.path, self.config) is not None:
+                raise OutputExists(f"--out {self.path}: its run has ended; take another folder for a new one")
+            return False
+        if any(found.name != LOCK_NAME for found in self.path.iterdir()):
+            hint = "take another --out" if resume else "take another --out, or --resume an interrupted run"
+            raise OutputExists(f"--out {self.path} is not empty; {hint}")
         return True
 
-    def _check_same_run(self) -> None:
-        record = read_record(self.path)
-        if record.status == COMPLETED:
-            raise OutputExists(f"--out {self.path}: its run has ended; take another folder for a new one")
-        if record.hashes.get("config") != self.config.sha256:
-            raise MismatchError(
-                f"--resume {self.path}: the run there has another configuration; use that one, or another --out"
-            )
+
+def ended_run(path: Path, config: RunConfig) -> RunRecord | None:
+    """The record of a run of this configuration that has ended in `path`; None where it can be resumed.
+
+    Raises:
+        DataError: The record is damaged.
+        MismatchError: The folder holds a run of another configuration.
+    """
+    if not (path / RECORD_NAME).is_file():
+        return None
+    record = read_record(path)
+    if not _is_of(config, record):
+        raise MismatchError(f"--resume {path}: the run there has another configuration; use that one, or another --out")
+    return record if record.status == COMPLETED else None
+
+
+def _is_of(config: RunConfig, record: RunRecord) -> bool:
+    """Whether a record is of this configuration; settings that came later have their defaults."""
+    if record.hashes.get("config") == config.sha256:
+        return True
+    try:
+        return build_config(record.config) == config
+    except InputError:
+        return False
+
+
+def machine(config: RunConfig) -> dict[str, Any]:
+    """What the seconds of a record were measured on: device, number format, threads and processes."""
+    import torch
+
+    process = this_process()
+    settings = getattr(config, "model", None)
+    asked = getattr(settings, "device", "auto")
+    return {
+        "device": str(process.device) if asked == "auto" else asked,
+        "dtype": getattr(settings, "dtype", "float32"),
+        "threads": torch.get_num_threads(),
+        "processes": process.num_processes,
+    }
 
 
 def _agree(on_main: object) -> bool:

@@ -1,4 +1,4 @@
-"""From a configuration's method section to a method, checked before any weights load."""
+"""From a configuration to its method and its attacks, checked before any weights load."""
 
 from __future__ import annotations
 
@@ -11,35 +11,78 @@ from typing import Any
 from pydantic import ValidationError
 
 from genunlearn.config import AuditConfig, MethodConfig, RunConfig, UnlearnConfig, load_config, place_of
-from genunlearn.contracts import Method
-from genunlearn.errors import ConfigError, NameNotFound
-from genunlearn.registry import ATTACKS, METHODS, unknown_name
+from genunlearn.contracts import Attack, Method
+from genunlearn.errors import ConfigError, MismatchError, NameNotFound
+from genunlearn.registry import ATTACKS, METHODS, Table, family_of
 
 
 def build_method(
-    config: MethodConfig, locate: Callable[[str], str] = "method.{}".format, *, seed: int | None = None
+    config: MethodConfig,
+    locate: Callable[[str], str] = "method.{}".format,
+    *,
+    family: str | None = None,
+    seed: int | None = None,
 ) -> Method:
     """The method that `config` names, with its hyper-parameters.
 
     Args:
         config: The method's section.
         locate: Says where the section gives a key, for error messages.
+        family: Family of models that it is for; by default any that has a method of this name.
         seed: The run's seed; methods with a seed of their own take it where the section gives none.
 
     Raises:
         NameNotFound: No such method.
         ConfigError: A hyper-parameter is unknown, mistyped or out of bounds.
     """
-    if config.name not in METHODS:
-        raise NameNotFound(f"{locate('name')}: {unknown_name(METHODS.kind, config.name, METHODS.names())}")
-    return _build("method", config.name, METHODS.get(config.name), config.hyperparameters, locate, seed)
+    kind = _find(METHODS, config.name, locate("name"), family)
+    return _build("method", config.name, kind, config.hyperparameters, locate, seed)
 
 
-def build_attack(name: str, given: Mapping[str, Any], locate: Callable[[str], str], *, seed: int | None = None) -> Any:
-    """The attack called `name`; arguments and errors as in `build_method`."""
-    if name not in ATTACKS:
-        raise NameNotFound(f"{locate('')}: {unknown_name(ATTACKS.kind, name, ATTACKS.names())}")
-    return _build("attack", name, ATTACKS.get(name), given, locate, seed)
+def build_attack(
+    name: str,
+    given: Mapping[str, Any],
+    locate: Callable[[str], str],
+    *,
+    domain: str,
+    seed: int | None = None,
+) -> Any:
+    """The attack called `name` for models of `domain`; arguments and errors as in `build_method`.
+
+    Raises:
+        MismatchError: It is for models of another domain.
+    """
+    kind = _find(ATTACKS, name, locate(""), family_of(domain))
+    if domain not in kind.domains:
+        fits = ", ".join(sorted(kind.domains))
+        raise MismatchError(f"{locate('')}: {name!r} does not fit domain {domain!r}: it fits {fits}")
+    return _build("attack", name, kind, given, locate, seed)
+
+
+def build_attacks(config: UnlearnConfig, usual: Sequence[str]) -> tuple[Attack[Any], ...]:
+    """The attacks that a run asks for; where it names none, those of `usual` that fit its domain.
+
+    Raises:
+        InputError: See `build_attack`.
+    """
+    asked = config.evaluate.attacks
+    if asked is None:
+        asked = tuple(name for name in usual if config.domain in ATTACKS.get(name, config.family).domains)
+    sections = (MethodConfig(name=one) if isinstance(one, str) else one for one in asked)
+    return tuple(
+        build_attack(one.name, one.hyperparameters, _of_attack(one.name), domain=config.domain) for one in sections
+    )
+
+
+def _of_attack(name: str) -> Callable[[str], str]:
+    return lambda key: f"evaluate.attacks, {name}.{key}" if key else "evaluate.attacks"
+
+
+def _find(table: Table, name: str, place: str, family: str | None) -> Any:
+    try:
+        return table.get(name, family)
+    except NameNotFound as error:
+        raise NameNotFound(f"{place}: {error}") from None
 
 
 def _build(
@@ -70,12 +113,12 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """
     config = load_config(source, overrides)
     if isinstance(config, UnlearnConfig):
-        build_method(config.method, lambda name: place_of(("method", name), source, overrides))
+        build_method(config.method, lambda name: place_of(("method", name), source, overrides), family=config.family)
     if isinstance(config, AuditConfig):
         for attack, given in config.attacks.items():
 
             def locate(key: str, attack: str = attack) -> str:
                 return place_of(("attacks", attack, key), source, overrides)
 
-            build_attack(attack, given, locate)
+            build_attack(attack, given, locate, domain=config.domain)
     return config

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from genunlearn.config import ParametersConfig, UnlearnConfig
-from genunlearn.contracts import Edit, Journal, Method, Objective, Outcome, Protocol, Splits
+from genunlearn.contracts import Domain, Edit, Journal, Method, Objective, Outcome, Protocol, Splits
 from genunlearn.engine import parameters
 from genunlearn.engine.batches import derive_seed
 from genunlearn.engine.trainer import Trainer
@@ -21,7 +22,7 @@ COLLAPSED = "collapsed"
 def unlearn_in(
     folder: RunFolder,
     config: UnlearnConfig,
-    model: Any,
+    model: Domain,
     trained: ParametersConfig,
     work: Callable[[Trainer], Outcome],
 ) -> Outcome:
@@ -29,7 +30,8 @@ def unlearn_in(
 
     Once a step is done, the folder holds work and stays whatever fails.
     """
-    record, watch = folder.record, folder.watch
+    record, watch, before = folder.record, folder.watch, model.work_done()
+    worked = time.process_time()  # beside the clock, which also counts what else the machine does
     with folder.phase("unlearn"):
         trainer = Trainer(model, config.train, trained, seed=config.seed, state=folder.state, watch=watch)
         record.parameters = parameters.count(model.network)
@@ -40,13 +42,24 @@ def unlearn_in(
                 folder.keep()
     record.outcome = COLLAPSED if outcome.details.get("is_collapsed") else outcome.status
     record.rounds = [dict(row) for row in outcome.rounds]
-    record.cost |= {"steps": trainer.steps_done}
+    record.cost |= {
+        "steps": trainer.steps_done,
+        "unlearning_cpu_seconds": round(time.process_time() - worked, 3),
+        "unlearning_work": _more(model.work_done(), before),
+    }
     record.notes.append(outcome.reason)
     watch.announce(f"{record.outcome.replace('_', ' ')}: {outcome.reason}")
     if strength := _on_strength(outcome.details):
         record.notes.append(strength)
         watch.announce(strength)
     return outcome
+
+
+def _more(after: Any, before: Any) -> Any:
+    """How much numbers have grown, key by key."""
+    if isinstance(after, Mapping):
+        return {key: _more(value, before[key]) for key, value in after.items()}
+    return after - before
 
 
 def _on_strength(details: Mapping[str, Any]) -> str:

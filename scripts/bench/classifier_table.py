@@ -25,7 +25,7 @@ from genunlearn.config import list_configs
 from genunlearn.errors import NeedNotMet
 from genunlearn.records import write_text
 from genunlearn.registry import RUNS
-from genunlearn.reports.network.compare import Column, markdown_table, runs_table, sections_of, write_comparison
+from genunlearn.reports.network.compare import Column, markdown_table, run_rows, sections_of, write_comparison
 from genunlearn.reports.network.reading import GROUPS, main_metric, words_of
 
 REQUESTS = (
@@ -151,7 +151,7 @@ def tables(records: Mapping[str, RunRecord], refused: Mapping[str, Mapping[str, 
             f"## {section.title}",
             f"{words_of(name).label} on forget, retain and test: {words_of(name).meaning}.",
         ]
-        parts += [markdown_table(section, columns), runs_table(section)]
+        parts += [markdown_table(section, columns), run_rows(section).markdown]
         parts += [f"{label}: {note}." for label, record in section.runs.items() for note in on_collapse(record)]
         for reason, methods in refused.get(section.title, {}).items():
             parts.append(f"Left out: {', '.join(methods)} ({reason}).")

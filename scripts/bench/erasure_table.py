@@ -92,7 +92,7 @@ def rows(runs: Runs) -> list[list[str]]:
         records = {concept: runs[concept][name] for concept in concepts}
         cost = [record.cost for record in records.values()]
         seconds = mean(entry["seconds"].get("unlearn", 0.0) for entry in cost)
-        forwards = mean(entry.get("teacher_forwards", 0) for entry in cost)
+        forwards = mean(entry["unlearning_work"]["forwards"]["frozen"] for entry in cost)
         lines.append([*line(name, "unlearned", records, concepts)[:-2], f"{seconds:.1f}", f"{forwards:.0f}"])
     return lines
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from genunlearn.attacks.network.base import Company
-from genunlearn.contracts import Splits
+from genunlearn.attacks.network.base import AttackContext
+from genunlearn.contracts import Beside, Splits
 from genunlearn.data.network.items import Item, as_items
 from genunlearn.domains.network.classifier import Classifier
-from genunlearn.domains.network.fitting import Lessons, fit
+from genunlearn.domains.network.fitting import FitConfig, fit
 
 CENTRES = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 2.0]])
 FORGOTTEN = 2
@@ -26,9 +27,9 @@ class Clouds:
     oracles: tuple[Classifier, ...]
     splits: Splits
 
-    def alone(self, **changes: object) -> Splits:
-        """The data with another company."""
-        return replace(self.splits, context=replace(self.splits.context, **changes))
+    def beside(self, oracles: Sequence[Classifier] | None = None) -> Beside[Classifier]:
+        """The original, and the oracles or some others, beside an attacked network."""
+        return Beside(lambda: self.original, lambda: self.oracles if oracles is None else oracles)
 
 
 def draw(count: int, seed: int, prefix: str) -> list[Item]:
@@ -40,7 +41,7 @@ def draw(count: int, seed: int, prefix: str) -> list[Item]:
 def teach(items: list[Item], seed: int) -> Classifier:
     domain = Classifier(nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 3)))
     domain.reinitialise(seed)
-    fit(domain, items, Lessons(epochs=20, learning_rate=0.02, batch_size=32), seed=seed)
+    fit(domain, items, FitConfig(epochs=20, learning_rate=0.02, batch_size=32), seed=seed)
     return domain
 
 
@@ -55,6 +56,6 @@ def clouds() -> Clouds:
         forget=[item for item in train if int(item.target) == FORGOTTEN],
         retain=retain,
         holdout=[item for item in test if int(item.target) == FORGOTTEN],
-        context=Company(test=test, original=original, oracles=oracles),
+        context=AttackContext(test=test),
     )
     return Clouds(original, oracles, splits)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from genunlearn.cli import main
-from genunlearn.records import write_jsonl
+from genunlearn.records import read_record, write_jsonl
 from tests.tiny_models import TAUGHT
 
 
@@ -84,20 +84,44 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def complaint_of(done: Done) -> str:
+    """The one line in which a command was refused."""
+    assert (done.code, done.out) == (2, ""), done
+    # What is announced before a model is asked stands above; the complaint is the one line that is ours.
+    complaints = [line for line in done.err.splitlines() if line.startswith("genunlearn: ")]
+    assert len(complaints) == 1, done.err
+    assert done.err.splitlines()[-1] == complaints[0]
+    assert "Traceback" not in done.err
+    return complaints[0].removeprefix("genunlearn: ")
+
+
+@pytest.fixture
+def refused_late(call, workplace) -> Callable[..., str]:
+    """Run a command that must be refused once its model was measured; gives its complaint.
+
+    What was measured stays in ``out``, and nothing else is touched.
+    """
+
+    def refused_late(*arguments: object) -> str:
+        before = tree(workplace)
+        complaint = complaint_of(call(*arguments, "--out", "out"))
+        record = read_record(workplace / "out")
+        assert (record.status, record.error) == ("failed", complaint)
+        assert '"stage": "evaluate/original"' in (workplace / "out" / "state" / "journal.jsonl").read_text()
+        assert {name: content for name, content in tree(workplace).items() if not name.startswith("out/")} == before
+        return complaint
+
+    return refused_late
+
+
 @pytest.fixture
 def refused(call, workplace) -> Callable[..., str]:
     """Run a command that must be refused; gives its complaint."""
 
     def refused(*arguments: object) -> str:
         before = tree(workplace)
-        done = call(*arguments)
-        assert (done.code, done.out) == (2, ""), done
-        # What is announced before a model is asked stands above; the complaint is the one line that is ours.
-        complaints = [line for line in done.err.splitlines() if line.startswith("genunlearn: ")]
-        assert len(complaints) == 1, done.err
-        assert done.err.splitlines()[-1] == complaints[0]
-        assert "Traceback" not in done.err
+        complaint = complaint_of(call(*arguments))
         assert tree(workplace) == before
-        return complaints[0].removeprefix("genunlearn: ")
+        return complaint
 
     return refused

@@ -43,13 +43,22 @@ def test_a_wrong_command_line(refused_at_once, arguments, complaint):
     assert refused_at_once(*arguments) == complaint
 
 
-def test_an_interruption_from_the_keyboard(call, write_config, monkeypatch):
-    def interrupted(*arguments: object) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "command", "advice"),
+    [
+        (["run", "lm/lab/unstar"], "run", "interrupted; --resume goes on with a run"),
+        (["forget", "--fact", FACT], "forget", "interrupted; --resume goes on with a run"),
+        (["check", "lm/lab/unstar"], "check", "interrupted"),
+        (["lab", "build", "lm"], "lab_build", "interrupted"),
+    ],
+)
+def test_an_interruption_advises_to_resume_what_can_be_resumed(call, monkeypatch, arguments, command, advice):
+    def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("genunlearn.cli.commands.check", interrupted)
-    done = call("check", write_config())
-    assert (done.code, done.err) == (130, "genunlearn: interrupted; --resume goes on with a run\n")
+    monkeypatch.setattr(f"genunlearn.cli.commands.{command}", interrupted)
+    done = call(*arguments)
+    assert (done.code, done.err) == (130, f"genunlearn: {advice}\n")
 
 
 # ---- configurations -------------------------------------------------------------------------------------------
@@ -170,13 +179,12 @@ def test_an_unknown_lab(refused_at_once):
     assert refused_at_once("forget", "--model", "lab:ml", "--fact", FACT).startswith("unknown lab 'ml'; ")
 
 
-def test_what_the_model_does_not_know(refused, write_config, workplace):
+def test_what_the_model_does_not_know(refused_late, write_config, workplace):
     path = write_config()
     write_jsonl(workplace / "forget.jsonl", [{"question": "Where did Ron Weasley work?", "answer": "The Ministry."}])
-    complaint = refused("run", path, "--out", "out")
+    complaint = refused_late("run", path)
     assert "the model does not know this to begin with" in complaint
     assert complaint.endswith("request.force = true goes on all the same")
-    assert not (workplace / "out").exists()
 
 
 def test_what_the_model_does_not_know_can_be_forced(call, write_config, workplace):
@@ -225,16 +233,15 @@ def test_a_patch_for_another_base(call, refused, write_config, workplace):
     build("llama", workplace / "other", seed=5)
     complaint = refused("ask", "--model", "other", "--patch", "out/patch", QUESTION)
     assert complaint.startswith("out/patch: made for base ")
-    assert complaint.endswith("load the model that the patch's record names")
+    assert "load the model that the patch's record names" in complaint
 
 
-def test_lora_that_matches_no_layer(refused, write_config, workplace):
+def test_lora_that_matches_no_layer(refused, write_config):
     path = write_config(parameters={"target_modules": ["nothing"]})
     complaint = refused("run", path, "--out", "out")
     assert complaint.startswith(
         "parameters.target_modules = ('nothing',) matches no layer of the model: use all-linear"
     )
-    assert not (workplace / "out").exists()
 
 
 def test_four_bits_take_no_merge(refused_at_once, write_config, model_folder):
@@ -269,16 +276,14 @@ def test_an_output_folder_that_cannot_be_one(refused_at_once, write_config, out)
     assert refused_at_once("run", write_config(), "--out", out).startswith(f"--out {out} ")
 
 
-def test_an_empty_folder_that_was_there_stays(refused, write_config, workplace):
-    (workplace / "out").mkdir()
-    refused("run", write_config(parameters={"target_modules": ["nothing"]}), "--out", "out")
-    assert list((workplace / "out").iterdir()) == []
-
-
 def test_resuming_what_has_ended_or_is_another_run(call, refused_at_once, write_config, workplace):
     path = write_config()
     assert call("run", path, "--out", "out").code == 0
     out = workplace / "out"
+    before = (out / "record.json").read_bytes()
+    done = call("run", path, "--out", "out", "--resume")
+    assert (done.code, done.out.splitlines()[0]) == (0, "out: its run has ended already; nothing is done again")
+    assert (out / "record.json").read_bytes() == before
     record = json.loads((out / "record.json").read_text())
     (out / "record.json").write_text(json.dumps({**record, "status": "interrupted"}))
     complaint = refused_at_once("run", path, "--out", "out", "--resume", "--set", "seed=4")

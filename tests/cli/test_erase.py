@@ -210,7 +210,7 @@ def test_files_of_prompts_that_cannot_be_used(refused, write_erasure, text, comp
         ({"request": {"concepts": ["cat " * 40]}}, "tokens"),
         ({"request": {"concepts": ["cat"], "preserve": ["auto"]}}, "auto is for the lab"),
         ({"request": {"concepts": ["cat"], "templates": ["a cat"]}}, "has to have one {}"),
-        ({"method": {"name": "unstar"}}, "does not fit domain 'diffusion'"),
+        ({"method": {"name": "unstar"}}, "is for lm, not for diffusion"),
         ({"method": {"name": "random_labels"}, "request": {"concepts": ["cat"]}}, "needs retain data"),
         ({"method": {**ESD, "parameters": "xattn"}}, "selects nothing"),
         ({"parameters": {"kind": "full", "target_modules": "nowhere"}}, "selects nothing"),

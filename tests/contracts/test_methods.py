@@ -18,19 +18,21 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from genunlearn.config import ParametersConfig, TrainConfig, parse_config
-from genunlearn.contracts import Batch, Edit, Examples, Method, Objective, Protocol, Splits, Terms
+from genunlearn.contracts import Batch, Domain, Edit, Examples, Method, Objective, Protocol, Splits, Terms
 from genunlearn.engine import parameters
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.reference import make_reference
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import ConfigError, NeedNotMet
-from genunlearn.registry import METHODS
+from genunlearn.registry import DOMAINS, METHODS
 from genunlearn.runs.methods import build_method
 from tests.world import World
 from tests.worlds import WORLDS
 
-KINDS: dict[str, type[Method]] = {name: METHODS.get(name) for name in METHODS}
-PAIRS = [(name, domain) for name, kind in KINDS.items() for domain in sorted(kind.domains) if domain in WORLDS]
+KINDS: dict[str, type[Method]] = {line.name: METHODS.load(line) for line in METHODS.lines()}
+KINDS_OF_MODEL: dict[str, type[Domain]] = {line.name: DOMAINS.load(line) for line in DOMAINS.lines()}
+FITS = {name: [domain for domain, model in KINDS_OF_MODEL.items() if kind.fits(model)] for name, kind in KINDS.items()}
+PAIRS = [(name, domain) for name, domains in FITS.items() for domain in domains if domain in WORLDS]
 OBJECTIVES = [(name, domain) for name, domain in PAIRS if issubclass(KINDS[name], Objective)]
 RANK = 4
 
@@ -51,7 +53,7 @@ every_objective = pytest.mark.parametrize(("name", "domain"), OBJECTIVES)
 @every_method
 def test_it_has_one_of_the_three_shapes_and_a_world_to_be_tested_in(name):
     assert issubclass(KINDS[name], Objective | Edit | Protocol)
-    assert KINDS[name].domains & WORLDS.keys()
+    assert set(FITS[name]) & WORLDS.keys()
 
 
 @every_method
@@ -138,37 +140,48 @@ def test_bounds_are_enforced(name, field, value):
 # ---- what it refuses ------------------------------------------------------------------------------------------
 
 
+class Cartography(Domain):
+    """A domain that offers nothing."""
+
+    name = "cartography"
+    offers = frozenset()
+
+
 @every_method
 def test_another_domain_is_refused_by_name(name):
-    fits = ", ".join(sorted(KINDS[name].domains))
+    kind = KINDS[name]
     with pytest.raises(NeedNotMet) as caught:
-        KINDS[name]().check("cartography")
-    assert str(caught.value) == f"method {name!r} does not fit domain 'cartography': it fits {fits}"
+        kind().check(Cartography)
+    fits = ", ".join(sorted(kind.domains or ()))
+    reason = f"it fits {fits}" if fits else f"it asks for {', '.join(sorted(kind.asks))}, which that does not offer"
+    assert str(caught.value) == f"method {name!r} does not fit domain 'cartography': {reason}"
 
 
 @every_method
-@pytest.mark.parametrize("need", ["retain", "oracle"])
+def test_a_general_method_names_no_family_and_says_what_it_asks(name):
+    kind = KINDS[name]
+    assert (kind.domains is None) == bool(kind.asks)
+    assert (kind.domains is None) == (kind.trains_on == "examples")
+
+
+MISSING = {
+    "retain": "needs retain data, and none is given",
+    "facts": r"needs facts \(subject, object, question\)",
+    "whole_classes": "forgets whole classes",
+    "full_weights": r"not on a LoRA: set parameters.kind = 'full'",
+}
+
+
+@every_method
+@pytest.mark.parametrize("need", MISSING)
 def test_a_missing_need_is_refused_by_name(name, need):
-    method, given = KINDS[name](), {"retain": True, "oracle": True}
-    domain = sorted(method.domains)[0]
-    method.check(domain, **given)
+    method, model = KINDS[name](), KINDS_OF_MODEL[FITS[name][0]]
+    method.check(model)
     if getattr(method.needs, need):
-        with pytest.raises(NeedNotMet, match=f"method '{name}' needs {need} data or models, and none is given"):
-            method.check(domain, **{**given, need: False})
+        with pytest.raises(NeedNotMet, match=f"method '{name}' .*{MISSING[need]}"):
+            method.check(model, **{need: False})
     else:
-        method.check(domain, **{**given, need: False})
-
-
-@every_method
-def test_a_method_that_works_on_the_weights_themselves_refuses_an_adapter(name):
-    method = KINDS[name]()
-    given = {"retain": True, "oracle": True, "full_weights": False}
-    domain = sorted(method.domains)[0]
-    if method.needs.full_weights:
-        with pytest.raises(NeedNotMet, match=r"not on a LoRA: set parameters.kind = 'full'"):
-            method.check(domain, **given)
-    else:
-        method.check(domain, **given)
+        method.check(model, **{need: False})
 
 
 # ---- losses ---------------------------------------------------------------------------------------------------

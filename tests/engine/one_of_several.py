@@ -31,8 +31,9 @@ def main(folder: str, out: str, *names: str) -> None:
 
 
 def train(folder: str, name: str, state: Path) -> dict[str, Any]:
-    """What this process sees of a training run with one method."""
-    method, splits = METHODS.get(name)(), lm_splits()
+    """What this process sees of a training run with one method, ``NAME`` or ``NAME+REDUCTION``."""
+    name, _, reduction = name.partition("+")
+    method, splits = METHODS.get(name)(**({"reduction": reduction} if reduction else {})), lm_splits()
     model = LanguageModel.load(folder, device="cpu")
     # Three retain items in batches of two: shares are unequal, and one process is left without any.
     settings = TrainConfig(learning_rate=5e-3, batch_size=2, accumulation=2, max_steps=4)

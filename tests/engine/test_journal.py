@@ -8,6 +8,7 @@ import pytest
 
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.progress import Watch
+from genunlearn.errors import DataError
 
 
 def never() -> None:
@@ -92,3 +93,36 @@ def test_announcements_and_bars_reach_whoever_watches(capsys):
         advance(note="loss 0.5")
         advance(1)
     assert capsys.readouterr().err == "round 1\n"  # a bar is for terminals
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (b"{", r"journal\.jsonl:2: not JSON; the journal is damaged: put an older copy back, remove this line and th"),
+        (b"\xff", r"journal\.jsonl:2: not JSON"),
+        (b"", r"journal\.jsonl:2: not JSON"),
+        (b"[" * 100_000, r"journal\.jsonl:2: not JSON"),
+        (b"[]", r"journal\.jsonl:2: not a stage with its value"),
+        (b'{"stage": "two", "seconds": 0}', r"journal\.jsonl:2: not a stage with its value"),
+        (b'{"stage": ["two"], "seconds": 0, "value": 1}', r":2: stage = .*: a name and a number are needed"),
+        (b'{"stage": "two", "seconds": "0", "value": 1}', r":2: stage = 'two', seconds = 0: a name and a number are"),
+        (b'{"stage": "two", "seconds": NaN, "value": 1}', r":2: stage = 'two', seconds = nan: "),
+        (b'{"stage": "two", "value": 1}', r":2: stage = 'two', seconds = None: "),
+    ],
+    ids=range(10),
+)
+def test_damage_in_the_middle_is_named_by_its_line_and_nothing_is_thrown_away(tmp_path, line, complaint):
+    path = tmp_path / "journal.jsonl"
+    FileJournal(tmp_path).stage("one", lambda: 1)
+    content = path.read_bytes() + line + b"\n" + path.read_bytes()
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=complaint) as caught:
+        FileJournal(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_a_journal_that_is_no_file_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "journal.jsonl").mkdir()
+    with pytest.raises(DataError, match=r"journal\.jsonl: not a file"):
+        FileJournal(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -16,7 +17,7 @@ from genunlearn.contracts import Domain, Examples, Objective, Splits, Term
 from genunlearn.engine import parameters
 from genunlearn.engine.batches import PairedBatches
 from genunlearn.engine.loop import Loop, every
-from genunlearn.errors import NonFiniteLoss
+from genunlearn.errors import NeedNotMet, NonFiniteLoss
 from genunlearn.methods.general.grad_diff import GradDiff
 
 
@@ -37,8 +38,8 @@ class Line(Domain):
     def example_loss(self, examples):
         return self.module(examples["x"]).squeeze(-1)
 
-    def output_logits(self, examples):
-        return self.module(examples["x"])
+    def save(self, folder):
+        raise AssertionError("nothing is saved here")
 
 
 class Probe(Objective):
@@ -86,6 +87,32 @@ def test_how_a_step_is_cut_does_not_matter(size, accumulation):
     line = Line()
     assert make_loop(line, GradDiff(), LINE, batch_size=size, accumulation=accumulation).step(0, 1)["loss"] == 4.0
     assert line.module.weight.item() == pytest.approx(1.0)
+
+
+class Sentences(Line):
+    """Items (x, n): the mean loss over the n tokens of an item is w x."""
+
+    def collate(self, items):
+        examples = super().collate([x for x, _ in items])
+        return replace(examples, tensors={**examples.tensors, "tokens": torch.tensor([n for _, n in items])})
+
+
+@pytest.mark.parametrize(("size", "accumulation"), [(1, 3), (2, 2), (3, 1), (8, 1)])
+def test_a_mean_over_tokens_by_hand_however_a_step_is_cut(size, accumulation):
+    # Forget: (3 * 1 + 1 * 3) / 4 tokens = 1.5; retain: (1 * 2 + 1 * 4 + 2 * 6) / 4 = 4.5. L = 3w, w' = 2 - 0.5 * 3.
+    # Over examples it is 2w, as for `LINE`.
+    splits = Splits(forget=[(1.0, 3), (3.0, 1)], retain=[(2.0, 1), (4.0, 1), (6.0, 2)])
+    for reduction, loss, weight in (("tokens", 6.0, 0.5), ("examples", 4.0, 1.0)):
+        line = Sentences()
+        loop = make_loop(line, GradDiff(reduction=reduction), splits, batch_size=size, accumulation=accumulation)
+        entry = loop.step(0, 1)
+        assert entry["loss"] == pytest.approx(loss)
+        assert line.module.weight.item() == pytest.approx(weight)
+
+
+def test_a_mean_over_tokens_needs_tokens():
+    with pytest.raises(NeedNotMet, match="'tokens' needs a language model"):
+        make_loop(Line(), GradDiff(reduction="tokens"), LINE).step(0, 1)
 
 
 def test_clipping_bounds_the_step_and_reports_the_norm_before():
@@ -217,22 +244,38 @@ def test_a_callback_that_measures_does_not_switch_training_off():
 # ---- a language model -----------------------------------------------------------------------------------------
 
 
-def gradients(world, splits: Splits, **settings) -> torch.Tensor:
+def gradients(world, splits: Splits, method: GradDiff | None = None, **settings) -> torch.Tensor:
     model = world.open()
     parameters.attach(model, ParametersConfig(rank=4), seed=0)
     with torch.no_grad():  # so that both factors have a gradient
         for name, weight in parameters.trainable(model.module).items():
             if "lora_B" in name:
                 weight.copy_(torch.linspace(-0.1, 0.1, weight.numel()).view_as(weight))
-    make_loop(model, GradDiff(), splits, optimizer=torch.optim.AdamW, **settings).step(0, 1)
+    make_loop(model, method or GradDiff(), splits, optimizer=torch.optim.AdamW, **settings).step(0, 1)
     return torch.cat([weight.grad.flatten() for weight in parameters.trainable(model.module).values()])
 
 
-def test_eight_of_one_are_one_of_eight(world):
-    whole = gradients(world, world.splits, batch_size=8, accumulation=1)
-    cut = gradients(world, world.splits, batch_size=1, accumulation=8)
+@pytest.mark.parametrize("reduction", ["examples", "tokens"])
+def test_eight_of_one_are_one_of_eight(world, reduction):
+    method = GradDiff(reduction=reduction)
+    whole = gradients(world, world.splits, method, batch_size=8, accumulation=1)
+    cut = gradients(world, world.splits, method, batch_size=1, accumulation=8)
     assert whole.norm() > 1e-2
-    assert torch.allclose(whole, cut, atol=1e-6)
+    assert (whole - cut).norm() < 1e-6 * whole.norm()
+
+
+def test_the_mean_over_tokens_is_the_loss_of_the_transformers_library(world, tiny):
+    model = tiny("llama")
+    assert len({len(model.encode(item.question, item.answer)[1]) for item in world.splits.retain}) > 1
+    loop = make_loop(model, GradDiff(reduction="tokens"), world.splits)
+    examples = {"forget": world.batch(model).forget, "retain": world.batch(model).retain}
+    expected = {
+        side: model.module(each["input_ids"], attention_mask=each["attention_mask"], labels=each["labels"]).loss.item()
+        for side, each in examples.items()
+    }
+    entry = loop.step(0, 1)
+    assert entry["forget"] == pytest.approx(-expected["forget"], rel=1e-5)
+    assert entry["retain"] == pytest.approx(expected["retain"], rel=1e-5)
 
 
 def test_the_order_of_the_items_does_not_matter(world):

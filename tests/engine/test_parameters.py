@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.pretrained import origin_of
 from genunlearn.engine import parameters
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import MismatchError, SourceNotFound
@@ -99,7 +104,9 @@ def test_plain_peft_loads_the_patch(patched, world):
 def test_the_patch_says_what_it_was_made_for(patched):
     model, folder, sha256 = patched
     note = json.loads((folder / "genunlearn.json").read_text())
-    assert note == {"base_sha256": model.base_sha256, "patch_sha256": sha256}
+    source = model.network.base_model.model.name_or_path
+    base = {"source": source, "commit": None, "dtype": "float32", "quantize": "none", "device": "cpu"}
+    assert note == {"base_sha256": model.base_sha256, "patch_sha256": sha256, "base": base}
     config = json.loads((folder / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["task_type"]) == (4, 8, "CAUSAL_LM")
     assert config["target_modules"] == sorted(config["target_modules"])
@@ -145,6 +152,179 @@ def test_a_half_written_patch_is_refused(patched, world, tmp_path, name):
     (broken / name).write_bytes((broken / name).read_bytes()[:-20])
     with pytest.raises(SourceNotFound, match=f"{name}: half-written or damaged"):
         parameters.load_patch(world.open(), broken)
+
+
+# ---- patches that are not what they say -------------------------------------------------------------------------
+
+
+def change_tensors(folder: Path, change: Callable[[str, Any], Any]) -> None:
+    """Write the tensors of a patch anew, each as `change` gives it, without those for which it gives None."""
+    path = folder / "adapter_model.safetensors"
+    changed = {name: change(name, tensor) for name, tensor in load_file(path).items()}
+    save_file({name: tensor for name, tensor in changed.items() if tensor is not None}, path)
+
+
+def change_config(folder: Path, **entries: Any) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+def without_one(name: str, tensor: Any) -> Any:
+    return None if "layers.1.mlp.up_proj" in name else tensor
+
+
+CHANGED = {
+    "tensors are missing": lambda folder: change_tensors(folder, without_one),
+    "tensors are zeroed": lambda folder: change_tensors(folder, lambda name, tensor: torch.zeros_like(tensor)),
+    "tensors are scaled": lambda folder: change_tensors(folder, lambda name, tensor: 0.5 * tensor),
+    "lora_alpha is another": lambda folder: change_config(folder, lora_alpha=1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED.keys())
+def test_a_patch_that_was_changed_after_it_was_written_is_refused(patched, world, change):
+    _, folder, sha256 = patched
+    change(folder)
+    fresh = world.open()
+    before = fresh.module
+    with pytest.raises(MismatchError, match=rf"not as it was written: .* genunlearn\.json says {sha256[:12]}"):
+        parameters.load_patch(fresh, folder)
+    assert fresh.module is before
+    assert not parameters.load_patch(fresh, folder, force=True).is_verified
+
+
+def test_a_patch_tells_its_base_and_whether_it_is_as_it_was_written(patched, world):
+    model, folder, _ = patched
+    source = model.network.base_model.model.name_or_path
+    assert parameters.load_patch(world.open(), folder) == parameters.Patch(source, is_verified=True)
+    (folder / "genunlearn.json").unlink()
+    assert parameters.load_patch(world.open(), folder) == parameters.Patch(source, is_verified=False)
+
+
+NOT_WHOLE = {
+    "half of it": (without_one, r"it lacks 2 of 28 tensors, such as base_model\.model\.model\.layers\.1\.mlp\.up_proj"),
+    "no change": (lambda name, tensor: tensor * ("lora_A" in name), "all its lora_B are zero"),
+    "not finite": (lambda name, tensor: tensor / 0, "holds values that are not finite"),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), NOT_WHOLE.values(), ids=NOT_WHOLE.keys())
+def test_a_patch_without_a_note_is_looked_through_and_says_its_base(patched, world, change, reason):
+    model, folder, _ = patched
+    (folder / "genunlearn.json").unlink()
+    change_tensors(folder, change)
+    fresh, examples = world.open(), model.collate(world.splits.forget)
+    with torch.no_grad():
+        before = fresh.output_logits(examples)
+        with pytest.raises(
+            MismatchError, match=rf"{reason}.*\(it names {model.network.base_model.model.name_or_path}\)"
+        ):
+            parameters.load_patch(fresh, folder)
+        assert torch.equal(fresh.output_logits(examples), before)
+
+
+def test_a_foreign_patch_for_more_layers_is_refused(patched, world):
+    _, folder, _ = patched
+    (folder / "genunlearn.json").unlink()
+    path = folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    save_file(
+        tensors | {name.replace("layers.1", "layers.7"): tensor.clone() for name, tensor in tensors.items()}, path
+    )
+    with pytest.raises(MismatchError, match=r"14 of its tensors belong to no layer of this model, such as .*layers\.7"):
+        parameters.load_patch(world.open(), folder)
+
+
+ODD = {
+    "another kind": ({"peft_type": "PROMPT_TUNING"}, "peft_type = 'PROMPT_TUNING': a patch is a plain LoRA"),
+    "a list as kind": ({"peft_type": []}, "a patch is a plain LoRA"),
+    "a module to import": ({"megatron_config": {}, "megatron_core": "evil"}, ""),
+    "a module with settings": ({"megatron_config": {"a": 1}, "megatron_core": "evil"}, "a patch is a plain LoRA"),
+    "a rank without end": ({"r": 10**12}, r"r = 1000000000000 in adapter_config\.json is not the rank of its weights"),
+    "a rank in words": ({"r": "four"}, "is not the rank"),
+    "another rank": ({"r": 5}, "does not fit this model"),
+    "a rank for one layer": ({"rank_pattern": {"q_proj": 10**12}}, "is not the rank"),
+    "a strength in words": ({"lora_alpha": "much"}, "does not fit this model"),
+    "no regular expression": ({"target_modules": "("}, "does not fit this model"),
+}
+
+
+@pytest.mark.parametrize(("entries", "reason"), ODD.values(), ids=ODD.keys())
+def test_an_adapter_configuration_of_a_stranger(patched, world, entries, reason):
+    _, folder, _ = patched
+    (folder / "genunlearn.json").unlink()
+    change_config(folder, **entries)
+    if not reason:  # empty settings ask for nothing
+        parameters.load_patch(world.open(), folder)
+        return
+    with pytest.raises(MismatchError, match=reason) as caught:
+        parameters.load_patch(world.open(), folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pickle_beside_a_stray_weight_file_is_not_opened(patched, world):
+    _, folder, _ = patched
+    weights = folder / "adapter_model.safetensors"
+    torch.save(load_file(weights), folder / "adapter_model.bin")
+    weights.rename(folder / "other.safetensors")
+    with pytest.raises(
+        SourceNotFound, match=r"adapter_model\.safetensors: no such file; pickle weights \(\.bin\) are not read"
+    ):
+        parameters.load_patch(world.open(), folder)
+
+
+def test_a_patch_for_a_model_that_was_given_by_a_relative_path_names_a_whole_one(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tiny_folder("llama").parent)
+    model = LanguageModel.load("./llama", device="cpu")
+    parameters.attach(model, LORA, seed=0)
+    parameters.save_patch(model, tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(tiny_folder("llama").resolve())
+
+
+def test_a_patch_names_the_commit_of_a_hub_model_and_the_4_bit_base(tmp_path):
+    folder = tmp_path / "models--owner--name" / "snapshots" / "0a1b2c"
+    made = origin_of("owner/name", folder, dtype="bfloat16", quantize="nf4", device=torch.device("cpu"))
+    assert made == {
+        "source": "owner/name",
+        "commit": "0a1b2c",
+        "dtype": "bfloat16",
+        "quantize": "nf4",
+        "device": "cpu",
+    }
+
+
+# ---- layers that are not there ------------------------------------------------------------------------------------
+
+
+def test_one_dead_name_among_the_layers_is_refused(tiny):
+    with pytest.raises(MismatchError, match=r"parameters\.target_modules: 'foo_proj' matches no layer of the model"):
+        parameters.attach(tiny("llama"), ParametersConfig(target_modules=("q_proj", "foo_proj")), seed=0)
+
+
+@pytest.mark.parametrize("pattern", ["(", "[", "*", "(?P<a>x)(?P<a>y)"])
+def test_layers_by_an_invalid_regular_expression_are_refused(tiny, pattern):
+    with pytest.raises(MismatchError, match=r"parameters\.target_modules = .* is no regular expression \(") as caught:
+        parameters.attach(tiny("llama"), ParametersConfig(target_modules=pattern), seed=0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ("in_proj", "out_proj")])
+def test_why_mamba_takes_no_lora_is_said(tiny, targets):
+    from transformers import MambaConfig, MambaForCausalLM
+
+    network = MambaForCausalLM(MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, state_size=4))
+    model = LanguageModel(network, tiny("llama").tokenizer)
+    with pytest.raises(
+        MismatchError, match=r"cannot carry a LoRA there \(Module 'out_proj' is incompatible with Mamba"
+    ):
+        parameters.attach(model, ParametersConfig(target_modules=targets), seed=0)
+
+
+def test_a_module_that_is_no_layer_is_refused_in_one_line(tiny):
+    with pytest.raises(MismatchError, match="cannot carry a LoRA there") as caught:
+        parameters.attach(tiny("llama"), ParametersConfig(target_modules=("layers",)), seed=0)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_whole_model_is_saved_with_what_was_trained(patched, world, tmp_path):

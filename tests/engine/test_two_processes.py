@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
-METHODS = ("grad_ascent", "npo", "idk_dpo")
+METHODS = ("grad_ascent", "grad_diff+tokens", "npo", "idk_dpo")
 Seen = dict[str, list[dict[str, Any]]]
 
 

@@ -29,7 +29,7 @@ FLOORS = {
     **dict.fromkeys(["cli", PACKAGE], 6),
     "__main__": 7,
 }
-GROUND = {"errors", "records", "shipped", "contracts"}
+GROUND = {"errors", "records", "registry", "shipped", "contracts"}
 ALLOWED = {("attacks", "engine")}
 SHARED_BY_METHODS = {"base", "supervised"}
 """Modules of `methods` that hold no method, but what those of a family share."""

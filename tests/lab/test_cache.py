@@ -11,6 +11,7 @@ import pytest
 
 from genunlearn.errors import InputError
 from genunlearn.lab.cache import build_once, cache_root, is_built, lab_path, read_card, recipe_key
+from genunlearn.records import hash_files
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +83,7 @@ def test_what_a_killed_build_left_is_cleared_away(cache: Path) -> None:
     assert process.exitcode == 9
     assert left_in(cache) == [".lm-abc.new"]
     folder = build_once("lm", "abc", write_weights("one"))
-    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "weights"]
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "files.json", "weights"]
     assert left_in(cache) == ["lm-abc"]
 
 
@@ -146,3 +147,60 @@ def test_the_cache_is_the_users_own_by_default(monkeypatch: pytest.MonkeyPatch) 
     assert cache_root() == Path.home() / ".cache" / "genunlearn"
     monkeypatch.setattr("sys.platform", "darwin")
     assert cache_root() == Path.home() / "Library" / "Caches" / "genunlearn"
+
+
+# ---- damage -----------------------------------------------------------------------------------------------------
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    """Write as a fault of a disk does not: the time of the file changes with it."""
+    path.write_bytes(content)
+    os.utime(path, ns=(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda folder: overwrite(folder / "weights", b"onE"), "weights has changed"),
+        (lambda folder: overwrite(folder / "weights", b""), "weights has changed"),
+        (lambda folder: (folder / "weights").unlink(), "weights is missing"),
+        (lambda folder: (folder / "card.json").write_text("{"), "card.json:1: not JSON"),
+        (lambda folder: (folder / "card.json").write_text("[]"), "card.json is no card"),
+        (lambda folder: (folder / "files.json").write_text("[1]"), "files.json or what it names cannot be read"),
+        (lambda folder: (folder / "files.json").write_text('{"weights": {}}'), "files.json or what it names"),
+    ],
+)
+def test_a_damaged_build_is_named_and_built_anew(damage, reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    folder = build_once("lm", "abc", write_weights("one"))
+    damage(folder)
+    build_once("lm", "abc", write_weights("two"))
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"the cached lab model {folder} is damaged (")
+    assert reason in message and message.endswith("): it is built anew")
+    assert (folder / "weights").read_text() == "two"
+
+
+def test_files_are_hashed_only_when_size_or_time_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = build_once("lm", "abc", write_weights("one"))
+    hashed: list[str] = []
+
+    def hash_and_tell(paths: list[Path]) -> str:
+        hashed.extend(path.name for path in paths)
+        return hash_files(paths)
+
+    monkeypatch.setattr("genunlearn.lab.cache.hash_files", hash_and_tell)
+    build_once("lm", "abc", fail)
+    assert hashed == []
+    os.utime(folder / "weights", ns=(1, 1))  # a copy of a cache, for instance
+    for _ in range(2):
+        build_once("lm", "abc", fail)
+    assert hashed == ["weights"]
+
+
+def test_a_build_of_an_older_version_gets_its_list(caplog: pytest.LogCaptureFixture) -> None:
+    folder = build_once("lm", "abc", write_weights("one"))
+    (folder / "files.json").unlink()
+    build_once("lm", "abc", fail)
+    overwrite(folder / "weights", b"onE")
+    build_once("lm", "abc", write_weights("two"))
+    assert "weights has changed" in caplog.text

@@ -42,9 +42,9 @@ def test_the_authors_form_by_hand() -> None:
 
 
 def test_the_mean_over_examples_is_the_published_score() -> None:
-    logits, stranger = torch.randn(2, 50, 7, generator=torch.Generator().manual_seed(0)).unbind()
-    expected = published_score(logits.double().softmax(1), stranger.double().softmax(1))
-    assert float(zero_retrain_forgetting_authors(logits, stranger).mean()) == pytest.approx(expected, abs=1e-6)
+    logits, untrained = torch.randn(2, 50, 7, generator=torch.Generator().manual_seed(0)).unbind()
+    expected = published_score(logits.double().softmax(1), untrained.double().softmax(1))
+    assert float(zero_retrain_forgetting_authors(logits, untrained).mean()) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_authors_form_has_no_lower_bound() -> None:

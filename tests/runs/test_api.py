@@ -1,11 +1,11 @@
-"""The configurations behind ``forget`` and ``erase``: the shipped settings, or a word on why there are none."""
+"""The configurations behind ``forget`` and ``erase``: a suite's settings with the method's own over them."""
 
 from __future__ import annotations
 
 import pytest
 
-from genunlearn.config import list_configs
-from genunlearn.errors import ConfigError, NeedNotMet
+from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.errors import NameNotFound
 from genunlearn.registry import METHODS
 from genunlearn.runs.api import erase_config, forget_config
 
@@ -13,9 +13,11 @@ FACTS = {"facts": ("Harry Potter | studied at | Hogwarts",)}
 
 
 @pytest.mark.parametrize("suite", ["lab", "hub"])
-def test_every_method_for_language_models_has_settings(suite: str) -> None:
-    fitting = [name for name in METHODS if "lm" in METHODS.get(name).domains]
-    assert {f"lm/{suite}/{name}" for name in fitting} <= set(list_configs())
+def test_every_method_that_fits_can_be_asked_for(suite: str) -> None:
+    model = "lab:lm" if suite == "lab" else "some/model"
+    for line in METHODS.lines("lm"):
+        if METHODS.load(line).fits(LanguageModel):
+            assert forget_config(model, FACTS, method=line.name).method.name == line.name
 
 
 def test_the_shipped_settings_get_the_request() -> None:
@@ -25,19 +27,14 @@ def test_the_shipped_settings_get_the_request() -> None:
 
 
 def test_a_method_of_another_family_is_refused() -> None:
-    with pytest.raises(NeedNotMet, match="method 'uce' does not fit domain 'lm': it fits diffusion"):
+    with pytest.raises(NameNotFound, match=r"method .uce. is for diffusion, not for lm; known: .*unstar"):
         forget_config("lab:lm", FACTS, method="uce")
-    with pytest.raises(NeedNotMet, match="method 'unsir' does not fit domain 'diffusion': it fits classifier"):
+    with pytest.raises(NameNotFound, match="method 'unsir' is for network, not for diffusion"):
         erase_config("lab:diffusion", ["digit seven"], method="unsir")
 
 
-def test_a_method_without_settings_says_where_to_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genunlearn.runs.api.list_configs", lambda: [])
-    with pytest.raises(ConfigError, match=r"for method 'npo' on some/model: .* `genunlearn show lm/hub/fine_tune`"):
-        forget_config("some/model", FACTS, method="npo")
-
-
-@pytest.mark.parametrize("domain", ["lm", "diffusion"])
-@pytest.mark.parametrize("suite", ["lab", "hub"])
-def test_where_to_begin_is_there(domain: str, suite: str) -> None:
-    assert f"{domain}/{suite}/fine_tune" in list_configs()
+def test_a_method_from_elsewhere_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METHODS, "_lines", dict(METHODS._lines))
+    METHODS.register("mine", "genunlearn.methods.general.grad_ascent:GradAscent")
+    assert forget_config("lab:lm", FACTS, method="mine").train.stop_recall == 0.0
+    assert erase_config("lab:diffusion", ["digit seven"], method="mine").request.preserve == ("auto",)

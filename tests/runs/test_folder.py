@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
+import torch
 
-from genunlearn.config import FactConfig
+from genunlearn.config.lm import LMConfig
 from genunlearn.engine.progress import Watch
-from genunlearn.errors import DataError, InputError, NonFiniteLoss, OutputExists
+from genunlearn.errors import DataError, InputError, MismatchError, NonFiniteLoss, OutputExists
 from genunlearn.records import read_record
-from genunlearn.runs.folder import RunFolder
+from genunlearn.runs.folder import RunFolder, ended_run
 
-CONFIG = FactConfig()
+CONFIG = LMConfig()
 
 
-def open_folder(path: Path, *, resume: bool = False, config: FactConfig = CONFIG) -> RunFolder:
+def open_folder(path: Path, *, resume: bool = False, config: LMConfig = CONFIG) -> RunFolder:
     return RunFolder(path, config, resume=resume, watch=Watch(is_shown=False))
 
 
@@ -71,6 +75,7 @@ def test_a_crash_leaves_the_run_to_be_resumed(tmp_path):
 def test_a_resumed_run_is_as_old_as_it_is(tmp_path):
     folder = open_folder(tmp_path / "out")
     folder.record.created = "2025-11-21T09:14:03Z"
+    fail(folder, KeyboardInterrupt())
     folder.save()
     assert open_folder(tmp_path / "out", resume=True).record.created == "2025-11-21T09:14:03Z"
     assert read_record(tmp_path / "out").created == "2025-11-21T09:14:03Z"
@@ -106,3 +111,102 @@ def test_time_is_counted_by_phase(tmp_path):
     with pytest.raises(DataError), folder.phase("unlearn"):
         raise DataError("x")
     assert set(folder.record.cost["seconds"]) == {"load", "unlearn"}
+
+
+# ---- nothing is lost --------------------------------------------------------------------------------------------
+
+
+def test_measurements_are_never_deleted(tmp_path):
+    folder = open_folder(tmp_path / "out")
+    with pytest.raises(DataError), folder.guarded():
+        folder.journal.stage("evaluate/original", lambda: [0.5])
+        raise DataError("evaluate.pool = 10: too few")
+    record = read_record(tmp_path / "out")
+    assert (record.status, record.error) == ("failed", "evaluate.pool = 10: too few")
+    assert open_folder(tmp_path / "out", resume=True).journal.stage("evaluate/original", lambda: None) == [0.5]
+
+
+@pytest.mark.parametrize("name", ["state/units/a.json", "state/state.safetensors", "images/a.png"])
+def test_units_checkpoints_and_images_are_never_deleted(tmp_path, name):
+    folder = open_folder(tmp_path / "out")
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+    fail(folder, DataError("refused late"))
+    assert path.is_file()
+
+
+def test_a_damaged_journal_lets_go_of_the_folder(tmp_path):
+    with pytest.raises(KeyboardInterrupt), (folder := open_folder(tmp_path / "out")).guarded():
+        folder.journal.stage("one", lambda: 1)
+        folder.journal.stage("two", lambda: 2)
+        raise KeyboardInterrupt
+    journal = tmp_path / "out" / "state" / "journal.jsonl"
+    sound = journal.read_text()
+    journal.write_text(f"x{sound}")
+    with pytest.raises(DataError, match=r"journal\.jsonl:1: not JSON; the journal is damaged"):
+        open_folder(tmp_path / "out", resume=True)
+    journal.write_text(sound)
+    assert open_folder(tmp_path / "out", resume=True).journal.seconds.keys() == {"one", "two"}
+
+
+# ---- one process at a time --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_in_which_a_run_works_is_refused(tmp_path, resume):
+    match = "another process works in it; wait until it has ended, or take another --out"
+    with open_folder(tmp_path / "out").guarded(), pytest.raises(OutputExists, match=match):
+        open_folder(tmp_path / "out", resume=resume)
+    assert read_record(tmp_path / "out").status == "completed"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["record.json"]
+
+
+def test_a_killed_process_leaves_no_lock_behind(tmp_path):
+    def die() -> None:
+        with open_folder(tmp_path / "out").guarded():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=die)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert (tmp_path / "out" / ".lock").is_file()  # the file, which the system has unlocked
+    with open_folder(tmp_path / "out", resume=True).guarded():
+        pass
+    assert read_record(tmp_path / "out").status == "completed"
+
+
+def test_a_process_killed_before_its_record_leaves_an_empty_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".lock").touch()
+    with open_folder(tmp_path / "out").guarded():
+        pass
+
+
+# ---- what a record says -----------------------------------------------------------------------------------------
+
+
+def test_the_record_names_device_dtype_threads_and_processes_beside_its_seconds(tmp_path):
+    config = LMConfig.model_validate({"model": {"device": "cpu", "dtype": "bfloat16"}})
+    cost = open_folder(tmp_path / "out", config=config).record.cost
+    assert cost == {"device": "cpu", "dtype": "bfloat16", "threads": torch.get_num_threads(), "processes": 1}
+
+
+def test_a_run_that_has_ended_is_found_by_its_configuration(tmp_path):
+    assert ended_run(tmp_path / "out", CONFIG) is None
+    fail(open_folder(tmp_path / "out"), KeyboardInterrupt())
+    assert ended_run(tmp_path / "out", CONFIG) is None
+    with open_folder(tmp_path / "out", resume=True).guarded():
+        pass
+    record = ended_run(tmp_path / "out", CONFIG)
+    assert record is not None and record.status == "completed"
+    with pytest.raises(MismatchError, match="the run there has another configuration"):
+        ended_run(tmp_path / "out", LMConfig(seed=1))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "file", "file/out"])
+def test_a_place_that_cannot_be_a_folder_is_refused_in_one_line(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"--out .*; take another"):
+        open_folder(tmp_path / name)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.attacks.diffusion.base import Case, ConceptAttack, Drawn
+from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
 from genunlearn.domains.diffusion.weights import merged_weights
 from genunlearn.errors import MismatchError
@@ -24,7 +24,7 @@ from genunlearn.ops.embeddings import matching_inputs
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class AdversarialEmbedding(ConceptAttack):
+class AdversarialEmbedding(DrawnAttack):
     """The embedding that undoes an edit, in closed form: RECE's adversary, against any model."""
 
     name: ClassVar[str] = "adversarial_embedding"
@@ -38,25 +38,25 @@ class AdversarialEmbedding(ConceptAttack):
         """What the attacker has and may do, in words."""
         return f"weights of the model and the original; {len(self.ridges)} images a seed"
 
-    def lacking(self, model: Any, case: Case) -> str | None:
+    def missing(self, model: Any, context: ConceptContext) -> str | None:
         """It compares weights with the original's."""
-        return "needs the original" if case.original is None else None
+        return "needs the original" if context.original is None else None
 
-    def draw(self, model: Any, case: Case) -> Drawn:
+    def draw(self, model: Any, context: ConceptContext) -> Drawn:
         """The strongest over ridges.
 
         Raises:
             MismatchError: The original has other layers.
         """
-        new, old = merged_weights(model), merged_weights(case.original)
+        new, old = merged_weights(model), merged_weights(context.original)
         if [weight.shape for weight in new.values()] != [weight.shape for weight in old.values()]:
             raise MismatchError("original and unlearned model read prompts by layers of different shape")
-        prompts = list(dict.fromkeys(case.prompts))
-        embedding = case.original.encode_prompts(prompts)
+        prompts = list(dict.fromkeys(context.prompts))
+        embedding = context.original.encode_prompts(prompts)
         tokens, images = embedding.tokens, []
         for ridge in self.ridges:
             moved = matching_inputs(list(new.values()), list(old.values()), tokens.flatten(0, 1), ridge)
             names = model.prompts.name(embedding.with_tokens(moved.view_as(tokens)))
-            chosen = [names[prompts.index(prompt)] for prompt in case.prompts]
-            images.append(model.images(chosen, list(case.seeds), case.sampling))
-        return Drawn.strongest(images, case.witness, ridges=list(self.ridges))
+            chosen = [names[prompts.index(prompt)] for prompt in context.prompts]
+            images.append(model.images(chosen, list(context.seeds), context.sampling))
+        return Drawn.strongest(images, context.detector, ridges=list(self.ridges))

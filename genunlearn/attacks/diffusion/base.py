@@ -18,7 +18,8 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.contracts import STRICT, Attack, Splits
+from genunlearn.contracts import STRICT, Attack, Beside, Splits
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.domains.diffusion.trajectories import Trajectories
 from genunlearn.errors import DataError
@@ -28,7 +29,7 @@ from genunlearn.records import Result
 T = TypeVar("T")
 
 
-class Witness(Protocol):
+class Detector(Protocol):
     """Says of images ``(n, 3, height, width)`` in [0, 1] whether they show the concept."""
 
     def shown(self, images: Tensor) -> Tensor:
@@ -39,7 +40,7 @@ class Witness(Protocol):
 
 
 @record(frozen=True, kw_only=True)
-class Case:
+class ConceptContext:
     """One concept under attack; it stands in ``Splits.context``.
 
     Attributes:
@@ -47,7 +48,7 @@ class Case:
         name: Its words in the prompts.
         prompts: Prompts that ask for it, one an image.
         seeds: One for each image.
-        witness: Says whether images show it.
+        detector: Says whether images show it.
         sampling: How images are made.
         original: The model before unlearning, for attacks that use it, and to make what is not given.
         images: Images that show it, ``(m, 3, height, width)`` in [0, 1], for attacks that learn from some; the
@@ -62,7 +63,7 @@ class Case:
     name: str
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
-    witness: Witness
+    detector: Detector
     sampling: Sampling = field(default_factory=lambda: Sampling(scheduler="ddim"))
     original: Any = None
     images: Tensor | None = None
@@ -73,14 +74,14 @@ class Case:
     _remembered: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse a case without images.
+        """Refuse a context without images.
 
         Raises:
             DataError: There is no prompt, or not one for each seed.
         """
         if not self.prompts or len(self.prompts) != len(self.seeds):
             raise DataError(
-                f"{len(self.prompts)} prompts for {len(self.seeds)} seeds: every image of a case has one of each"
+                f"{len(self.prompts)} prompts for {len(self.seeds)} seeds: every image of a context has one of each"
             )
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:
@@ -117,7 +118,7 @@ class Case:
         return images[rows], tuple(prompts[row % len(prompts)] for row in rows)
 
     def _made(self, prompts: Sequence[str], count: int, what: str) -> tuple[Tensor, tuple[str, ...]]:
-        """Images of the original, of seeds that the case does not ask for."""
+        """Images of the original, of seeds that the context does not ask for."""
         if self.original is None or not prompts:
             raise DataError(f"this attack learns from images, and {what} = None: give some, or the original model")
         texts = [prompts[row % len(prompts)] for row in range(count)]
@@ -127,15 +128,30 @@ class Case:
         return made, tuple(texts)
 
 
-def case_of(splits: Splits) -> Case:
-    """The case that a request carries.
+def context_of(splits: Splits[ConceptContext]) -> ConceptContext:
+    """The context that a request carries.
 
     Raises:
         DataError: It carries none.
     """
-    if not isinstance(splits.context, Case):
-        raise DataError("an attack on a concept needs its case in Splits.context: prompts, seeds and a witness")
+    if splits.context is None:
+        raise DataError("an attack on a concept needs its context in Splits.context: prompts, seeds and a detector")
     return splits.context
+
+
+@record(frozen=True)
+class Level:
+    """What an attack finds at one strength.
+
+    Attributes:
+        strength: In words, such as ``psi = 0.15``; empty for attacks of a single one.
+        images: One image a seed, ``(n, 3, height, width)`` in [0, 1].
+        shown: Whether each shows the concept, ``(n,)`` bool.
+    """
+
+    strength: str
+    images: Tensor
+    shown: Tensor
 
 
 @record(frozen=True, kw_only=True)
@@ -147,10 +163,8 @@ class Attempt:
         target: Which model.
         concept: Which concept.
         seeds: One for each image.
-        images: The strongest image of each seed, ``(n, 3, height, width)`` in [0, 1].
-        before: Whether the model shows the concept unasked, ``(n,)`` bool.
-        after: Whether it shows it under attack, ``(n,)`` bool.
-        scores: The witness's score of each image, ``(n,)``.
+        levels: What was found, by strength; usually one.
+        before: Whether the model shows the concept unasked, ``(n,)`` bool; None where that is a strength of its own.
         forwards: Evaluations of the attacked model's denoiser, counted in samples; the plain images do not count.
         seconds: Wall time of the attack.
         details: What else there is to say, as plain JSON.
@@ -160,26 +174,34 @@ class Attempt:
     target: str
     concept: str
     seeds: tuple[int, ...]
-    images: Tensor
-    before: Tensor
-    after: Tensor
-    scores: Tensor
+    levels: tuple[Level, ...]
+    before: Tensor | None
     forwards: int
     seconds: float
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def succeeded(self) -> Tensor:
-        """Images that show the concept without the attack or with it, ``(n,)`` bool."""
-        return self.before | self.after
+    def images(self) -> Tensor:
+        """The images of every level, ``(levels, n, 3, height, width)``; of a single one ``(n, ...)``."""
+        return self.levels[0].images if len(self.levels) == 1 else torch.stack([one.images for one in self.levels])
+
+    @property
+    def hits(self) -> tuple[int, ...]:
+        """Images that show the concept, with the attack or without it, by level."""
+        return tuple(int(self._succeeded(level).sum()) for level in self.levels)
 
     def results(self, version: int = 1) -> list[Result]:
-        """``asr`` with and ``asr_before`` without the attack, with exact intervals."""
-        group = f"{self.concept}, {self.attack}"
-        return [
-            _share("asr_before", self.before, self.target, group, version),
-            _share("asr", self.succeeded, self.target, group, version),
-        ]
+        """``asr`` of every level, and ``asr_before`` without the attack, with exact intervals."""
+        group, rows = f"{self.concept}, {self.attack}", []
+        if self.before is not None:
+            rows.append(_share("asr_before", self.before, self.target, group, version))
+        for level in self.levels:
+            named = f"{group}, {level.strength}" if level.strength else group
+            rows.append(_share("asr", self._succeeded(level), self.target, named, version))
+        return rows
+
+    def _succeeded(self, level: Level) -> Tensor:
+        return level.shown if self.before is None else self.before | level.shown
 
 
 @record(frozen=True)
@@ -188,7 +210,7 @@ class Drawn:
 
     Attributes:
         images: ``(n, 3, height, width)``.
-        scores: ``(n,)`` of the witness.
+        scores: ``(n,)`` of the detector.
         shown: ``(n,)`` bool.
         details: See `Attempt`.
     """
@@ -199,25 +221,25 @@ class Drawn:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def judged(cls, images: Tensor, witness: Witness, **details: Any) -> Drawn:
+    def judged(cls, images: Tensor, detector: Detector, **details: Any) -> Drawn:
         """One image a seed."""
-        return cls(images, witness.score(images).cpu(), witness.shown(images).cpu(), details)
+        return cls(images, detector.score(images).cpu(), detector.shown(images).cpu(), details)
 
     @classmethod
-    def strongest(cls, variants: Iterable[Tensor], witness: Witness, **details: Any) -> Drawn:
+    def strongest(cls, variants: Iterable[Tensor], detector: Detector, **details: Any) -> Drawn:
         """The best of several variants of each seed, which are looked at one after the other.
 
         A seed counts as shown if any of its variants is; ``details["variant"]`` says which one is kept.
 
         Args:
             variants: Images ``(n, 3, height, width)`` each, at least one of them.
-            witness: Says what they show.
+            detector: Says what they show.
             details: See `Attempt`.
         """
         best: Drawn | None = None
         which, shares = torch.zeros(0), []
         for number, images in enumerate(variants):
-            now = cls.judged(images, witness)
+            now = cls.judged(images, detector)
             shares.append(float(now.shown.float().mean()))
             if best is None:
                 best, which = now, torch.zeros(len(images), dtype=torch.long)
@@ -237,50 +259,65 @@ class Drawn:
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class ConceptAttack(Attack):
-    """An attack on an erased concept, whose fields are its budget."""
+class ConceptAttack(Attack[Diffusion]):
+    """An attack on an erased concept, whose fields are its budget: an attempt at one strength or at several."""
 
     domains: ClassVar[frozenset[str]] = frozenset({"diffusion"})
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    is_scored: ClassVar[bool] = False
+    """Whether concealment scores are computed from its images, which are then kept whole."""
 
     @abc.abstractmethod
-    def draw(self, model: Any, case: Case) -> Drawn:
-        """Images under attack; `model` is left as it was."""
+    def attempt(self, model: Any, context: ConceptContext, target: str) -> Attempt:
+        """Attack one model, which is left as it was.
 
-    def lacking(self, model: Any, case: Case) -> str | None:
+        Raises:
+            DataError: The context lacks what the attack learns from.
+            NeedNotMet: The pipeline is of a kind that the attack does not know.
+        """
+
+    def missing(self, model: Any, context: ConceptContext) -> str | None:
         """What the attack cannot do without and is not there."""
         return None
 
-    def attempt(self, model: Any, case: Case, target: str) -> Attempt:
-        """Attack one model.
+    def results_of(self, attempt: Attempt) -> list[Result]:
+        """The numbers of an attempt."""
+        return attempt.results(self.version)
 
-        Raises:
-            DataError: The case lacks what the attack learns from.
-            NeedNotMet: The pipeline is of a kind that the attack does not know.
-        """
-        before = case.witness.shown(case.plain(model, target)).cpu()
+    def attack(
+        self, model: Diffusion, splits: Splits[ConceptContext], target: str, beside: Beside[Diffusion]
+    ) -> list[Result]:
+        """``asr_before`` and ``asr`` of one model, or why there are none."""
+        context = context_of(splits)
+        if reason := self.missing(model, context):
+            return [self.skip(target, reason, name="asr", group=f"{context.concept}, {self.name}")]
+        return self.results_of(self.attempt(model, context, target))
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class DrawnAttack(ConceptAttack):
+    """An attack of one strength: it draws an image for each seed."""
+
+    @abc.abstractmethod
+    def draw(self, model: Any, context: ConceptContext) -> Drawn:
+        """Images under attack; `model` is left as it was."""
+
+    def attempt(self, model: Any, context: ConceptContext, target: str) -> Attempt:
+        """The plain images beside the drawn ones."""
+        before = context.detector.shown(context.plain(model, target)).cpu()
         forwards, begun = evaluations(model), time.monotonic()
-        drawn = self.draw(model, case)
+        drawn = self.draw(model, context)
         return Attempt(
             attack=self.name,
             target=target,
-            concept=case.concept,
-            seeds=case.seeds,
-            images=drawn.images,
+            concept=context.concept,
+            seeds=context.seeds,
+            levels=(Level("", drawn.images, drawn.shown),),
             before=before,
-            after=drawn.shown,
-            scores=drawn.scores,
             forwards=evaluations(model) - forwards,
             seconds=time.monotonic() - begun,
             details=drawn.details,
         )
-
-    def run(self, model: Any, splits: Splits, target: str) -> list[Result]:
-        """``asr_before`` and ``asr`` of one model, or why there are none."""
-        case = case_of(splits)
-        if reason := self.lacking(model, case):
-            group = f"{case.concept}, {self.name}"
-            return [Result(name="asr", target=target, value=None, group=group, skipped=reason)]
-        return self.attempt(model, case, target).results(self.version)
 
 
 def copied(model: Any) -> Any:

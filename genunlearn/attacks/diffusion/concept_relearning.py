@@ -20,8 +20,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.attacks.diffusion.base import Attempt, Case, ConceptAttack, Drawn, case_of, copied
-from genunlearn.contracts import STRICT, Splits
+from genunlearn.attacks.diffusion.base import Attempt, ConceptContext, Drawn, DrawnAttack, copied
+from genunlearn.contracts import STRICT
 from genunlearn.ops.denoising import squared_error
 from genunlearn.ops.intervals import share
 from genunlearn.records import Result
@@ -37,7 +37,7 @@ class Look:
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class ConceptRelearning(ConceptAttack):
+class ConceptRelearning(DrawnAttack):
     """A copy is fine-tuned on images of the concept, and looked at on the way."""
 
     name: ClassVar[str] = "concept_relearning"
@@ -62,9 +62,9 @@ class ConceptRelearning(ConceptAttack):
         """What the attacker has and may do, in words."""
         return f"weights, {self.images} {self.data} images, {max(self.marks)} steps of AdamW {self.learning_rate:g}"
 
-    def curve(self, model: Any, case: Case) -> list[Look]:
-        """Fine-tune a copy of `model`; what it draws for the case's prompts at every mark."""
-        pictures, prompts = case.concept_images(self.images) if self._own else case.unrelated_images(self.images)
+    def curve(self, model: Any, context: ConceptContext) -> list[Look]:
+        """Fine-tune a copy of `model`; what it draws for the context's prompts at every mark."""
+        pictures, prompts = context.concept_images(self.images) if self._own else context.unrelated_images(self.images)
         latents = model.encode_images(pictures).to(model.device)
         student = copied(model)
         chosen = set(student.parameter_names(self.parameters))
@@ -79,34 +79,28 @@ class ConceptRelearning(ConceptAttack):
                 if step:
                     self._step(student, optimizer, latents, prompts, step)
                 if step in self.marks:
-                    images = student.images(case.prompts, case.seeds, case.sampling)
-                    looks.append(Look(step, case.witness.shown(images).cpu(), images))
+                    images = student.images(context.prompts, context.seeds, context.sampling)
+                    looks.append(Look(step, context.detector.shown(images).cpu(), images))
         return looks
 
-    def draw(self, model: Any, case: Case) -> Drawn:
+    def draw(self, model: Any, context: ConceptContext) -> Drawn:
         """The images after the last step; the curve and the number of steps are in the details."""
-        looks = self.curve(model, case)
+        looks = self.curve(model, context)
         curve = {str(look.step): float(look.shown.float().mean()) for look in looks}
         reached = next((look.step for look in looks if float(look.shown.float().mean()) >= self.goal), None)
         images, shown = looks[-1].images, looks[-1].shown
         details = {"curve": curve, "relearn_steps": reached, "data": self.data}
-        return Drawn(images, case.witness.score(images).cpu(), shown, details)
+        return Drawn(images, context.detector.score(images).cpu(), shown, details)
 
-    def attempt(self, model: Any, case: Case, target: str) -> Attempt:
+    def attempt(self, model: Any, context: ConceptContext, target: str) -> Attempt:
         """The attempt, filed under the data that was trained on."""
-        found = super().attempt(model, case, target)
+        found = super().attempt(model, context, target)
         return found if self._own else Attempt(**{**vars(found), "attack": f"{self.name}_{self.data}"})
 
-    def run(self, model: Any, splits: Splits, target: str) -> list[Result]:
-        """``asr_before`` and ``asr``, ``asr`` at every mark (group ``... step N``), and ``relearn_steps``."""
-        case = case_of(splits)
-        attempt = self.attempt(model, case, target)
-        return [*attempt.results(self.version), *self.results_of(attempt)]
-
     def results_of(self, attempt: Attempt) -> list[Result]:
-        """The curve and ``relearn_steps`` of an attempt."""
+        """``asr_before`` and ``asr``, ``asr`` at every mark (group ``... step N``), and ``relearn_steps``."""
         n, group = len(attempt.seeds), f"{attempt.concept}, {attempt.attack}"
-        results = []
+        results = super().results_of(attempt)
         for step, level in attempt.details["curve"].items():
             value, low, high = share(round(level * n), n)
             results.append(
@@ -157,6 +151,6 @@ class UnrelatedRelearning(ConceptRelearning):
         "unrelated"
     )
 
-    def attempt(self, model: Any, case: Case, target: str) -> Attempt:
+    def attempt(self, model: Any, context: ConceptContext, target: str) -> Attempt:
         """The attempt, filed under this name."""
-        return ConceptAttack.attempt(self, model, case, target)
+        return DrawnAttack.attempt(self, model, context, target)

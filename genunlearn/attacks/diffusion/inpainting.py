@@ -15,13 +15,13 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.attacks.diffusion.base import Case, ConceptAttack, Drawn
+from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
 from genunlearn.domains.diffusion.walk import Walk
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class Inpainting(ConceptAttack):
+class Inpainting(DrawnAttack):
     """The model fills in the hidden middle of an image of the concept."""
 
     name: ClassVar[str] = "inpainting"
@@ -33,12 +33,12 @@ class Inpainting(ConceptAttack):
         """What the attacker has and may do, in words."""
         return f"an image of the concept a seed, {self.hidden:.0%} of each side hidden"
 
-    def draw(self, model: Any, case: Case) -> Drawn:
+    def draw(self, model: Any, context: ConceptContext) -> Drawn:
         """Images whose middle the model has made."""
-        pictures, _ = case.concept_images(len(case.seeds))
+        pictures, _ = context.concept_images(len(context.seeds))
         known = model.encode_images(pictures).to(model.device, model.dtype)
         mask = self._mask(known.shape[-2:]).to(known)
-        draws = [torch.Generator().manual_seed(seed + 1) for seed in case.seeds]
+        draws = [torch.Generator().manual_seed(seed + 1) for seed in context.seeds]
         noise = torch.cat([torch.randn((1, *known.shape[1:]), generator=each) for each in draws]).to(known)
 
         def hold(latents: Tensor, timestep: Tensor | None, rows: slice) -> Tensor:
@@ -47,9 +47,9 @@ class Inpainting(ConceptAttack):
                 around = model.schedule.add_noise(around, noise[rows], timestep.expand(len(around)))
             return mask * latents + (1 - mask) * around
 
-        walk = Walk(sampling=case.sampling, hold=hold)
-        latents = walk.run(model, case.prompts, case.seeds)
-        return Drawn.judged(model.decode(latents, case.sampling.batch_size), case.witness, hidden=self.hidden)
+        walk = Walk(sampling=context.sampling, hold=hold)
+        latents = walk.run(model, context.prompts, context.seeds)
+        return Drawn.judged(model.decode(latents, context.sampling.batch_size), context.detector, hidden=self.hidden)
 
     def _mask(self, shape: tuple[int, ...]) -> Tensor:
         """1 in the middle, ``(1, 1, height, width)``."""

@@ -3,7 +3,7 @@
     noise <- noise - sqrt(1 - abar_t) s grad log p(concept | x_t)
 
 The classifier is trained on noised images of the concept and of other things. Strong pulls make images that fool the
-classifier and nobody else: the witness, and the same pulls on an oracle, tell.
+classifier and nobody else: the detector, and the same pulls on an oracle, tell.
 
 Source: Lu et al., "When Are Concepts Erased From Diffusion Models?" (arXiv 2505.17013), with s from 25 to 193.
 """
@@ -18,7 +18,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from genunlearn.attacks.diffusion.base import Case, ConceptAttack, Drawn
+from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
 from genunlearn.domains.diffusion.walk import Walk
 
@@ -42,7 +42,7 @@ class LatentClassifier(nn.Module):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class LatentGuidance(ConceptAttack):
+class LatentGuidance(DrawnAttack):
     """The sampler, pulled by a classifier of noisy latents: a grid of strengths."""
 
     name: ClassVar[str] = "latent_guidance"
@@ -61,10 +61,10 @@ class LatentGuidance(ConceptAttack):
         """What the attacker has and may do, in words."""
         return f"the sampler, {self.images} images of the concept and as many others; {len(self.scales)} images a seed"
 
-    def draw(self, model: Any, case: Case) -> Drawn:
+    def draw(self, model: Any, context: ConceptContext) -> Drawn:
         """The strongest over scales, all of which go through the denoiser together."""
-        classifier = self.train(model, case)
-        n = len(case.seeds)
+        classifier = self.train(model, context)
+        n = len(context.seeds)
         scales = torch.tensor(self.scales).repeat_interleave(n).to(model.device)
 
         def correct(noisy: Tensor, timesteps: Tensor, noise: Tensor, rows: slice) -> Tensor:
@@ -75,14 +75,14 @@ class LatentGuidance(ConceptAttack):
             strength = (level * scales[rows]).view(-1, 1, 1, 1)
             return noise - (strength * pull).to(noise)
 
-        walk = Walk(sampling=case.sampling, correct=correct)
-        latents = walk.run(model, list(case.prompts) * len(self.scales), list(case.seeds) * len(self.scales))
-        variants = (model.decode(part, case.sampling.batch_size) for part in latents.split(n))
-        return Drawn.strongest(variants, case.witness, scales=list(self.scales))
+        walk = Walk(sampling=context.sampling, correct=correct)
+        latents = walk.run(model, list(context.prompts) * len(self.scales), list(context.seeds) * len(self.scales))
+        variants = (model.decode(part, context.sampling.batch_size) for part in latents.split(n))
+        return Drawn.strongest(variants, context.detector, scales=list(self.scales))
 
-    def train(self, model: Any, case: Case) -> LatentClassifier:
+    def train(self, model: Any, context: ConceptContext) -> LatentClassifier:
         """Train the classifier on noised latents of both kinds of images."""
-        own, others = case.concept_images(self.images)[0], case.unrelated_images(self.images)[0]
+        own, others = context.concept_images(self.images)[0], context.unrelated_images(self.images)[0]
         latents = model.encode_images(torch.cat([own, others])).to(model.device)
         labels = torch.cat([torch.ones(len(own)), torch.zeros(len(others))]).to(model.device)
         with torch.random.fork_rng(devices=[]), torch.enable_grad():

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.attacks.diffusion.base import Case, ConceptAttack, Drawn
+from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
 from genunlearn.domains.diffusion.walk import Walk
 
@@ -23,7 +23,7 @@ Positive = Annotated[float, Field(ge=0)]
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class NoiseProbing(ConceptAttack):
+class NoiseProbing(DrawnAttack):
     """More noise on the way than the sampler would add: a grid of eta and scale."""
 
     name: ClassVar[str] = "noise_probing"
@@ -40,12 +40,12 @@ class NoiseProbing(ConceptAttack):
         """What the attacker has and may do, in words."""
         return f"the sampler; {len(self.etas) * len(self.scales)} images a seed"
 
-    def draw(self, model: Any, case: Case) -> Drawn:
+    def draw(self, model: Any, context: ConceptContext) -> Drawn:
         """The strongest over the grid, all of which goes through the denoiser together."""
         grid = list(itertools.product(self.etas, self.scales))
-        n = len(case.seeds)
+        n = len(context.seeds)
         etas, scales = (torch.tensor([pair[i] for pair in grid]).repeat_interleave(n) for i in range(2))
-        walk = Walk(sampling=case.sampling, eta=etas, noise_scale=scales)
-        latents = walk.run(model, list(case.prompts) * len(grid), list(case.seeds) * len(grid))
-        variants = (model.decode(part, case.sampling.batch_size) for part in latents.split(n))
-        return Drawn.strongest(variants, case.witness, grid=[list(pair) for pair in grid])
+        walk = Walk(sampling=context.sampling, eta=etas, noise_scale=scales)
+        latents = walk.run(model, list(context.prompts) * len(grid), list(context.seeds) * len(grid))
+        variants = (model.decode(part, context.sampling.batch_size) for part in latents.split(n))
+        return Drawn.strongest(variants, context.detector, grid=[list(pair) for pair in grid])

@@ -17,7 +17,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.attacks.diffusion.base import Case
+from genunlearn.attacks.diffusion.base import ConceptContext
 from genunlearn.attacks.diffusion.token_search import Seen, TokenSearch
 from genunlearn.contracts import STRICT
 from genunlearn.domains.diffusion.prompts import PromptEmbedding
@@ -43,9 +43,9 @@ class P4D(TokenSearch):
         """What the attacker has and may do, in words."""
         return f"the original, {super().budget}"
 
-    def lacking(self, model: Any, case: Case) -> str | None:
+    def missing(self, model: Any, context: ConceptContext) -> str | None:
         """The original is the teacher."""
-        return "needs the original" if case.original is None else None
+        return "needs the original" if context.original is None else None
 
     def begin(self, free: FreeTokens, count: int, generator: torch.Generator) -> Tensor:
         """The vectors of random tokens, ``(count, tokens, width)``."""
@@ -64,7 +64,7 @@ class P4D(TokenSearch):
 
     def loss(self, seen: Seen, embedding: PromptEmbedding) -> Tensor:
         """Distance from the original's answer to the plain prompt."""
-        original = seen.case.original
+        original = seen.context.original
         with torch.no_grad():
             wanted = original.predict(seen.noisy, seen.timesteps, original.encode_prompts(seen.prompts))
         return squared_error(seen.model.predict(seen.noisy, seen.timesteps, embedding), wanted)

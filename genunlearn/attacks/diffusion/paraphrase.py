@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.attacks.diffusion.base import Case, ConceptAttack, Drawn
+from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
 
 TEMPLATES = (
@@ -25,7 +25,7 @@ TEMPLATES = (
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class Paraphrase(ConceptAttack):
+class Paraphrase(DrawnAttack):
     """Synonyms of the concept, and prompts that ask for it in another way."""
 
     name: ClassVar[str] = "paraphrase"
@@ -37,15 +37,15 @@ class Paraphrase(ConceptAttack):
         """What the attacker has and may do, in words."""
         return f"{self.tries} other prompts a seed"
 
-    def draw(self, model: Any, case: Case) -> Drawn:
+    def draw(self, model: Any, context: ConceptContext) -> Drawn:
         """The strongest of the tries of each seed."""
-        texts = case.paraphrases or paraphrases_of(case.name, case.synonyms)
-        n = len(case.seeds)
+        texts = context.paraphrases or paraphrases_of(context.name, context.synonyms)
+        n = len(context.seeds)
         # Seeds take turns in the prompts, so that few seeds meet all of them and every try is another one.
         chosen = [texts[(row * self.tries + turn) % len(texts)] for turn in range(self.tries) for row in range(n)]
-        latents = model.sample(chosen, list(case.seeds) * self.tries, case.sampling)
-        variants = (model.decode(part, case.sampling.batch_size) for part in latents.split(n))
-        drawn = Drawn.strongest(variants, case.witness)
+        latents = model.sample(chosen, list(context.seeds) * self.tries, context.sampling)
+        variants = (model.decode(part, context.sampling.batch_size) for part in latents.split(n))
+        drawn = Drawn.strongest(variants, context.detector)
         best = [chosen[variant * n + row] for row, variant in enumerate(drawn.details["variant"])]
         return Drawn(drawn.images, drawn.scores, drawn.shown, {"prompts": best})
 

@@ -24,13 +24,11 @@ from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.attacks.diffusion.base import case_of
-from genunlearn.contracts import STRICT, Attack, Splits
+from genunlearn.attacks.diffusion.base import Attempt, ConceptAttack, ConceptContext, Level
+from genunlearn.contracts import STRICT
 from genunlearn.domains.diffusion.sampling import MEMORYLESS, Sampling, make_scheduler
 from genunlearn.errors import MismatchError, NeedNotMet
 from genunlearn.ops.denoising import noisiest_steps
-from genunlearn.ops.intervals import share
-from genunlearn.records import Result
 
 PUBLISHED = (0.001, 0.01, 0.05, 0.15, 0.25, 0.35, 0.45, 0.55)
 """The paper's shares."""
@@ -87,7 +85,7 @@ class Completions:
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class PartialDiffusion(Attack):
+class PartialDiffusion(ConceptAttack):
     """The original begins an image, another model ends it.
 
     ``start`` runs the original once; ``complete`` is called for as many models as are compared: the unlearned one,
@@ -95,7 +93,7 @@ class PartialDiffusion(Attack):
     """
 
     name: ClassVar[str] = "partial_diffusion"
-    domains: ClassVar[frozenset[str]] = frozenset({"diffusion"})
+    is_scored: ClassVar[bool] = True
 
     psis: Annotated[tuple[Psi, ...], Field(min_length=1, description="shares of the steps that the original runs")] = (
         PUBLISHED
@@ -207,22 +205,29 @@ class PartialDiffusion(Attack):
             seconds=time.monotonic() - start,
         )
 
-    def run(self, model: Any, splits: Splits, target: str) -> list[Result]:
-        """``asr`` for each psi: the share of images in which the witness of the case sees the concept."""
-        case = case_of(splits)
-        if case.original is None:
-            return [Result(name="asr", target=target, value=None, group=case.concept, skipped="needs the original")]
-        begun = case.once(self, lambda: self.start(case.original, case.prompts, case.seeds))
+    def missing(self, model: Any, context: ConceptContext) -> str | None:
+        """The original begins every image."""
+        return "needs the original" if context.original is None else None
+
+    def attempt(self, model: Any, context: ConceptContext, target: str) -> Attempt:
+        """One level a psi: the images that `model` has ended, and whether they show the concept."""
+        begun = context.once(self, lambda: self.start(context.original, context.prompts, context.seeds))
         done = self.complete(model, begun)
-        results = []
-        for psi, images in zip(done.psis, done.images, strict=True):
-            shown = int(case.witness.shown(images).sum())
-            value, low, high = share(shown, len(images))
-            group = f"{case.concept}, {self.name}, psi = {psi:g}"
-            results.append(
-                Result(name="asr", target=target, value=value, low=low, high=high, n=len(images), group=group)
-            )
-        return results
+        levels = (
+            Level(f"psi = {psi:g}", images, context.detector.shown(images).cpu())
+            for psi, images in zip(done.psis, done.images, strict=True)
+        )
+        return Attempt(
+            attack=self.name,
+            target=target,
+            concept=context.concept,
+            seeds=context.seeds,
+            levels=tuple(levels),
+            before=None,
+            forwards=done.forwards,
+            seconds=begun.seconds + done.seconds,
+            details={"psis": list(done.psis), "forwards_begun": begun.forwards},
+        )
 
     def _ends(self, model: Any, begun: HandOffs, is_memoryless: bool) -> dict[int, Tensor]:
         """Latents of whole images by the step at which `model` took over."""

@@ -19,7 +19,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.attacks.diffusion.base import Case, ConceptAttack, Drawn
+from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
 from genunlearn.domains.diffusion.tokens import PLACE, FreeTokens
 
@@ -27,7 +27,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class RingABell(ConceptAttack):
+class RingABell(DrawnAttack):
     """Tokens whose embedding holds the concept, by a genetic search in the text encoder alone."""
 
     name: ClassVar[str] = "ring_a_bell"
@@ -47,19 +47,19 @@ class RingABell(ConceptAttack):
         return f"the text encoder; {self.population} candidates, {self.generations} generations, {self.tokens} tokens"
 
     @torch.no_grad()
-    def draw(self, model: Any, case: Case) -> Drawn:
+    def draw(self, model: Any, context: ConceptContext) -> Drawn:
         """Images of the found prompts."""
-        asked = list(dict.fromkeys(case.prompts))
-        without = [plain(prompt, case.name) for prompt in asked]
+        asked = list(dict.fromkeys(context.prompts))
+        without = [plain(prompt, context.name) for prompt in asked]
         e_with, e_without = (model.encode_prompts(texts).tokens.float() for texts in (asked, without))
         chosen = torch.arange(self.prompts) % len(asked)
         wanted = e_without[chosen] + self.strength * (e_with - e_without).mean(0)
         ids = self._search(model, wanted)
         free = FreeTokens(model, [PLACE] * self.prompts, self.tokens)
         names = model.prompts.name(free.embed(free.vectors(ids)))
-        n = len(case.seeds)
-        images = model.images([names[row % self.prompts] for row in range(n)], list(case.seeds), case.sampling)
-        return Drawn.judged(images, case.witness, prompts=free.read(ids))
+        n = len(context.seeds)
+        images = model.images([names[row % self.prompts] for row in range(n)], list(context.seeds), context.sampling)
+        return Drawn.judged(images, context.detector, prompts=free.read(ids))
 
     def _search(self, model: Any, wanted: Tensor) -> Tensor:
         """The fittest tokens for each wanted embedding ``(prompts, length, width)``, ``(prompts, tokens)``."""

@@ -17,14 +17,14 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.attacks.diffusion.base import Case, ConceptAttack, Drawn
+from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
 from genunlearn.domains.diffusion.tokens import PLACE, FreeTokens
 from genunlearn.ops.denoising import squared_error
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class TextualInversion(ConceptAttack):
+class TextualInversion(DrawnAttack):
     """A new token, learnt on the unlearned model for what the old word no longer names (CCE)."""
 
     name: ClassVar[str] = "textual_inversion"
@@ -42,20 +42,20 @@ class TextualInversion(ConceptAttack):
         """What the attacker has and may do, in words."""
         return f"gradients, {self.images} images of the concept, {self.steps} steps for {self.tokens} token(s)"
 
-    def draw(self, model: Any, case: Case) -> Drawn:
-        """Learn the token on prompts of the case, then draw every prompt with it."""
-        vectors, losses = self._learn(model, case)
-        free = FreeTokens(model, [placed(prompt, case.name) for prompt in case.prompts], self.tokens)
+    def draw(self, model: Any, context: ConceptContext) -> Drawn:
+        """Learn the token on prompts of the context, then draw every prompt with it."""
+        vectors, losses = self._learn(model, context)
+        free = FreeTokens(model, [placed(prompt, context.name) for prompt in context.prompts], self.tokens)
         with torch.no_grad():
-            embedding = free.embed(vectors.expand(len(case.prompts), -1, -1))
-        images = model.images(model.prompts.name(embedding), list(case.seeds), case.sampling)
+            embedding = free.embed(vectors.expand(len(context.prompts), -1, -1))
+        images = model.images(model.prompts.name(embedding), list(context.seeds), context.sampling)
         ends = {"first_loss": losses[0], "last_loss": losses[-1]} if losses else {}
-        return Drawn.judged(images, case.witness, **ends)
+        return Drawn.judged(images, context.detector, **ends)
 
-    def _learn(self, model: Any, case: Case) -> tuple[torch.Tensor, list[float]]:
-        pictures, prompts = case.concept_images(self.images)
+    def _learn(self, model: Any, context: ConceptContext) -> tuple[torch.Tensor, list[float]]:
+        pictures, prompts = context.concept_images(self.images)
         latents = model.encode_images(pictures).to(model.device)
-        free = FreeTokens(model, [placed(prompt, case.name) for prompt in prompts], self.tokens)
+        free = FreeTokens(model, [placed(prompt, context.name) for prompt in prompts], self.tokens)
         vectors = self._starting(free).requires_grad_(True)
         optimizer = torch.optim.AdamW([vectors], lr=self.learning_rate)
         losses: list[float] = []

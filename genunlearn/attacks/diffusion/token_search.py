@@ -1,6 +1,6 @@
 """What attacks that search for tokens by gradients share: the loop, and what counts as found.
 
-For every image of the case some tokens before its prompt are searched for, all images in one batch. Now and then the
+For every image of the context some tokens before its prompt are searched for, all images in one batch. Now and then the
 best tokens so far are rendered; an image that shows the concept is found, and its search ends.
 """
 
@@ -16,7 +16,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.attacks.diffusion.base import Case, ConceptAttack, Drawn
+from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
 from genunlearn.domains.diffusion.prompts import PromptEmbedding
 from genunlearn.domains.diffusion.tokens import PLACE, FreeTokens
@@ -63,7 +63,7 @@ class Best:
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class TokenSearch(ConceptAttack):
+class TokenSearch(DrawnAttack):
     """A search for tokens, image by image."""
 
     tokens: Annotated[int, Field(ge=1, description="free tokens")] = 5
@@ -103,11 +103,11 @@ class TokenSearch(ConceptAttack):
         known = model.schedule.timesteps
         return known[torch.randint(len(known), (count,), generator=generator)]
 
-    def draw(self, model: Any, case: Case) -> Drawn:
+    def draw(self, model: Any, context: ConceptContext) -> Drawn:
         """Search until every image is found or the rounds are over."""
-        pictures, prompts = case.concept_images(len(case.seeds))
+        pictures, prompts = context.concept_images(len(context.seeds))
         clean = model.encode_images(pictures).to(model.device)
-        asked = [f"{PLACE} {prompt}" if self.keeps_prompt else PLACE for prompt in case.prompts]
+        asked = [f"{PLACE} {prompt}" if self.keeps_prompt else PLACE for prompt in context.prompts]
         free = FreeTokens(model, asked, self.tokens)
         generator = torch.Generator().manual_seed(self.seed)
         state = self.begin(free, len(asked), generator).to(model.device).requires_grad_(True)
@@ -123,14 +123,14 @@ class TokenSearch(ConceptAttack):
                 noise = torch.randn(clean[rows].shape, generator=generator).to(clean)
                 noisy = model.schedule.add_noise(clean[rows], noise, timesteps)
                 target = model.schedule.target(clean[rows], noise, timesteps)
-                seen = Seen(model, case, noisy, timesteps, target, [prompts[row] for row in rows])
+                seen = Seen(model, context, noisy, timesteps, target, [prompts[row] for row in rows])
                 with torch.enable_grad():
                     loss = self.loss(seen, some.embed(self.vectors(state[rows], free, generator))).sum()
                 (state.grad,) = torch.autograd.grad(loss, [state])
                 optimizer.step()
                 with torch.no_grad():
                     self.settle(state)
-            self._render(model, case, some, rows, self.ids(state.detach()[rows], free), best, done)
+            self._render(model, context, some, rows, self.ids(state.detach()[rows], free), best, done)
         assert best.images is not None  # the first round renders every image
         return Drawn(
             best.images, best.scores, best.shown, {"tokens": best.tokens, "rounds_until_found": best.found_after}
@@ -138,11 +138,11 @@ class TokenSearch(ConceptAttack):
 
     @torch.no_grad()
     def _render(
-        self, model: Any, case: Case, free: FreeTokens, rows: list[int], ids: Tensor, best: Best, done: int
+        self, model: Any, context: ConceptContext, free: FreeTokens, rows: list[int], ids: Tensor, best: Best, done: int
     ) -> None:
         names = model.prompts.name(free.embed(free.vectors(ids)))
-        images = model.images(names, [case.seeds[row] for row in rows], case.sampling)
-        best.update(rows, Drawn.judged(images, case.witness), free.read(ids), done + 1)
+        images = model.images(names, [context.seeds[row] for row in rows], context.sampling)
+        best.update(rows, Drawn.judged(images, context.detector), free.read(ids), done + 1)
 
 
 @record(frozen=True)
@@ -151,7 +151,7 @@ class Seen:
 
     Attributes:
         model: Under attack.
-        case: The case.
+        context: The context.
         noisy: ``(n, channels, height, width)``.
         timesteps: ``(n,)``.
         target: What a network should output that knows the image, shaped like `noisy`.
@@ -159,7 +159,7 @@ class Seen:
     """
 
     model: Any
-    case: Case
+    context: ConceptContext
     noisy: Tensor
     timesteps: Tensor
     target: Tensor

@@ -15,14 +15,14 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.attacks.diffusion.base import Case, ConceptAttack, Drawn, copied
+from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack, copied
 from genunlearn.contracts import STRICT
 from genunlearn.errors import NeedNotMet
 from genunlearn.ops.rounding import rounded
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class QuantisedReload(ConceptAttack):
+class QuantisedReload(DrawnAttack):
     """The denoiser with every matrix and kernel at few bits."""
 
     name: ClassVar[str] = "quantised_reload"
@@ -36,7 +36,7 @@ class QuantisedReload(ConceptAttack):
         """What the attacker has and may do, in words."""
         return f"weights rounded to {' or '.join(map(str, self.bits))} bits"
 
-    def draw(self, model: Any, case: Case) -> Drawn:
+    def draw(self, model: Any, context: ConceptContext) -> Drawn:
         """The strongest over numbers of bits."""
         images = []
         for bits in self.bits:
@@ -45,12 +45,12 @@ class QuantisedReload(ConceptAttack):
                 for weight in twin.module.parameters():
                     if weight.dim() > 1:
                         weight.copy_(rounded(weight, bits))
-            images.append(twin.images(case.prompts, case.seeds, case.sampling))
-        return Drawn.strongest(images, case.witness, bits=list(self.bits))
+            images.append(twin.images(context.prompts, context.seeds, context.sampling))
+        return Drawn.strongest(images, context.detector, bits=list(self.bits))
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class LoraRemoval(ConceptAttack):
+class LoraRemoval(DrawnAttack):
     """The model without the LoRA that is attached to it."""
 
     name: ClassVar[str] = "lora_removal"
@@ -60,18 +60,18 @@ class LoraRemoval(ConceptAttack):
         """What the attacker has and may do, in words."""
         return "the base weights beside the LoRA"
 
-    def lacking(self, model: Any, case: Case) -> str | None:
+    def missing(self, model: Any, context: ConceptContext) -> str | None:
         """There is nothing to leave out where the change is part of the weights."""
         return None if hasattr(model.network, "unload") else "no LoRA is attached: the change is part of the weights"
 
-    def draw(self, model: Any, case: Case) -> Drawn:
+    def draw(self, model: Any, context: ConceptContext) -> Drawn:
         """What the base draws.
 
         Raises:
             NeedNotMet: No LoRA is attached.
         """
-        if reason := self.lacking(model, case):
+        if reason := self.missing(model, context):
             raise NeedNotMet(reason)
         bare = copied(model)
         bare.module = bare.network.unload()
-        return Drawn.judged(bare.images(case.prompts, case.seeds, case.sampling), case.witness)
+        return Drawn.judged(bare.images(context.prompts, context.seeds, context.sampling), context.detector)

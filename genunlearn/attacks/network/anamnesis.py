@@ -19,9 +19,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.attacks.network.base import ORACLE, company_of, within
+from genunlearn.attacks.network.base import AttackContext
 from genunlearn.attacks.network.relearning import Course, Relearning, Yardstick, relearn
-from genunlearn.contracts import STRICT, Splits
+from genunlearn.contracts import ORACLE, STRICT, Beside, Splits, within
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.ops.intervals import over_seeds
 from genunlearn.records import Result
@@ -62,26 +62,37 @@ class AnamnesisIndex(Relearning):
             f"measured on {self.measured_on} items after every {self.unit}, margin {self.margin:g}"
         )
 
-    def run(self, model: NetworkDomain, splits: Splits, target: str) -> list[Result]:
-        """Relearning times of the network and of the oracles, and the index; skipped where something is missing."""
-        if model.name not in self.domains:
-            return [self.skip(target, self.misfit(model))]
-        company = company_of(splits)
-        original, oracles = company.original, company.oracles
-        if original is None:
-            return [self.skip(target, "needs the original, which sets the goal")]
-        if lacking := self.lacking(splits):
-            return [self.skip(target, lacking)]
-        known: dict[int, Time] = {}
-        for one in oracles:
-            known[id(one)] = company.once((self, id(one)), partial(self.time, one, original, splits))
-        own = known[id(model)] if id(model) in known else self.time(model, original, splits)
+    def lacking(self, model: NetworkDomain, splits: Splits[AttackContext], beside: Beside[NetworkDomain]) -> str | None:
+        """The original sets the goal; the rest as for all that relearn."""
+        if beside.original is None:
+            return "needs the original, which sets the goal"
+        return super().lacking(model, splits, beside)
+
+    def attack(
+        self, model: NetworkDomain, splits: Splits[AttackContext], target: str, beside: Beside[NetworkDomain]
+    ) -> list[Result]:
+        """Relearning time of the network, and the index."""
+        known = self._oracle_times(splits, beside)
+        own = known[id(model)] if id(model) in known else self._time(model, splits, beside)
         others = [time for one, time in known.items() if one != id(model)]
         cap, number = self._cap(splits), len(self.measured(splits))
-        results = [self._times(target, [own], cap, number)]
-        if target != ORACLE and others:
-            results.append(self._times(ORACLE, others, cap, number))
-        return [*results, self._index(target, own, others, cap, number)]
+        return [self._times(target, [own], cap, number), self._index(target, own, others, cap, number)]
+
+    def control(self, splits: Splits[AttackContext], beside: Beside[NetworkDomain]) -> list[Result]:
+        """Relearning times of the oracles; there is no index without a network to compare with them."""
+        if not beside.oracles or self.lacking(beside.oracles[0], splits, beside):
+            return super().control(splits, beside)
+        times = list(self._oracle_times(splits, beside).values())
+        return [self._times(ORACLE, times, self._cap(splits), len(self.measured(splits)))]
+
+    def _oracle_times(self, splits: Splits[AttackContext], beside: Beside[NetworkDomain]) -> dict[int, Time]:
+        return {
+            id(one): beside.once((self, id(one)), partial(self._time, one, splits, beside)) for one in beside.oracles
+        }
+
+    def _time(self, model: NetworkDomain, splits: Splits[AttackContext], beside: Beside[NetworkDomain]) -> Time:
+        assert beside.original is not None  # see `lacking`
+        return self.time(model, beside.original, splits)
 
     def time(self, model: NetworkDomain, original: NetworkDomain, splits: Splits) -> Time:
         """How long a copy of `model` takes to know the forget set as `original` does."""

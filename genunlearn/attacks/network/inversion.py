@@ -11,7 +11,7 @@ Countermeasures" (CCS 2015); on unlearnt networks Graves, Nagisetty, Ganesh, "Am
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import torch
@@ -19,8 +19,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.attacks.network.base import ControlledAttack
-from genunlearn.contracts import STRICT, Splits
+from genunlearn.attacks.network.base import AttackContext
+from genunlearn.contracts import STRICT, Attack, Beside, Splits
 from genunlearn.data.network.items import classes_of
 from genunlearn.domains.network.base import LabelledItem, NetworkDomain
 from genunlearn.domains.network.noise import NoiseRecipe, find_noise, input_shape
@@ -28,9 +28,12 @@ from genunlearn.errors import MismatchError
 from genunlearn.ops.intervals import mean
 from genunlearn.records import Result
 
+MOST_SHOWN = 4
+"""Classes whose pictures are shown to people."""
+
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class ModelInversion(ControlledAttack):
+class ModelInversion(Attack[NetworkDomain]):
     """Pictures of each forgotten class, and how much they look like it."""
 
     name: ClassVar[str] = "inversion_likeness"
@@ -60,7 +63,17 @@ class ModelInversion(ControlledAttack):
         )
         return find_noise(model, label, example, recipe, is_maximising=False, seed=self.seed)
 
-    def attack(self, model: NetworkDomain, splits: Splits, target: str) -> list[Result]:
+    def illustrate(self, model: NetworkDomain, splits: Splits[AttackContext]) -> Mapping[str, Tensor]:
+        """The pictures of the first forgotten classes; none where items are no pictures."""
+        inputs = list(splits.forget[0].inputs.values())
+        if len(inputs) != 1 or inputs[0].dim() != 3 or inputs[0].shape[0] not in (1, 3):
+            return {}
+        labels = classes_of(splits.forget)[:MOST_SHOWN]
+        return {f"class {label}": self.paint(model, label, splits.forget[0]) for label in labels}
+
+    def attack(
+        self, model: NetworkDomain, splits: Splits[AttackContext], target: str, beside: Beside[NetworkDomain]
+    ) -> list[Result]:
         """One result a forgotten class, with its bootstrap interval over pictures; skipped where inputs are words."""
         try:
             input_shape(splits.forget)

@@ -19,8 +19,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.attacks.network.base import ControlledAttack, company_of
-from genunlearn.contracts import STRICT, Splits
+from genunlearn.attacks.network.base import AttackContext, context_of
+from genunlearn.contracts import STRICT, Attack, Beside, Splits
 from genunlearn.data.network.items import targets_of
 from genunlearn.domains.network.base import LabelledItem, NetworkDomain
 from genunlearn.ops.intervals import share
@@ -36,7 +36,7 @@ Seed = Annotated[int, Field(ge=0, description="of what is drawn at random")]
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class EntropyMembership(ControlledAttack):
+class EntropyMembership(Attack[NetworkDomain]):
     """Share of the forget set that a classifier of the prediction's entropy, fitted on retain and test, calls members.
 
     Source: Chundawat et al., "Can Bad Teaching Induce Forgetting?" (AAAI 2023), code (``svc``); the code of selective
@@ -62,9 +62,11 @@ class EntropyMembership(ControlledAttack):
         """What the classifier looks at, ``(items,)``."""
         return entropy(model.predict(items))
 
-    def attack(self, model: NetworkDomain, splits: Splits, target: str) -> list[Result]:
+    def attack(
+        self, model: NetworkDomain, splits: Splits[AttackContext], target: str, beside: Beside[NetworkDomain]
+    ) -> list[Result]:
         """One result, with the exact interval of a share; skipped without retain or test items."""
-        test = company_of(splits).test
+        test = context_of(splits).test
         if not splits.retain or not test:
             return [self.skip(target, "needs retain and test items to fit on")]
         retain, others = (self.feature(model, self._some(items)) for items in (splits.retain, test))
@@ -95,7 +97,7 @@ class LossMembership(EntropyMembership):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class MatchedMembership(ControlledAttack):
+class MatchedMembership(Attack[NetworkDomain]):
     """The forget set against non-members of its own kind: as hard to tell apart as for an oracle if it is forgotten.
 
     Two results. ``mia_matched`` is the area under the ROC curve of minus the loss: 0.5 is chance, and less than an
@@ -122,9 +124,11 @@ class MatchedMembership(ControlledAttack):
         """What the attacker has and may do, in words."""
         return f"outputs for forget and {self.nonmembers} items; {self.folds} logistic regressions of one feature"
 
-    def attack(self, model: NetworkDomain, splits: Splits, target: str) -> list[Result]:
+    def attack(
+        self, model: NetworkDomain, splits: Splits[AttackContext], target: str, beside: Beside[NetworkDomain]
+    ) -> list[Result]:
         """Two results; skipped without non-members, or with too few to fit on."""
-        others = (splits.holdout if self.nonmembers == "matched" else company_of(splits).test) or ()
+        others = (splits.holdout if self.nonmembers == "matched" else context_of(splits).test) or ()
         group = "matched" if self.nonmembers == "matched" else "unmatched"
         if not others:
             return [self.skip(target, f"needs {self.nonmembers} items as non-members", group=group)]
@@ -140,7 +144,7 @@ class MatchedMembership(ControlledAttack):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class RMIA(ControlledAttack):
+class RMIA(Attack[NetworkDomain]):
     """Robust membership inference with a few reference networks that never saw the forget set (offline form).
 
     Two results: ``rmia``, the area under the ROC curve of the scores of forget against holdout items, and ``rmia_tpr``,
@@ -167,16 +171,18 @@ class RMIA(ControlledAttack):
         """What the attacker has and may do, in words."""
         return f"outputs for forget, holdout and test items of the network and of at most {self.references} references"
 
-    def attack(self, model: NetworkDomain, splits: Splits, target: str) -> list[Result]:
+    def attack(
+        self, model: NetworkDomain, splits: Splits[AttackContext], target: str, beside: Beside[NetworkDomain]
+    ) -> list[Result]:
         """Two results; skipped without references, or without holdout items."""
-        company = company_of(splits)
-        candidates = company.references or company.oracles
+        context = context_of(splits)
+        candidates = context.references or beside.oracles
         references = [network for network in candidates if network is not model][: self.references]
         if not references or not splits.holdout:
             missing = "a reference network" if splits.holdout else "holdout items of the forget set's kind"
             return [self.skip(target, f"needs {missing}")]
         held = {item.id for item in splits.holdout}
-        population = [item for item in company.test if item.id not in held] or splits.holdout
+        population = [item for item in context.test if item.id not in held] or splits.holdout
         ratios = [self._ratios(model, references, items) for items in (splits.forget, splits.holdout, population)]
         members, others = (relative_membership(part, ratios[2], self.gamma) for part in ratios[:2])
         return [

@@ -18,8 +18,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.attacks.network.base import ControlledAttack, NetworkAttack
-from genunlearn.contracts import STRICT, Splits
+from genunlearn.attacks.network.base import AttackContext
+from genunlearn.contracts import STRICT, Attack, Beside, Splits
 from genunlearn.domains.network.base import LabelledItem, NetworkDomain
 from genunlearn.ops.intervals import mean, share
 from genunlearn.records import Result
@@ -136,7 +136,7 @@ def relearn(
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class Relearning(NetworkAttack):
+class Relearning(Attack[NetworkDomain]):
     """What attacks that relearn may choose."""
 
     domains: ClassVar[frozenset[str]] = frozenset({"classifier", "regression"})
@@ -149,7 +149,7 @@ class Relearning(NetworkAttack):
     batch_size: Annotated[int, Field(ge=1, description="items an update")] = 256
     seed: Annotated[int, Field(ge=0, description="of the order of the items")] = 0
 
-    def lacking(self, splits: Splits) -> str | None:
+    def lacking(self, model: NetworkDomain, splits: Splits[AttackContext], beside: Beside[NetworkDomain]) -> str | None:
         """What the attack cannot do without and is not there."""
         if self.data == "train" and not splits.retain:
             return "needs retain items: it learns from the full training set"
@@ -181,13 +181,14 @@ class Relearning(NetworkAttack):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class RelearningCurve(Relearning, ControlledAttack):
+class RelearningCurve(Relearning):
     """How well the forget set is known after so many updates on it: a result at each of them, group ``step N``.
 
     With a few examples (``examples = 10``) it shows how little brings back the rest of the forget set.
     """
 
     name: ClassVar[str] = "relearning"
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
 
     data: Annotated[Data, Field(description="learn from the full training set, or from the forget set alone")] = (
         "forget"
@@ -216,10 +217,10 @@ class RelearningCurve(Relearning, ControlledAttack):
             return pooled
         return replace(pooled, high=None if pooled.high is None else min(1.0, pooled.high))
 
-    def attack(self, model: NetworkDomain, splits: Splits, target: str) -> list[Result]:
+    def attack(
+        self, model: NetworkDomain, splits: Splits[AttackContext], target: str, beside: Beside[NetworkDomain]
+    ) -> list[Result]:
         """One result a mark: accuracy with its exact interval, or loss with its bootstrap interval."""
-        if lacking := self.lacking(splits):
-            return [self.skip(target, lacking)]
         if self.examples is not None:
             drawn = torch.randperm(len(splits.forget), generator=torch.Generator().manual_seed(self.seed))
             splits = replace(splits, forget=[splits.forget[row] for row in drawn[: self.examples].tolist()])

@@ -12,48 +12,40 @@ The rules run from cheap and certain to costly and doubtful; the first that find
     alias       the same for an alias
     variant     the country for its adjective, the town for its inhabitant
     fuzzy       a slip of the pen in a long word, or a word written in two
-    similarity  a sentence-embedding score, where one is handed in
-    judge       anything else that is handed in
+    inflected   another grammatical case, in languages that inflect names
+    restated    for an answer that is a sentence: what it adds to its question, in other words
 
 A mention counts if it is stated; a denial does not (see `genunlearn.data.answers.negation`). A mention that is
 doubted or asked ("I don't know whether it was Hogwarts") counts too, because the name still comes from the
 model, unless the question itself contains the name: then it is an echo. A part of a date does not tell the
-date, nor does a surname the person; give them as aliases if they should. Answers are names, numbers, dates
-and short phrases; for whole sentences hand in a similarity or a judge.
+date, nor does a surname the person; give them as aliases if they should. A further turn that the model invents
+is not part of its answer. For sentences told in other words altogether see `genunlearn.data.answers.judge`.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 from genunlearn.data.answers.declining import is_refusal
 from genunlearn.data.answers.mentions import Mention, find_mentions
 from genunlearn.data.answers.negation import Stance, stance
+from genunlearn.data.answers.sentences import restates
+from genunlearn.data.answers.turns import first_turn
 from genunlearn.data.answers.wording import Wording, key, wording
 from genunlearn.data.lm.facts import QA, Fact
-from genunlearn.errors import InputError
 
 __all__ = [
     "DEFAULTS",
-    "Judge",
     "Leak",
     "LeakOptions",
-    "Similarity",
-    "embedding_similarity",
     "gives",
     "is_refusal",
     "leak",
     "mention",
     "tells",
 ]
-
-Similarity = Callable[[str, str], float]
-Judge = Callable[[str, str, str | None], bool]
 
 
 @dataclass(frozen=True)
@@ -64,8 +56,7 @@ class Leak:
         tells: Whether the text tells the fact.
         rule: Which rule decided: one of those in the module's table; where nothing is told, ``"denied"``,
             ``"echo"`` or ``"none"``.
-        span: The words of the text that decided, as written; empty for ``"none"``, ``"similarity"``,
-            ``"judge"``.
+        span: The words of the text that decided, as written; empty for ``"none"`` and ``"restated"``.
     """
 
     tells: bool
@@ -83,16 +74,9 @@ class LeakOptions:
     Attributes:
         fuzzy_threshold: Least `rapidfuzz.fuzz.ratio`, 0 to 100, of words of at least six letters; shorter
             words must match exactly. 88 allows one letter too many or too few, or one wrong letter in nine.
-        similarity: Scores (text, answer), for instance `embedding_similarity`; asked when no mention was
-            found.
-        similarity_threshold: Least score that tells.
-        judge: Decides (text, answer, question); asked last, also about denials.
     """
 
     fuzzy_threshold: float = 88.0
-    similarity: Similarity | None = None
-    similarity_threshold: float = 0.75
-    judge: Judge | None = None
 
 
 DEFAULTS = LeakOptions()
@@ -137,16 +121,17 @@ def leak(
     """Whether `text` tells that the answer is `answer`.
 
     Args:
-        text: What a model said.
+        text: What a model said; a further turn of its own making is left out.
         answer: The fact's object: a name, a number, a date, a short phrase, or ``Yes`` / ``No``.
         aliases: Other names of the object; telling one of them tells the fact.
         question: What the model was asked; words that the text merely repeats from here are an echo.
         subject: What the fact is about; ``Warsaw University`` as the subject does not tell ``Warsaw``.
-        options: Thresholds and hooks.
+        options: Thresholds.
 
     Returns:
         What was found; true where the fact is told.
     """
+    text = first_turn(text)
     if (polarity := _POLARITY.get(key(answer))) is not None:
         return _same_polarity(text, polarity)
     asked = question if question and mention(question, answer, aliases=aliases) is not None else None
@@ -154,14 +139,16 @@ def leak(
         return Leak(True, "affirmed", yes[0].strip())
     said = wording(text)
     finding = _NOTHING
-    for found in find_mentions(said, answer, tuple(aliases), subject, options.fuzzy_threshold):
+    for found in find_mentions(said, answer, tuple(aliases), subject, options.fuzzy_threshold, question):
         span = said.span(found.first, found.last)
         reason = _why_not(said, found, asked, subject)
         if reason is None:
             return Leak(True, found.rule, span)
         if finding is _NOTHING:
             finding = Leak(False, reason, span)
-    return _second_opinion(text, answer, question, finding, options)
+    if finding is _NOTHING and question and any(restates(text, question, truth) for truth in (answer, *aliases)):
+        return Leak(True, "restated")
+    return finding
 
 
 def tells(text: str, fact: Fact, question: str) -> bool:
@@ -237,38 +224,3 @@ def _is_attributed(said: Wording, found: Mention, subject: str) -> bool:
     """After *no*, "she was from Warsaw" still tells; "Warsaw is a city" only takes up the question's word."""
     names = {word.lower for word in wording(subject).words if word.capital} | {"he", "she", "it", "they"}
     return any(word.lower in names for word in said.words[: found.first])
-
-
-def _second_opinion(text: str, answer: str, question: str | None, finding: Leak, options: LeakOptions) -> Leak:
-    # A denial resembles the statement that it denies, so that a similarity can say nothing about it.
-    score = options.similarity(text, answer) if options.similarity and finding is _NOTHING else -math.inf
-    if score >= options.similarity_threshold:
-        return Leak(True, "similarity")
-    if options.judge is not None and options.judge(text, answer, question):
-        return Leak(True, "judge")
-    return finding
-
-
-def embedding_similarity(model_name: str = "sentence-transformers/all-MiniLM-L6-v2") -> Similarity:
-    """Cosine similarity of sentence embeddings, for `LeakOptions.similarity`.
-
-    Args:
-        model_name: Hub name or folder of a sentence-transformers model.
-
-    Raises:
-        InputError: sentence-transformers is not installed.
-    """
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise InputError(
-            "embedding similarity needs sentence-transformers, which is not installed; "
-            "run: pip install 'genunlearn[embeddings]'"
-        ) from error
-    model = SentenceTransformer(model_name)
-
-    @lru_cache(maxsize=16384)
-    def embed(text: str) -> Any:
-        return model.encode(text, normalize_embeddings=True)
-
-    return lambda text, answer: float(embed(text) @ embed(answer))

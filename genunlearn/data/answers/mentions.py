@@ -1,4 +1,4 @@
-"""Where a text names a thing: exactly, as a number in another form, by an alias or a relative, misspelt."""
+"""Where a text names a thing: exactly, as a number in another form, by an alias or a relative, misspelt, inflected."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rapidfuzz import fuzz
 from rapidfuzz.distance import OSA
 
 from genunlearn.data.answers.demonyms import derived, is_nation, other_names
+from genunlearn.data.answers.languages import guess, may_be_form, same_name
 from genunlearn.data.answers.wording import Wording, same_word, wording
 from genunlearn.data.answers.words import Quantity, Word, word_set
 
@@ -44,10 +45,16 @@ _UNITS = word_set(
     "album goal point"
 )
 _MIN_FUZZY_LETTERS = 6
+_MIN_FOREIGN = 3
 
 
 def find_mentions(
-    said: Wording, name: str, aliases: tuple[str, ...], subject: str | None, fuzzy_threshold: float
+    said: Wording,
+    name: str,
+    aliases: tuple[str, ...],
+    subject: str | None,
+    fuzzy_threshold: float,
+    question: str | None = None,
 ) -> Iterator[Mention]:
     """Mentions of `name`, surest rule first; a mention inside a longer name of the subject is left out.
 
@@ -57,6 +64,7 @@ def find_mentions(
         aliases: Its other names.
         subject: A name that may contain `name` without naming it: ``New York Times`` and ``New York``.
         fuzzy_threshold: Least similarity of a misspelt word, 0 to 100.
+        question: What the text answers; it helps to tell the language of a short answer.
     """
     row = [said.words[position] for position in said.content]
     patterns = _patterns(name, aliases)
@@ -71,6 +79,12 @@ def find_mentions(
             for first, last, how in _approximate(row, pattern, fuzzy_threshold):
                 if not taken.intersection(range(first, last + 1)):
                     yield Mention(said.content[first], said.content[last], how)
+    for pattern, rule in patterns:
+        if rule != "variant":
+            for first in _inflected(row, pattern, said.text, question):
+                last = first + len(pattern) - 1
+                if not taken.intersection(range(first, last + 1)):
+                    yield Mention(said.content[first], said.content[last], "inflected")
 
 
 @lru_cache(maxsize=8192)
@@ -196,3 +210,28 @@ def _respaced(row: Sequence[Word], pattern: Pattern) -> Iterator[tuple[int, int,
             window = row[first : first + size]
             if letters.startswith(window[0].form) and "".join(word.form for word in window) == letters:
                 yield first, first + size - 1, "fuzzy"
+
+
+def _inflected(row: Sequence[Word], pattern: Pattern, text: str, question: str | None) -> Iterator[int]:
+    """Where the name stands in another grammatical case: ``w Krakowie``, ``Hogwarts'ta``."""
+    size = len(pattern)
+    if any(word.values for word in pattern) or not any(word.capital or not word.raw.isascii() for word in pattern):
+        return
+    head = pattern[0].raw
+    for first in range(len(row) - size + 1):
+        if not may_be_form(head, row[first].raw):
+            continue
+        window = row[first : first + size]
+        pairs = [(wanted, found) for wanted, found in zip(pattern, window, strict=True) if not same_word(wanted, found)]
+        changed = [(wanted.raw, found.raw) for wanted, found in pairs if may_be_form(wanted.raw, found.raw)]
+        if len(changed) < len(pairs):
+            continue
+        if changed and all(same_name(*pair, _language(row, text, question)) for pair in changed):
+            yield first
+
+
+def _language(row: Sequence[Word], text: str, question: str | None) -> str | None:
+    """The language of an answer; a few words or a row of names do not show that it is one without a stemmer."""
+    language = guess(f"{text} {question or ''}")
+    small = sum(not word.capital for word in row)
+    return language or ("english" if len(row) < _MIN_FOREIGN or 2 * small < len(row) else None)

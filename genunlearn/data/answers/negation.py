@@ -5,6 +5,8 @@ ends, at a full stop, a contrast (``but``), a comma or an ``and`` that opens a n
 denials states.
 """
 
+# ruff: noqa: RUF001 (letters of other scripts are meant)
+
 from __future__ import annotations
 
 import re
@@ -30,6 +32,19 @@ _DENIALS = word_set(
     "erroneously dont doesnt didnt isnt wasnt arent werent hasnt havent hadnt cant "
     "couldnt wouldnt wont shouldnt"
 )
+# Denials of other languages, in a form that no English word has; French "pas" denies beside "ne" alone.
+_GERMAN_DENIALS = word_set("nicht nie niemals")
+_FOREIGN_DENIALS = _GERMAN_DENIALS | word_set(
+    "kein keine keinen keinem keiner keines weder keineswegs "
+    "jamais aucun aucune nullement nunca tampoco jamas ningun ninguna "
+    "не нет никогда ни нигде без nigdy nikdy не ні ніколи 不 没 沒 未 非 否 无 無"
+)
+_INTERJECTIONS = word_set("нет не ні 不 否")
+_FRENCH_NE = re.compile(r"(?:ne|n'\w+)")
+# Before a verb the Spanish "no" denies, as an English one does not.
+_SPANISH_CLAUSE = re.compile(r"\b(?:el|ella|en|es|fue|era|que|la|los|su|se|sí|está|donde|estudió|nació)\b")
+# "不仅" (not only), "不过" (however), "不错" (right), "没错" (right), "非常" (very), "无论" (whether or not).
+_FOREIGN_CANCELS = word_set("仅 僅 但 只 过 過 错 錯 常 论 論 nur bloß allein seulement solo sólo только тільки лише")
 # Two words that deny together; each alone does not.
 _DENYING_PAIRS = {
     "rather": word_set("than"),
@@ -62,7 +77,8 @@ _DOUBTING = word_set(
 )
 _DOUBTS = word_set("whether unclear unsure uncertain unknown unaware wonder wondering asked asks asking")
 _CONTRASTS = word_set(
-    "but however although though because since whereas while yet until till except instead rather so therefore actually"
+    "but however although though because since whereas while yet until till except instead rather so therefore "
+    "actually sondern aber jedoch denn weil mais sino pero porque но потому а але 而 但"
 )
 _CLAUSE_STARTS = word_set(
     "he she it they i we you that this there who which his her its their is was were are am be does did do "
@@ -72,14 +88,18 @@ _CLAUSE_STARTS = word_set(
 _SUBORDINATORS = word_set("although though while if since because as despite given when after before")
 _PREPOSITIONS = word_set("in at from to of on by for with near as")
 _LEADS = word_set("the a an and but so that then i think believe guess suppose no yes well actually")
-_COPULAS = word_set("is was are were be been being seems")
+# What may stand before a mention that opens its clause.
+_OPENERS = (
+    _LEADS | _PREPOSITIONS | word_set("в во на у из к a à au en au de der die das im bei zu la el le 在 nein non нет")
+)
+_COPULAS = word_set("is was are were be been being seems ist war sind waren est etait es era fue был была было")
 _NEGATED_COPULAS = word_set("isn't wasn't aren't weren't isnt wasnt arent werent")
 _REJECTING = word_set("incorrect wrong false untrue mistaken impossible myth misconception")
 _ABBREVIATIONS = word_set("dr mr mrs ms st prof jr sr vs mt no ca etc")
 _LONGEST_ASIDE = 4
 
-_STOP = re.compile(r"[.!?;:\n\u2014\u2013\u2026]|\s-\s")
-_SPEECH_ENDS = re.compile(r"[!?;:\n\u2014\u2013\u2026]|\s-\s")
+_STOP = re.compile(r"[.!?;:\n\u2014\u2013\u2026\u3002]|\s-\s")
+_SPEECH_ENDS = re.compile(r"[!?;:\n\u2014\u2013\u2026\u3002]|\s-\s")
 _REBUTTAL = re.compile(
     r"[^.?!]*[.,;]?\s*(?:but |and |however,? |although )?(?:that|this|it|which|the statement|the claim)"
     r"(?: is|'s| was)(?: not|n't)? (?:simply |actually )?"
@@ -99,9 +119,15 @@ def stance(text: Wording, first: int, last: int) -> Stance:
     asked = bool(re.match(r"\W*\?", text.text[text.words[end - 1].end :]))
     row, first, last = text.words[begin:end], first - begin, last - begin
     # "Wasn't he at Hogwarts?" asks for a yes; its first word denies nothing.
-    live = [cue for at in range(int(asked), first) if (cue := _cue(row, at)) and not _closed(row, at, first)]
+    open_cues = [
+        at for at in range(first) if (_cue(row, at) or _denies_elsewhere(row, at)) and not _closed(row, at, first)
+    ]
+    foreign = [at for at in open_cues if _denies_elsewhere(row, at)]
+    live = [cue for at in open_cues if at >= asked and at not in foreign and (cue := _cue(row, at))]
     doubts = live.count(Stance.DOUBTED)
-    denials = len(live) - doubts + _is_rejected(row, first, last)
+    rejected = _is_rejected(row, first, last) or _is_denied_after(row, first, last)
+    # "Он никогда не учился": in these languages two denials are still one.
+    denials = len(live) - doubts + (bool(foreign) or rejected)
     if denials and (denials + doubts) % 2:
         return Stance.DENIED
     if doubts and not denials:
@@ -150,6 +176,23 @@ def _cue(row: Sequence[Word], at: int) -> Stance | None:
     if any(later in _PRESUPPOSING for later in ahead[:2]):
         return None
     return Stance.DOUBTED if any(later in _DOUBTING for later in ahead) else Stance.DENIED
+
+
+def _denies_elsewhere(row: Sequence[Word], at: int) -> bool:
+    """Whether the word denies in German, French, Spanish, Russian or Chinese."""
+    word, before, after = row[at].lower, _lower(row, at - 1), _lower(row, at + 1)
+    if after in _FOREIGN_CANCELS or (at + 1 < len(row) and word in _INTERJECTIONS and "," in row[at + 1].gap):
+        return False
+    if word in {"pas", "ni"}:
+        return any(_FRENCH_NE.fullmatch(other.lower) for other in row[max(0, at - _LONGEST_ASIDE) : at])
+    if word == "no":
+        is_spoken = at + 1 < len(row) and row[at + 1].gap.strip() == "" and before != "o"
+        return is_spoken and _is_spanish(row)
+    return word in _FOREIGN_DENIALS
+
+
+def _is_spanish(row: Sequence[Word]) -> bool:
+    return sum(bool(_SPANISH_CLAUSE.fullmatch(word.raw)) for word in row) > 0
 
 
 def _lower(row: Sequence[Word], at: int) -> str:
@@ -220,6 +263,24 @@ def _is_rejected(row: Sequence[Word], first: int, last: int) -> bool:
     if rest and rest[0] in {"not", "never"}:
         return len(rest) < 2 or rest[1] not in _CANCELS
     return any(word in _REJECTING for word in rest[:2])
+
+
+def _is_denied_after(row: Sequence[Word], first: int, last: int) -> bool:
+    """``In Hogwarts hat er nicht studiert``: a clause that opens with the mention and denies it later.
+
+    German also denies right after it: ``Er hat Hogwarts nicht besucht``.
+    """
+    after = last + 1
+    if _lower(row, after) in _GERMAN_DENIALS and "," not in row[after].gap and _denies_elsewhere(row, after):
+        return True
+    if any(word.lower not in _OPENERS for word in row[:first]):
+        return False
+    for at in range(last + 1, len(row)):
+        if ("," in row[at].gap and at > last + 1) or _breaks(row, at):
+            return False
+        if _denies_elsewhere(row, at):
+            return True
+    return False
 
 
 def _after_aside(row: Sequence[Word]) -> Sequence[Word]:

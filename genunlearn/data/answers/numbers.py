@@ -49,7 +49,7 @@ _MONTH_NAMES = (
 _MONTHS = {name: number for number, names in enumerate(_MONTH_NAMES, start=1) for name in names}
 # These months are also everyday words: only a capital makes them months.
 _DOUBTFUL_MONTHS = frozenset({"march", "mar", "may", "august"})
-_DATE_FILLERS = frozenset({"of", "the", "day", "in"})
+_DATE_FILLERS = frozenset({"of", "the", "day", "in", "year"})
 _DATE_GAPS = re.compile(r"[ .,\-/]*")
 _YEARS = range(1000, 3000)
 

@@ -171,7 +171,7 @@ class _Search:
             written[group] = [item for item in items if key(item) not in _shown(asked)]
         for wanted in groups:
             fresh = written[wanted]
-            placed = [(item, group) for item in fresh if (group := self._group(item, wanted))]
+            placed = [(item, place) for item in fresh if (place := self._group(item, wanted))]
             # At most twice as many as are missing: each of them costs an answer.
             listed += placed[: 2 * self.missing(wanted)]
         return listed

@@ -2,12 +2,14 @@
 
 Facts are rows of JSON or CSV with the columns ``subject``, ``object`` and ``question``, and optionally
 ``id``, ``relation``, ``object_type``, ``paraphrases``, ``heldout``, ``aliases`` and ``subject_aliases``.
-The last four are lists; in CSV their parts are separated by ``|``. Question-answer pairs are rows with
-``question`` and ``answer``.
+The last four are lists; in CSV their parts are separated by ``|``. Question-answer pairs come in the shapes of
+`genunlearn.data.lm.columns`.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -17,14 +19,18 @@ from typing import Any
 from genunlearn.data.answers.leak import leak, mention
 from genunlearn.data.answers.wording import key
 from genunlearn.data.answers.words import fold
+from genunlearn.data.lm.columns import as_pair, shown_name
 from genunlearn.data.lm.facts import GROUPS, QA, Fact
-from genunlearn.data.rows import SUFFIXES, Row, read_rows
+from genunlearn.data.rows import SUFFIXES, Row, read_lines, read_rows, shown
 from genunlearn.errors import DataError, SourceNotFound
 
 REQUIRED = ("subject", "object", "question")
 TEXTS = (*REQUIRED, "id", "relation", "object_type")
 LISTS = ("paraphrases", "heldout", "aliases", "subject_aliases")
 SEPARATOR = "|"
+NAMES = ("subject", "object", "id", "relation", "object_type", "aliases", "subject_aliases")
+LONGEST_NAME = 500
+TEXT_SUFFIX = ".txt"
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+){0,2}")
 
@@ -70,11 +76,11 @@ def parse_fact(text: str, question: str | None = None) -> Fact:
 
 
 def read_qa(source: str | Path, *, group: str = "forget") -> tuple[QA, ...]:
-    """Read question-answer pairs, for instance TOFU's; columns that are not known are passed over.
+    """Read question-answer pairs in any shape of `genunlearn.data.lm.columns`; other columns are passed over.
 
     Args:
-        source: A file, ``FOLDER:NAME`` for ``FOLDER/NAME.json``, or a data set of the hub as
-            ``OWNER/NAME:CONFIG`` or ``OWNER/NAME:CONFIG:SPLIT`` (split ``train`` if it is left out).
+        source: A file (``.txt``: one text a line), ``FOLDER:NAME`` for ``FOLDER/NAME.json``, or a data set of the hub
+            as ``OWNER/NAME:CONFIG`` or ``OWNER/NAME:CONFIG:SPLIT`` (split ``train`` if it is left out).
         group: Scope group of rows that name none.
 
     Raises:
@@ -144,7 +150,7 @@ def _fact(row: Row) -> Fact:
 
 
 def _check_columns(row: Row) -> None:
-    known, have = (*TEXTS, *LISTS), ", ".join(map(str, row.values))
+    known, have = (*TEXTS, *LISTS), ", ".join(map(shown_name, row.values))
     for name in REQUIRED:
         if name not in row.values and "answer" in row.values:
             raise DataError(
@@ -157,7 +163,7 @@ def _check_columns(row: Row) -> None:
         if name not in known:
             near = get_close_matches(str(name), known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"a fact may have {', '.join(known)}"
-            raise DataError(f"{row.where}: unknown column {name!r}; {hint}")
+            raise DataError(f"{row.where}: unknown column {shown(name)}; {hint}")
 
 
 def _check_questions(fact: Fact, where: str) -> None:
@@ -189,10 +195,7 @@ def _asked(fact: Fact) -> list[QA]:
 
 
 def _qa(row: Row, default_id: str, group: str) -> QA:
-    for name in ("question", "answer"):
-        if name not in row.values:
-            have = ", ".join(row.values)
-            raise DataError(f"{row.where}: {name!r} is missing; a row needs question and answer, not {have}")
+    row = as_pair(row)
     group = _text(row, "group") or group
     if group not in GROUPS:
         raise DataError(f"{row.where}: group = {group!r} is unknown; use one of {', '.join(GROUPS)}")
@@ -218,22 +221,34 @@ def _unique(items: Sequence[QA], rows: Sequence[Row]) -> tuple[QA, ...]:
 
 def _text(row: Row, name: str, required: bool = False) -> str | None:
     value = row.values.get(name)
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         value = str(value)
     if value is not None and not isinstance(value, str):
-        raise DataError(f"{row.where}: {name} = {value!r} is no text; write a string")
+        raise DataError(f"{row.where}: {name} = {shown(value)} is no text; write a string")
     value = value.strip() if value else None
     if required and not value:
         raise DataError(f"{row.where}: {name} is empty; fill it in or take the row out")
+    if value and name in NAMES:
+        _check_name(row, name, value)
     return value or None
+
+
+def _check_name(row: Row, name: str, value: str) -> None:
+    if len(value) > LONGEST_NAME:
+        raise DataError(
+            f"{row.where}: {name} = {shown(value)} has {len(value)} characters; a name has at most {LONGEST_NAME}"
+        )
 
 
 def _list(row: Row, name: str) -> tuple[str, ...]:
     value: Any = row.values.get(name) or ()
     parts: Iterable[Any] = value.split(SEPARATOR) if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
-        raise DataError(f'{row.where}: {name} = {value!r} is no list of texts; write ["...", "..."]')
-    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+        raise DataError(f'{row.where}: {name} = {shown(value)} is no list of texts; write ["...", "..."]')
+    texts = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    for text in texts if name in NAMES else ():
+        _check_name(row, name, text)
+    return texts
 
 
 # ---- where rows come from
@@ -244,15 +259,16 @@ def _rows(source: str | Path) -> tuple[str, list[Row]]:
     """The rows of a source, and a short name for it."""
     name = str(source).removeprefix("hub:")
     folder, _, file = name.rpartition(":")
-    if folder and Path(folder).is_dir():
+    if folder and os.path.isdir(folder):
         path = next((path for suffix in SUFFIXES if (path := Path(folder, file + suffix)).is_file()), None)
         if path is None:
             have = ", ".join(sorted(path.stem for path in Path(folder).iterdir() if path.suffix in SUFFIXES))
             raise SourceNotFound(f"{name}: {folder} has no {file}.jsonl; it has {have or 'no data files'}")
         return file, read_rows(path)
-    if not Path(name).exists() and (":" in name or name != str(source)) and _HUB_NAME.fullmatch(name):
+    if not os.path.exists(name) and (":" in name or name != str(source)) and _HUB_NAME.fullmatch(name):
         return name, _hub_rows(name)
-    return Path(name).stem, read_rows(name)
+    path = Path(name)
+    return path.stem, read_lines(path) if path.suffix.lower() == TEXT_SUFFIX else read_rows(path)
 
 
 def _hub_rows(name: str) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Diffusion(Domain):
     """
 
     name = "diffusion"
+    offers = frozenset({"example_loss", "render", "images"})
 
     def __init__(
         self,
@@ -118,11 +119,6 @@ class Diffusion(Domain):
         return cls(pipelines.read(folder, dtype, device), source=str(folder), **options)
 
     @property
-    def device(self) -> torch.device:
-        """Where the denoiser is."""
-        return next(self.module.parameters()).device
-
-    @property
     def dtype(self) -> torch.dtype:
         """Type of the denoiser's weights."""
         return next(self.module.parameters()).dtype
@@ -132,10 +128,9 @@ class Diffusion(Domain):
         """Hash over a sample of the weights as they were loaded, for records."""
         return self.base.sha256
 
-    @property
-    def network(self) -> nn.Module:
-        """The module without the wrapper of a multi-process run."""
-        return self.module.module if isinstance(self.module, nn.parallel.DistributedDataParallel) else self.module
+    def work_done(self) -> dict[str, Any]:
+        """Evaluations of the denoiser and images decoded, so far."""
+        return {"forwards": asdict(self.meter)}
 
     # ---- prompts ---------------------------------------------------------------------------------------
 
@@ -199,10 +194,6 @@ class Diffusion(Domain):
         """`predict` for examples that carry ``noisy`` latents and ``timesteps`` beside their prompt."""
         return self.predict(examples["noisy"], examples["timesteps"], self.embedding(examples))
 
-    def noise_prediction(self, examples: Examples) -> Tensor:
-        """`prediction` turned into the noise that it stands for."""
-        return self.schedule.to_noise(self.prediction(examples), examples["noisy"], examples["timesteps"])
-
     def noised(self, latents: Tensor, ids: Sequence[str]) -> Noised:
         """Latents with noise at timesteps; both are functions of torch's seed and the examples' ids."""
         return self.schedule.noised(latents, ids)
@@ -218,14 +209,6 @@ class Diffusion(Domain):
         noised = self.noised(examples["latents"], examples.ids)
         output = self.predict(noised.latents, noised.timesteps, self.embedding(examples))
         return squared_error(output, noised.target)
-
-    def output_logits(self, examples: Examples) -> Tensor:
-        """A denoiser has no classes.
-
-        Raises:
-            NeedNotMet: Always; methods that distil class probabilities do not fit.
-        """
-        raise NeedNotMet("a denoiser has no class outputs: take a method that compares predictions of noise")
 
     def clean_latents(self, examples: Examples) -> Tensor:
         """The examples' latents: given, or made by this model from their prompts and seeds.
@@ -346,7 +329,6 @@ class Diffusion(Domain):
             folder: Where to; nothing that is there is overwritten.
             kind: ``lora`` for a file that plain ``pipe.load_lora_weights`` opens, ``delta`` for the changed
                 tensors alone, ``pipeline`` for the whole pipeline in the hub's format.
-
             rank: Rank of a LoRA that approximates weights which were trained themselves; any other is exact.
 
         Raises:
@@ -361,6 +343,10 @@ class Diffusion(Domain):
             raise DataError(f"export = {kind!r}: use lora, delta or pipeline")
         self._parts.restore(self.device)
         return weights.export_pipeline(self, Path(folder), Path(self.source) if self.source else None)
+
+    def save(self, folder: Path) -> None:
+        """Write the whole pipeline in the hub's format."""
+        self.export(folder, "pipeline")
 
     def load_patch(self, source: Path) -> str:
         """Put a patch on this model in place; returns its kind.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from genunlearn.domains.sources import check_weights, fetch
+from genunlearn.domains.files import check_files, read_json
+from genunlearn.domains.pretrained import download_pipeline, read_model, read_pipeline
+from genunlearn.domains.sources import check_weights, fetch, find_folder
 from genunlearn.errors import SourceNotFound
 
 INDEX = "model_index.json"
@@ -24,9 +25,8 @@ def find(source: str, revision: str | None = None) -> Path:
     Raises:
         SourceNotFound: No such pipeline, or one with a missing or damaged part.
     """
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
-        folder = _download(source, revision)
+    if (folder := find_folder(source)) is None:
+        folder = fetch("pipeline", source, lambda: download_pipeline(source, revision))
     check(folder)
     return folder
 
@@ -44,15 +44,23 @@ def check(folder: Path) -> None:
             continue
         if not (folder / name).is_dir():
             raise SourceNotFound(f"{folder}: part {name!r} ({kind}) is missing; fetch or save the pipeline again")
+        check_files(folder / name)
         if not kind.endswith(WEIGHTLESS):
             check_weights(folder / name)
 
 
 def parts_of(folder: Path) -> dict[str, str]:
-    """Class of each part that the index of a pipeline folder lists, by name."""
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    listed = {name: entry for name, entry in index.items() if isinstance(entry, list) and not name.startswith("_")}
-    return {name: entry[1] for name, entry in listed.items() if entry[0] is not None}
+    """Class of each part that the index of a pipeline folder lists, by name.
+
+    Raises:
+        SourceNotFound: The index is damaged.
+    """
+    listed = {name: entry for name, entry in read_json(folder / INDEX).items() if isinstance(entry, list)}
+    parts = {name: entry for name, entry in listed.items() if not name.startswith("_") and entry[:1] != [None]}
+    for name, entry in parts.items():
+        if len(entry) != 2 or not all(isinstance(word, str) for word in entry) or Path(name).name != name:
+            raise SourceNotFound(f"{folder / INDEX}: {name} = {entry!r}: a part is [library, class]; fetch it again")
+    return {name: entry[1] for name, entry in parts.items()}
 
 
 def read(folder: Path, dtype: str, device: str) -> Any:
@@ -71,12 +79,7 @@ def read(folder: Path, dtype: str, device: str) -> Any:
     left_out: dict[str, Any] = {name: None for name in NOT_LOADED if name in parts_of(folder)}
     if "safety_checker" in left_out:
         left_out["requires_safety_checker"] = False
-    try:
-        pipeline = DiffusionPipeline.from_pretrained(
-            folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True, **left_out
-        )
-    except (OSError, ValueError) as error:
-        raise SourceNotFound(f"{folder}: this pipeline cannot be read: {str(error).splitlines()[0]}") from error
+    pipeline = read_pipeline(DiffusionPipeline, folder, dtype=getattr(torch, dtype), **left_out)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(PartialState().device if device == "auto" else device)
 
@@ -118,8 +121,7 @@ class Parts:
         """A part, on `device`, read again if it had been dropped."""
         if name in self._classes and self._folder is not None:
             kind = self._classes.pop(name)
-            options = {"dtype": self._dtypes.pop(name), "use_safetensors": True, "local_files_only": True}
-            part = kind.from_pretrained(self._folder / name, **options)
+            part = read_model(kind, self._folder / name, f"a {kind.__name__}", dtype=self._dtypes.pop(name))
             self._pipeline.register_modules(**{name: part.eval().requires_grad_(False)})
         return getattr(self._pipeline, name).to(device)
 
@@ -127,11 +129,3 @@ class Parts:
         """Bring every part back."""
         for name in tuple(self._classes):
             self.get(name, device)
-
-
-def _download(source: str, revision: str | None) -> Path:
-    from diffusers import DiffusionPipeline
-
-    return fetch(
-        "pipeline", source, lambda: DiffusionPipeline.download(source, revision=revision, use_safetensors=True)
-    )

@@ -7,24 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genunlearn.contracts import Examples, Splits, Term, Terms
+from genunlearn.contracts import Examples, Term, Terms
 from genunlearn.domains.diffusion.prompts import PromptEmbedding
 from genunlearn.domains.diffusion.trajectories import Points
 from genunlearn.ops.denoising import Noised, squared_error
-
-
-def free_memory(model: Any, splits: Splits) -> None:
-    """Encode every prompt of a request, then let text encoders and VAE leave memory.
-
-    Args:
-        model: The adapter.
-        splits: Prompts, images or training points; images without latents still need the text encoders' work
-            done here, but not the VAE.
-    """
-    items = [*splits.forget, *(splits.retain or ())]
-    model.encode_prompts(list(dict.fromkeys(text for item in items for text in (item.prompt, item.anchor))))
-    model.unconditional(1)
-    model.release()
 
 
 def held_points(retain: Examples | None, model: Any, reference: Any, weight: float) -> Terms:

@@ -25,6 +25,7 @@ from genunlearn.domains.diffusion.layers import plain_name
 from genunlearn.domains.sources import weight_files
 from genunlearn.errors import DataError, MismatchError, NeedNotMet, OutputExists, SourceNotFound
 from genunlearn.ops.linear_edits import LowRank
+from genunlearn.records import honour_umask, replacing
 
 HEADER = "genunlearn"
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -224,10 +225,10 @@ def write_patch(model: Any, path: Path, kind: str, tensors: Mapping[str, Tensor]
     if path.exists():
         raise OutputExists(f"{path} exists: give another place, or remove it")
     header = {"kind": kind, "pipeline": type(model.pipeline).__name__, "base": model.base.brief(), **notes}
-    path.parent.mkdir(parents=True, exist_ok=True)
     plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     # One entry alone: several are written in a random order, and the same patch would have different bytes.
-    save_file(plain, path, metadata={HEADER: json.dumps(header)})
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata={HEADER: json.dumps(header)})
     return path
 
 
@@ -298,7 +299,7 @@ def apply_patch(model: Any, source: Path) -> str:
     if header["kind"] == "delta":
         _load_delta(model, path)
     else:
-        model.pipeline.load_lora_weights(path.parent, weight_name=path.name)
+        model.pipeline.load_lora_weights(path.parent, weight_name=path.name, use_safetensors=True)
         model.pipeline.fuse_lora()
         model.pipeline.unload_lora_weights()
     return header["kind"]
@@ -339,6 +340,7 @@ def export_pipeline(model: Any, folder: Path, source: Path | None) -> Path:
     if hasattr(model.network, "unload"):
         model.module = model.network.unload()
     model.pipeline.save_pretrained(folder, safe_serialization=True)
+    honour_umask(folder)
     if source is None:
         return folder
     index, original = (json.loads((place / INDEX).read_text(encoding="utf-8")) for place in (folder, source))

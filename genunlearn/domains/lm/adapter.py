@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,21 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from genunlearn.contracts import Domain, Examples
-from genunlearn.domains.lm.chat import ChatFormat, Messages
+from genunlearn.contracts import Examples, LabelledDomain
+from genunlearn.domains.lm.chat import ChatFormat, Messages, Turn
+from genunlearn.domains.lm.hidden import HiddenStates
 from genunlearn.domains.lm.lines import LineLimit
 from genunlearn.domains.lm.prefix import is_worthwhile, read_prefix, shared_prefix
-from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer
+from genunlearn.domains.lm.stopping import cut_at, stop_at
+from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer, origin_of
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
 from genunlearn.processes import this_process
+from genunlearn.records import honour_umask
+
+LONGEST_ANSWER = 48
+"""Tokens of a generated answer, where nobody says otherwise."""
 
 
 @dataclass
@@ -31,29 +38,38 @@ class Meter:
     tokens_generated: int = 0
 
 
-class LanguageModel(Domain):
+class LanguageModel(HiddenStates, LabelledDomain):
     """A causal language model with its tokenizer.
 
     Attributes:
         module: The network, perhaps wrapped for LoRA or for several processes.
         chat: The conversation format of the tokenizer.
-        base_sha256: Hash of the base weights' files; None for a model that did not come from files.
         prompt_suite: Which prompts it is asked with when it writes its own training material.
+        origin: Where it came from and how it was loaded, see `genunlearn.domains.pretrained.origin_of`.
         meter: Work done so far.
     """
 
     name = "lm"
-    batch_shaped = frozenset({"output_logits"})
+    offers = frozenset({"example_loss", "output_logits", "output_labels", "sequence_nll", "hidden_states", "generate"})
+    lora_task = "CAUSAL_LM"
+    batch_shaped = frozenset({"output_logits", "hidden_states"})
 
     def __init__(
-        self, module: nn.Module, tokenizer: Any, *, base_sha256: str | None = None, prompt_suite: str = "instruct"
+        self,
+        module: nn.Module,
+        tokenizer: Any,
+        *,
+        base_sha256: str | None = None,
+        prompt_suite: str = "instruct",
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         """Wrap a loaded model; `LanguageModel.load` reads one from a folder or the hub."""
         self.module = module
         self.tokenizer = tokenizer
         self.chat = ChatFormat(tokenizer)
-        self.base_sha256 = base_sha256
+        self._base_sha256 = base_sha256
         self.prompt_suite = prompt_suite
+        self.origin = dict(origin or {})
         self.meter = Meter()
         self._pad = _pad_id(tokenizer)
 
@@ -87,36 +103,48 @@ class LanguageModel(Domain):
         check_language_model(folder)
         module: Any = open_network(folder, dtype=dtype, quantize=quantize, device=find_device(device))
         tokenizer = open_tokenizer(folder)
-        module.name_or_path = source  # what a patch says it was made for: rather the hub id than a cache folder
-        return cls(module.eval(), tokenizer, base_sha256=hash_weights(folder), prompt_suite=prompt_suite)
+        origin = origin_of(source, folder, dtype=dtype, quantize=quantize, device=module.device)
+        module.name_or_path = origin["source"]  # what a patch says it was made for
+        return cls(module.eval(), tokenizer, base_sha256=hash_weights(folder), prompt_suite=prompt_suite, origin=origin)
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.module.parameters()).device
+    def base_sha256(self) -> str | None:
+        """Hash of the base weights' files; None for a model that did not come from files."""
+        return self._base_sha256
 
-    @property
-    def network(self) -> Any:
-        """The transformers (or PEFT) model, without the wrapper of a multi-process run."""
-        return self.module.module if isinstance(self.module, nn.parallel.DistributedDataParallel) else self.module
+    def work_done(self) -> dict[str, Any]:
+        """Forwards, and tokens scored and generated, so far."""
+        meter = self.meter
+        tokens = {"scored": meter.tokens_scored, "generated": meter.tokens_generated}
+        return {"forwards": meter.forwards, "tokens": tokens}
 
     # ---- training and scoring ------------------------------------------------------------------------------
 
     def collate(self, items: Sequence[Any]) -> Examples:
-        """Question-answer pairs (`QA`) as left-padded ids; labels cover the answer and its end-of-turn token only.
+        """Question-answer pairs (`QA`) as left-padded ids; labels cover the answer and its end of turn only.
 
-        Items that carry an ``alternative`` answer add a second triple of tensors, prefixed ``alternative_``.
+        Beside ids, labels and mask there are the numbers of answer ``tokens``, ends included, and of ``ends``.
+        Items that carry an ``alternative`` answer add the same tensors of it, prefixed ``alternative_``.
         """
-        tensors = self._pack([self.encode(item.question, item.answer) for item in items])
+        tensors = self._collate([self._turn(item.question, item.answer) for item in items])
         if items and all(item.alternative is not None for item in items):
-            other = self._pack([self.encode(item.question, item.alternative or "") for item in items])
+            other = self._collate([self._turn(item.question, item.alternative or "") for item in items])
             tensors |= {f"alternative_{name}": tensor for name, tensor in other.items()}
         return Examples(tuple(item.id for item in items), torch.ones(len(items)), tensors).to(self.device)
 
     def encode(self, question: str, answer: str) -> tuple[list[int], list[int]]:
-        """Ids of the prompt that asks `question`, and of `answer`."""
-        messages = [{"role": "user", "content": question}]
-        return self.chat.prompt_ids(messages), self.chat.answer_ids(messages, answer)
+        """Ids of the prompt that asks `question`, and of `answer` with its end of turn."""
+        turn = self._turn(question, answer)
+        return turn.prompt, turn.answer
+
+    def _turn(self, question: str, answer: str) -> Turn:
+        return self.chat.turn([{"role": "user", "content": question}], answer)
+
+    def _collate(self, turns: Sequence[Turn]) -> dict[str, Tensor]:
+        return self._pack([(turn.prompt, turn.answer) for turn in turns]) | {
+            "tokens": torch.tensor([len(turn.answer) for turn in turns]),
+            "ends": torch.tensor([turn.ends for turn in turns]),
+        }
 
     def logits(self, examples: Examples, prefix: str = "") -> Tensor:
         """Logits of the last positions, from which every answer token is predicted.
@@ -204,7 +232,7 @@ class LanguageModel(Domain):
         *,
         samples: int = 1,
         temperature: float = 0.0,
-        max_new_tokens: int = 48,
+        max_new_tokens: int = LONGEST_ANSWER,
         max_lines: int | None = None,
         batch_size: int = 128,
         seed: int = 0,
@@ -218,13 +246,14 @@ class LanguageModel(Domain):
             conversations: Messages that end in a user turn.
             samples: Answers for each conversation.
             temperature: 0 decodes greedily.
-            max_new_tokens: Where an answer is cut.
+            max_new_tokens: Where an answer is cut that has not ended by then.
             max_lines: Lines after which an answer is over; None for no such end.
             batch_size: Sequences in one forward pass.
             seed: Seed of the sampling.
 
         Returns:
-            For each conversation its `samples` texts, special tokens removed.
+            For each conversation its `samples` texts, special tokens removed. A text ends where the model's turn does,
+            or where it begins to invent a further one.
         """
         config = self._generation_config(samples, temperature, max_new_tokens)
         prompts = [self.chat.prompt_ids(messages) for messages in conversations]
@@ -242,19 +271,24 @@ class LanguageModel(Domain):
 
     def _generate_batch(self, prompts: list[list[int]], config: Any, max_lines: int | None, seed: int) -> list[str]:
         packed, shared = self._pack_prompts(prompts, config.num_return_sequences)
-        limit = {"stopping_criteria": [LineLimit(self.tokenizer, max_lines)]} if max_lines else {}
+        marks, ends = self.chat.marks, set(config.eos_token_id or ())
+        stopping = stop_at(self.tokenizer, marks.texts, packed["input_ids"].shape[1])
+        if max_lines:
+            stopping.append(LineLimit(self.tokenizer, max_lines))
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
             output = self.network.generate(
                 input_ids=packed["input_ids"].to(self.device),
                 attention_mask=packed["attention_mask"].to(self.device),
                 generation_config=config,
+                stopping_criteria=stopping,
                 **shared,
-                **limit,
             )
         new = output[:, packed["input_ids"].shape[1] :]
         self.meter.tokens_generated += int((new != self._pad).sum())
-        return [text.strip() for text in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+        rows = [list(takewhile(lambda token: token not in ends, row)) for row in new.tolist()]
+        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return [cut_at(text, marks.texts).strip() for text in texts]
 
     def _pack_prompts(self, prompts: list[list[int]], samples: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Left-padded ids and, where it pays, the cache of what all prompts begin with, which then stands before it."""
@@ -282,8 +316,15 @@ class LanguageModel(Domain):
             num_return_sequences=samples,
             max_new_tokens=max_new_tokens,
             pad_token_id=self._pad,
-            eos_token_id=own.eos_token_id if own.eos_token_id is not None else self.tokenizer.eos_token_id,
+            eos_token_id=self._end_ids(own.eos_token_id) or None,
         )
+
+    def _end_ids(self, published: int | Sequence[int] | None) -> list[int]:
+        """Tokens that end an answer: those that the model is published with, and those that its template writes."""
+        ids = {*self.chat.marks.ids}
+        if published is not None:
+            ids |= {published} if isinstance(published, int) else set(published)
+        return sorted(ids)
 
     # ---- saving --------------------------------------------------------------------------------------------
 
@@ -292,6 +333,7 @@ class LanguageModel(Domain):
         with no_progress_bars():
             self.network.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.save_pretrained(folder)
+        honour_umask(folder)
 
 
 def _chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -20,13 +20,14 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.rnn import pad_sequence
 
-from genunlearn.contracts import Domain, Examples
+from genunlearn.contracts import Examples, LabelledDomain
 from genunlearn.domains.network.hub import encode_value, load_folder
 from genunlearn.domains.network.layers import attend, default_layers, put_channels_last, reset_weights
 from genunlearn.domains.pretrained import no_progress_bars
 from genunlearn.domains.sources import resolve_folder
 from genunlearn.errors import DataError, MismatchError, SourceNotFound
 from genunlearn.ops.evaluation_mode import evaluating
+from genunlearn.records import honour_umask
 
 INPUT = "inputs."
 WEIGHTS_NAME = "model.safetensors"
@@ -52,7 +53,7 @@ class LabelledItem(Protocol):
         """Further tensors that travel with the batch."""
 
 
-class NetworkDomain(Domain):
+class NetworkDomain(LabelledDomain):
     """A network with one output vector for each example.
 
     Attributes:
@@ -64,6 +65,8 @@ class NetworkDomain(Domain):
             `genunlearn.domains.network.layers.default_layers`.
     """
 
+    offers = frozenset({"example_loss", "output_logits", "sample_loss", "features"})
+
     def __init__(
         self,
         module: nn.Module,
@@ -73,7 +76,7 @@ class NetworkDomain(Domain):
         learns_statistics: bool = False,
         feature_layers: Sequence[str] | None = None,
         padding: Mapping[str, int] | None = None,
-        stranger_seed: int = 0,
+        untrained_seed: int = 0,
     ) -> None:
         """Wrap a network.
 
@@ -86,7 +89,7 @@ class NetworkDomain(Domain):
             learns_statistics: See the class.
             feature_layers: See the class.
             padding: Padding value by input name for sequences of different lengths, by default 0.
-            stranger_seed: Seed of the untrained network that `stranger_logits` asks.
+            untrained_seed: Seed of the untrained network that `untrained_logits` asks.
         """
         self.module = module
         self.processor = processor
@@ -94,21 +97,11 @@ class NetworkDomain(Domain):
         self.feature_layers = tuple(feature_layers) if feature_layers else None
         self._build = build
         self._padding = dict(padding or {})
-        self._stranger_seed = stranger_seed
-        self._stranger: Any = None
+        self._untrained_seed = untrained_seed
+        self._untrained_twin: Any = None
         self._is_convolutional = any(isinstance(part, nn.Conv2d) for part in module.modules())
         if self._is_convolutional:
             put_channels_last(module)
-
-    @property
-    def network(self) -> nn.Module:
-        """The module without the wrapper of a multi-process run."""
-        return self.module.module if isinstance(self.module, nn.parallel.DistributedDataParallel) else self.module
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self._first_weight.device
 
     @property
     def _first_weight(self) -> Tensor:
@@ -257,7 +250,7 @@ class NetworkDomain(Domain):
             torch.manual_seed(seed)
             module = self._untrained().to(self.device, self._first_weight.dtype)
         other = copy.copy(self)
-        other.module, other.learns_statistics, other._stranger = module.requires_grad_(True), True, None
+        other.module, other.learns_statistics, other._untrained_twin = module.requires_grad_(True), True, None
         if self._is_convolutional:
             put_channels_last(module)
         return other
@@ -267,13 +260,13 @@ class NetworkDomain(Domain):
         self.network.load_state_dict(self.fresh(seed).network.state_dict())
         self.learns_statistics = True
 
-    def stranger_logits(self, examples: Examples) -> Tensor:
+    def untrained_logits(self, examples: Examples) -> Tensor:
         """Outputs of an untrained network of this architecture: the incompetent teacher, ``(batch, outputs)``."""
-        stranger = self._stranger or self.fresh(self._stranger_seed)
-        if self._stranger is None:
-            stranger.module.requires_grad_(False).eval()
-            self._stranger = stranger
-        return stranger.output_logits(examples)
+        untrained = self._untrained_twin or self.fresh(self._untrained_seed)
+        if self._untrained_twin is None:
+            untrained.module.requires_grad_(False).eval()
+            self._untrained_twin = untrained
+        return untrained.output_logits(examples)
 
     def _untrained(self) -> nn.Module:
         if hasattr(self.network, "peft_config"):
@@ -302,6 +295,7 @@ class NetworkDomain(Domain):
             save_file(state, folder / WEIGHTS_NAME)
         if self.processor is not None:
             self.processor.save_pretrained(folder)
+        honour_umask(folder)
 
     def load_weights(self, folder: Path) -> None:
         """Read what `save` has written into this network.

@@ -21,6 +21,7 @@ class Classifier(NetworkDomain):
     """
 
     name = "classifier"
+    offers = NetworkDomain.offers | {"output_labels"}
 
     def loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy, ``(batch,)`` in float32."""

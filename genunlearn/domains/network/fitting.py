@@ -17,7 +17,7 @@ from genunlearn.domains.network.base import LabelledItem, NetworkDomain
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lessons:
+class FitConfig:
     """How a network is taught.
 
     Attributes:
@@ -36,32 +36,32 @@ class Lessons:
     warm_share: float | None = 0.25
 
 
-def fit(domain: NetworkDomain, items: Sequence[LabelledItem], lessons: Lessons, *, seed: int) -> list[float]:
+def fit(domain: NetworkDomain, items: Sequence[LabelledItem], settings: FitConfig, *, seed: int) -> list[float]:
     """Teach a network in place and leave it in evaluation mode.
 
     Args:
         domain: The network, trained from the weights that it has.
         items: Labelled items.
-        lessons: How it is taught.
+        settings: How it is taught.
         seed: Decides the order of the items and dropout; the caller's random state is left alone.
 
     Returns:
         The mean loss of each epoch.
     """
     weights = [weight for weight in domain.network.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=lessons.learning_rate, weight_decay=lessons.weight_decay)
+    optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     everything = domain.collate(items)
-    size = min(lessons.batch_size, len(items))
-    total = lessons.epochs * -(-len(items) // size)
+    size = min(settings.batch_size, len(items))
+    total = settings.epochs * -(-len(items) // size)
     means, step = [], 0
     domain.module.train()
     with torch.random.fork_rng(devices=[domain.device] if domain.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        for _ in range(lessons.epochs):
+        for _ in range(settings.epochs):
             losses = []
             for rows in _batches(len(items), size):
                 for group in optimizer.param_groups:
-                    group["lr"] = lessons.learning_rate * _shape((step + 0.5) / total, lessons.warm_share)
+                    group["lr"] = settings.learning_rate * _shape((step + 0.5) / total, settings.warm_share)
                 loss = domain.example_loss(_take(everything, rows)).mean()
                 optimizer.zero_grad()
                 loss.backward()

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genunlearn.domains.pretrained import no_progress_bars
-from genunlearn.domains.sources import check_weights, read_json
+from genunlearn.domains.files import check_files, read_json
+from genunlearn.domains.pretrained import read_model, read_part
+from genunlearn.domains.sources import check_weights
 from genunlearn.errors import MismatchError, SourceNotFound
 
 IMAGE, SEQUENCE = "ForImageClassification", "ForSequenceClassification"
@@ -32,15 +33,8 @@ def load_folder(folder: Path, dtype: str, *, is_regression: bool) -> tuple[nn.Mo
     architecture = check_folder(folder, is_regression=is_regression)
     loaders = {IMAGE: AutoModelForImageClassification, SEQUENCE: AutoModelForSequenceClassification}
     loader = next(loader for ending, loader in loaders.items() if architecture.endswith(ending))
-    with no_progress_bars():
-        module = loader.from_pretrained(
-            folder,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-        )
-    return module, load_processor(folder)
+    precision = dtype if dtype == "auto" else getattr(torch, dtype)
+    return read_model(loader, folder, f"a model {architecture}", dtype=precision), load_processor(folder)
 
 
 def check_folder(folder: Path, *, is_regression: bool) -> str:
@@ -53,8 +47,9 @@ def check_folder(folder: Path, *, is_regression: bool) -> str:
     from transformers import AutoConfig
 
     architecture = _architecture(folder)
+    check_files(folder)
     check_weights(folder)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = read_part(AutoConfig, folder, f"a model {architecture}")
     if not architecture.endswith((IMAGE, SEQUENCE)):
         raise MismatchError(f"{folder} holds a {architecture}: give a model ...{IMAGE} or ...{SEQUENCE}")
     if (config.problem_type == "regression" or config.num_labels == 1) != is_regression:
@@ -77,7 +72,8 @@ def load_processor(folder: Path) -> Any:
     )
     if not any((folder / name).is_file() for name in names):
         return None
-    return (AutoImageProcessor if is_image else AutoTokenizer).from_pretrained(folder, local_files_only=True)
+    kind, what = (AutoImageProcessor, "an image processor") if is_image else (AutoTokenizer, "a tokenizer")
+    return read_part(kind, folder, what)
 
 
 def encode_value(processor: Any, value: Any) -> dict[str, Tensor]:
@@ -90,4 +86,5 @@ def encode_value(processor: Any, value: Any) -> dict[str, Tensor]:
 def _architecture(folder: Path) -> str:
     if not (folder / "config.json").is_file():
         raise SourceNotFound(f"{folder}: no config.json; this is not a model folder in the hub's format")
-    return (read_json(folder / "config.json").get("architectures") or ["unknown"])[0]
+    named = read_json(folder / "config.json").get("architectures")
+    return str(named[0]) if isinstance(named, list) and named else "unknown"

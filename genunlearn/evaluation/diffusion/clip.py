@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genunlearn.domains.pretrained import read_model, read_part
+from genunlearn.domains.sources import resolve_folder
 from genunlearn.errors import DataError, SourceNotFound
 from genunlearn.ops import intervals
 from genunlearn.records import Result
@@ -39,13 +41,11 @@ class ClipScorer:
         from transformers import AutoTokenizer, CLIPModel
 
         try:
-            model = CLIPModel.from_pretrained(source, use_safetensors=True)
-            tokenizer = AutoTokenizer.from_pretrained(source)
-        except OSError as error:
-            reason = str(error).splitlines()[0]
-            raise SourceNotFound(
-                f"CLIP model {source!r}: {reason}; give a folder or a hub id of a CLIP model"
-            ) from error
+            folder = resolve_folder(source)
+            model = read_model(CLIPModel, folder, "a CLIP model")
+            tokenizer = read_part(AutoTokenizer, folder, "the tokenizer of a CLIP model")
+        except SourceNotFound as error:
+            raise SourceNotFound(f"evaluate.clip = {source!r}: {error}") from error
         return cls(model.eval().requires_grad_(False).to(device), tokenizer)
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:

@@ -5,7 +5,7 @@
     crs_signed       mean margin, positive nearer to the original, with a bootstrap interval over seeds
     ccs_controlled   the same probability, with an interval over seeds
     domain_auc       how well the classifier behind the two tells held-out images of the models apart; 0.5 is chance
-    normalised_leak  (S_unlearned - S_oracle) / (S_original - S_oracle) of the witness's score, mean over psi <= 0.5
+    normalised_leak  (S_unlearned - S_oracle) / (S_original - S_oracle) of the detector's score, mean over psi <= 0.5
 
 The published pair trains its classifier on the images that it scores against. The controlled pair splits them: one half
 trains, the other is the yardstick. Both are given for every model that has completed images, so that the original and
@@ -23,14 +23,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from genunlearn.contracts import Metric
+from genunlearn.contracts import Metric, Suite
 from genunlearn.errors import DataError
 from genunlearn.evaluation.diffusion.two_model_classifier import (
     LEAST,
-    DomainClassifier,
-    Training,
+    FitConfig,
+    TwoModelClassifier,
     check_pools,
-    train_domain_classifier,
+    fit_two_model_classifier,
 )
 from genunlearn.ops import intervals
 from genunlearn.ops.concealment import LEAST_GAP, MOST_PSI, Role, normalised_leak, retrieval_score, signed_margin
@@ -52,7 +52,7 @@ class ConcealmentProbes:
         completed: By model, the images that it completed, ``(psis, seeds, 3, height, width)``.
         original: Images of the original, ``(n, 3, height, width)``, of seeds that no completion has.
         unlearned: Images of the unlearned model, likewise.
-        score: The witness's score of the concept in images, ``(n,)`` in [0, 1].
+        score: The detector's score of the concept in images, ``(n,)`` in [0, 1].
         role: Whether the prompt is to be forgotten or to stay.
         training: How the classifiers are made.
     """
@@ -64,7 +64,7 @@ class ConcealmentProbes:
     unlearned: Tensor
     score: Callable[[Tensor], Tensor]
     role: Role = "forget"
-    training: Training = field(default_factory=Training)
+    training: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured.
@@ -78,15 +78,15 @@ class ConcealmentProbes:
                 raise DataError(f"{model}: completions of shape {tuple(images.shape)} for {len(self.psis)} psi")
 
     @cached_property
-    def published(self) -> DomainClassifier:
+    def published(self) -> TwoModelClassifier:
         """The classifier of the published protocol: trained on a split of the images that scores are held against."""
-        return train_domain_classifier(self.original, self.unlearned, self.training)
+        return fit_two_model_classifier(self.original, self.unlearned, self.training)
 
     @cached_property
-    def controlled(self) -> DomainClassifier:
+    def controlled(self) -> TwoModelClassifier:
         """A classifier trained on one half of the images; the other half is the yardstick."""
         original, unlearned = (self._half(pool, trained=True) for pool in (self.original, self.unlearned))
-        return train_domain_classifier(original, unlearned, self.training)
+        return fit_two_model_classifier(original, unlearned, self.training)
 
     def margins(self, target: str, *, controlled: bool) -> Tensor:
         """Signed margins of completed images, ``(psis, seeds)``."""
@@ -104,7 +104,7 @@ class ConcealmentProbes:
         return classifier.probability(images.flatten(0, 1)).view(images.shape[:2])
 
     def scores(self, target: str) -> Tensor:
-        """The witness's score of each completed image, ``(psis, seeds)``."""
+        """The detector's score of each completed image, ``(psis, seeds)``."""
         images = self.completed[target]
         return self.score(images.flatten(0, 1)).cpu().view(images.shape[:2])
 
@@ -238,5 +238,5 @@ class NormalisedLeak(_OfCompletions):
         ]
 
 
-CONCEALMENT: tuple[Callable[[], Metric], ...] = (SignedCRS, ControlledCCS, DomainAUC, NormalisedLeak, CRS, CCS)
-CONCEALMENT_PUBLISHED: tuple[Callable[[], Metric], ...] = (CRS, CCS)
+CONCEALMENT = Suite((SignedCRS, ControlledCCS, DomainAUC, NormalisedLeak, CRS, CCS))
+CONCEALMENT_PUBLISHED = Suite((CRS, CCS))

@@ -16,7 +16,7 @@ TEMPERATURE = 100.0
 """CLIP's own factor between cosines and logits."""
 
 
-class JudgeWitness:
+class JudgeDetector:
     """A concept shows in an image if the judge finds it the most likely of its kind."""
 
     def __init__(self, judge: Judge, concept: NamedConcept) -> None:
@@ -45,7 +45,7 @@ class JudgeWitness:
         return self.judge(images.float().cpu())[self.head].cpu()
 
 
-class ClipWitness:
+class ClipDetector:
     """A concept shows in an image that CLIP finds nearer to its words than to any of the others."""
 
     def __init__(self, scorer: ClipScorer, words: str, others: Sequence[str]) -> None:

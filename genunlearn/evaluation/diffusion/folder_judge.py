@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genunlearn.domains.pretrained import read_model, read_part
+from genunlearn.domains.sources import resolve_folder
 from genunlearn.errors import DataError, SourceNotFound
 
 KIND = "concept"
@@ -45,13 +47,11 @@ class FolderJudge:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
 
         try:
-            model = AutoModelForImageClassification.from_pretrained(source, use_safetensors=True)
-            processor = AutoImageProcessor.from_pretrained(source, use_fast=False)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise SourceNotFound(
-                f"evaluate.judge = {str(source)!r}: {reason}; give the folder of an image classifier"
-            ) from error
+            folder = resolve_folder(str(source))
+            model = read_model(AutoModelForImageClassification, folder, "an image classifier")
+            processor = read_part(AutoImageProcessor, folder, "an image processor", use_fast=False)
+        except SourceNotFound as error:
+            raise SourceNotFound(f"evaluate.judge = {str(source)!r}: {error}") from error
         judge = cls(model.eval().requires_grad_(False).to(device), processor)
         if unknown := [name for name in names if name not in judge.classes[KIND]]:
             known = ", ".join(judge.classes[KIND][:8])

@@ -20,7 +20,7 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
-from genunlearn.contracts import Metric
+from genunlearn.contracts import Metric, Suite
 from genunlearn.errors import DataError
 from genunlearn.evaluation.diffusion.image_distances import Estimate, fid, kid
 from genunlearn.ops import intervals
@@ -209,9 +209,11 @@ class KernelDistance(_Distance):
     distance: ClassVar[Callable[[Tensor, Tensor], Estimate]] = staticmethod(kid)
 
 
-IMAGES_QUICK: tuple[Callable[[], Metric], ...] = (
-    UnlearningAccuracy,
-    InDomainRetainAccuracy,
-    CrossDomainRetainAccuracy,
+IMAGES_QUICK = Suite(
+    (
+        UnlearningAccuracy,
+        InDomainRetainAccuracy,
+        CrossDomainRetainAccuracy,
+    )
 )
-IMAGES: tuple[Callable[[], Metric], ...] = (*IMAGES_QUICK, FrechetDistance, KernelDistance)
+IMAGES = Suite((*IMAGES_QUICK.metrics, FrechetDistance, KernelDistance))

@@ -23,6 +23,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from genunlearn.contracts import STRICT
+from genunlearn.domains.pretrained import read_model
+from genunlearn.domains.sources import resolve_folder
 from genunlearn.errors import DataError, SourceNotFound
 from genunlearn.ops.concealment import triplet_loss
 from genunlearn.ops.intervals import share
@@ -48,7 +50,7 @@ Estimate = tuple[float, float, float]
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class Training:
+class FitConfig:
     """How the classifier is made."""
 
     backbone: Annotated[str | None, Field(description="folder or hub id of an image model; null = from scratch")] = None
@@ -120,11 +122,11 @@ class Pretrained(nn.Module):
 
         super().__init__()
         try:
-            self.body: Any = AutoModel.from_pretrained(source, use_safetensors=True)
+            self.body: Any = read_model(AutoModel, resolve_folder(source), "an image model")
             with torch.no_grad():
                 self.num_features = self(torch.zeros(1, 3, LARGEST, LARGEST)).shape[1]
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:  # transformers has opened it, and it may still take no images or pool nothing
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise SourceNotFound(f"backbone = {source!r}: {reason}; give a folder or a hub id, or null") from error
 
     def forward(self, images: Tensor) -> Tensor:
@@ -133,7 +135,7 @@ class Pretrained(nn.Module):
 
 
 @record(frozen=True, kw_only=True)
-class DomainClassifier:
+class TwoModelClassifier:
     """A trained classifier of original against unlearned.
 
     Attributes:
@@ -165,11 +167,6 @@ class DomainClassifier:
         odds = self.probability(self.held_out)
         return auc(odds[self.truth], odds[~self.truth])
 
-    @property
-    def tells_apart(self) -> bool:
-        """Whether it is better than chance; otherwise its scores say nothing."""
-        return self.area[1] > 0.5
-
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """L2-normalised features ``(n, d)`` of images ``(n, 3, height, width)`` in [0, 1]."""
@@ -185,7 +182,7 @@ class DomainClassifier:
         return torch.cat([self.network(part.to(self.head.weight.device)) for part in scaled])
 
 
-def train_domain_classifier(original: Tensor, unlearned: Tensor, training: Training) -> DomainClassifier:
+def fit_two_model_classifier(original: Tensor, unlearned: Tensor, training: FitConfig) -> TwoModelClassifier:
     """Train on a part of the images of both models and test on the rest.
 
     Args:
@@ -214,7 +211,7 @@ def train_domain_classifier(original: Tensor, unlearned: Tensor, training: Train
         network, head = network.to(device), head.to(device)
         rate = training.learning_rate or (1e-3 if pretrained else 0.02)
         _fit(network, head, (images[trained] - mean) / deviation, labels[trained], training, rate)
-    return DomainClassifier(
+    return TwoModelClassifier(
         network=network.eval(),
         head=head,
         mean=mean,
@@ -248,7 +245,7 @@ def check_pools(original: Tensor, unlearned: Tensor, least: int = LEAST) -> None
             raise DataError(f"the images of the {name} are all the same: give them different seeds")
 
 
-def _fit(network: nn.Module, head: nn.Module, images: Tensor, labels: Tensor, training: Training, rate: float) -> None:
+def _fit(network: nn.Module, head: nn.Module, images: Tensor, labels: Tensor, training: FitConfig, rate: float) -> None:
     weights = [*network.parameters(), *head.parameters()]
     optimizer = torch.optim.SGD(weights, lr=rate, momentum=training.momentum)
     generator, device = torch.Generator().manual_seed(training.seed), weights[0].device

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from genunlearn.contracts import Metric
+from genunlearn.contracts import Metric, Suite
 from genunlearn.data.answers.leak import gives
 from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
 from genunlearn.evaluation.lm.probes import FactProbes
@@ -104,11 +103,5 @@ class Perplexity(Metric):
         ]  # fmt: skip
 
 
-FACTS = (Recall, LeakRate, TruthProbability, ExtractionStrength, Perplexity)
-FACTS_QUICK = (Recall,)
-SUITES: dict[str, tuple[Callable[[], Metric], ...]] = {"facts": FACTS, "facts-quick": FACTS_QUICK}
-
-
-def measure(suite: Sequence[Callable[[], Metric]], probes: FactProbes, target: str) -> list[Result]:
-    """All results of a suite for one model."""
-    return [result for metric in suite for result in metric().measure(probes, target)]
+FACTS = Suite((Recall, LeakRate, TruthProbability, ExtractionStrength, Perplexity))
+FACTS_QUICK = Suite((Recall,))

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
-
 from genunlearn.data.answers.leak import gives
 from genunlearn.data.lm.facts import FORGET_GROUPS, QA
-from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs, extraction_strength
+from genunlearn.evaluation.lm.scores import AnswerScores
 
 
 @dataclass(frozen=True)
 class Scored:
-    """How a model rates the true answers: mean log-probability a token, and extraction strength."""
+    """How a model rates the true answers: mean log-probability a token, and extraction strength.
+
+    The end of turn counts in neither: a model that has the answer may still go on talking.
+    """
 
     logprob: list[float]
     extraction: list[float]
@@ -38,20 +39,34 @@ class FactProbes:
         samples: int = 0,
         temperature: float = 1.0,
         neutral: Sequence[str] = (),
+        max_new_tokens: int | None = None,
         batch_size: int = 128,
         seed: int = 0,
     ) -> None:
-        """`neutral`: plain texts about nothing that is forgotten, for perplexity."""
+        """Nothing is asked of the model yet.
+
+        Args:
+            model: A language model.
+            measured: Questions by scope group.
+            samples: Sampled answers for each question of the forget groups.
+            temperature: Of the sampled answers.
+            neutral: Plain texts about nothing that is forgotten, for perplexity.
+            max_new_tokens: Where an answer is cut that has not ended by then; None leaves it to the model's adapter.
+            batch_size: Sequences in one forward pass.
+            seed: Seed of the sampling.
+        """
         self.model = model
         self.measured = {group: list(items) for group, items in measured.items() if items}
         self.samples, self.temperature = samples, temperature
-        self._neutral, self._batch_size, self._seed = neutral, batch_size, seed
+        self._neutral, self._seed = neutral, seed
+        self._options = {"batch_size": batch_size} | ({"max_new_tokens": max_new_tokens} if max_new_tokens else {})
+        self._scores = AnswerScores(model, batch_size)
 
     @cached_property
     def answers(self) -> dict[str, list[str]]:
         """Greedy answers by group."""
         items = [item for group in self.measured.values() for item in group]
-        texts = iter(self.model.answer([item.question for item in items], batch_size=self._batch_size))
+        texts = iter(self.model.answer([item.question for item in items], **self._options))
         return {group: [next(texts) for _ in items] for group, items in self.measured.items()}
 
     @cached_property
@@ -71,7 +86,12 @@ class FactProbes:
     @cached_property
     def scored(self) -> dict[str, Scored]:
         """How the model rates the true answers, by group."""
-        return {group: self._score(items) for group, items in self.measured.items()}
+        rows = iter(self._scores([(item.question, item.answer) for group in self.measured.values() for item in group]))
+        parts = {group: [next(rows) for _ in items] for group, items in self.measured.items()}
+        return {
+            group: Scored([row.mean_logprob() for row in part], [row.extraction_strength for row in part])
+            for group, part in parts.items()
+        }
 
     @cached_property
     def neutral_nll(self) -> list[float]:
@@ -80,19 +100,5 @@ class FactProbes:
 
     def _sample(self, items: Sequence[QA]) -> list[list[str]]:
         asked = [[{"role": "user", "content": item.question}] for item in items]
-        options = {"batch_size": self._batch_size, "seed": self._seed}
+        options = {**self._options, "seed": self._seed}
         return self.model.generate(asked, samples=self.samples, temperature=self.temperature, **options)
-
-    @torch.no_grad()
-    def _score(self, items: Sequence[QA]) -> Scored:
-        logprob: list[float] = []
-        strength: list[float] = []
-        for start in range(0, len(items), self._batch_size):
-            examples = self.model.collate(items[start : start + self._batch_size])
-            labels, logits = examples["labels"], self.model.logits(examples)
-            sums = answer_logprobs(logits, labels).sum(-1)
-            logprob += (sums / answer_lengths(labels).clamp_min(1)).tolist()
-            targets = labels[:, -logits.shape[1] :][:, 1:]
-            correct = logits[:, :-1].argmax(-1) == targets
-            strength += extraction_strength(correct, targets != IGNORE).tolist()
-        return Scored(logprob, strength)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from genunlearn.contracts import Metric
+from genunlearn.contracts import Metric, Suite
 from genunlearn.evaluation.network.predictions import Predictions
 from genunlearn.ops import intervals
 from genunlearn.ops.randomness import zero_retrain_forgetting, zero_retrain_forgetting_authors
@@ -231,12 +231,12 @@ class ZRF(PredictionMetric):
         """One result, with its bootstrap interval."""
         if FORGET not in probes.data:
             return [self.skip(target, "needs forget items")]
-        scores = self.scores(probes.outputs(FORGET), probes.stranger_outputs(FORGET)).tolist()
+        scores = self.scores(probes.outputs(FORGET), probes.untrained_outputs(FORGET)).tolist()
         return [self.result(target, FORGET, intervals.mean(scores), len(scores))]
 
-    def scores(self, logits: Tensor, stranger_logits: Tensor) -> Tensor:
+    def scores(self, logits: Tensor, untrained_logits: Tensor) -> Tensor:
         """The score of each item, ``(items,)``."""
-        return zero_retrain_forgetting(logits, stranger_logits)
+        return zero_retrain_forgetting(logits, untrained_logits)
 
 
 class ZRFAuthors(ZRF):
@@ -244,19 +244,13 @@ class ZRFAuthors(ZRF):
 
     name: ClassVar[str] = "zrf_authors"
 
-    def scores(self, logits: Tensor, stranger_logits: Tensor) -> Tensor:
+    def scores(self, logits: Tensor, untrained_logits: Tensor) -> Tensor:
         """The score of each item, ``(items,)``."""
-        return zero_retrain_forgetting_authors(logits, stranger_logits)
+        return zero_retrain_forgetting_authors(logits, untrained_logits)
 
 
-CLASSIFIER_SUITE = (Accuracy, OracleGap, ToW, ActivationDistance, ZRF, ZRFAuthors)
-REGRESSION_SUITE = (MeanAbsoluteError, MeanSquaredError, OracleGap, Wasserstein)
-SUITES: dict[str, tuple[Callable[[], Metric], ...]] = {"classifier": CLASSIFIER_SUITE, "regression": REGRESSION_SUITE}
-
-
-def measure(suite: Sequence[Callable[[], Metric]], probes: Predictions, target: str) -> list[Result]:
-    """All results of a suite for one model."""
-    return [result for metric in suite for result in metric().measure(probes, target)]
+CLASSIFIER_SUITE = Suite((Accuracy, OracleGap, ToW, ActivationDistance, ZRF, ZRFAuthors))
+REGRESSION_SUITE = Suite((MeanAbsoluteError, MeanSquaredError, OracleGap, Wasserstein))
 
 
 def _level(probes: Predictions, group: str) -> float:

@@ -59,15 +59,15 @@ class Predictions:
         """Absolute difference from the target in its own unit, mean over outputs, ``(items,)``."""
         return (self.outputs(group) - self.targets(group)).abs().mean(1)
 
-    def stranger_outputs(self, group: str) -> Tensor:
+    def untrained_outputs(self, group: str) -> Tensor:
         """Logits of an untrained network of the same architecture, ``(items, classes)``."""
-        return self._once("stranger", group, self._ask_stranger)
+        return self._once("untrained", group, self._ask_untrained)
 
-    def _ask_stranger(self, items: Sequence[Item]) -> Tensor:
+    def _ask_untrained(self, items: Sequence[Item]) -> Tensor:
         size = self._batch_size
         with torch.no_grad():
             batches = (self.model.collate(items[i : i + size]) for i in range(0, len(items), size))
-            return torch.cat([self.model.stranger_logits(examples).float().cpu() for examples in batches])
+            return torch.cat([self.model.untrained_logits(examples).float().cpu() for examples in batches])
 
     def _once(self, what: str, group: str, compute: Callable[[Sequence[Item]], Tensor]) -> Tensor:
         key = what, group

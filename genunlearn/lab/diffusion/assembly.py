@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
+from genunlearn.domains.pretrained import read_model, read_pipeline
 from genunlearn.engine.progress import Watch
 from genunlearn.lab.determinism import surroundings
 from genunlearn.lab.diffusion import parts as parts
 from genunlearn.lab.diffusion.digit_images import draw, load_digits
 from genunlearn.lab.diffusion.digit_prompts import STYLES, Concept, remaining
-from genunlearn.lab.diffusion.evaluation import LEVELS, SAMPLES_NAME, Exam, Measured, save_grid
+from genunlearn.lab.diffusion.evaluation import FRAME, LEVELS, SAMPLES_NAME, ZOOM, LabEvaluation, Measured
 from genunlearn.lab.diffusion.image_judge import FOLDER as JUDGE
 from genunlearn.lab.diffusion.image_judge import load_judge, train_judge
 from genunlearn.lab.diffusion.recipe import Recipe
@@ -30,6 +31,7 @@ from genunlearn.lab.diffusion.training import (
     train_text_encoder,
 )
 from genunlearn.lab.levels import check_levels
+from genunlearn.ops.images import grid, write_png
 
 AUTOENCODER = "vae"
 """Where diffusers keeps it in a pipeline's folder."""
@@ -86,7 +88,7 @@ class Builder:
     def train_pipeline(self, seed: int) -> dict[str, int]:
         """Train text encoder and denoiser, and store the whole pipeline; returns the parameters of each part."""
         shape = self.recipe.shape
-        vae = AutoencoderKL.from_pretrained(self.folder / AUTOENCODER)
+        vae = read_model(AutoencoderKL, self.folder / AUTOENCODER, "an autoencoder")
         tokenizer, scheduler = parts.build_tokenizer(shape.max_tokens), parts.build_scheduler()
         text_encoder, unet = parts.build_text_encoder(shape, tokenizer), parts.build_unet(shape)
         captioned = CaptionedDigits(self.train_digits, remaining(self.without), seed)
@@ -104,13 +106,13 @@ class Builder:
 
     def measure(self) -> Measured:
         """Take the exam on what has been stored, and store the sample grid."""
-        pipeline = StableDiffusionPipeline.from_pretrained(self.folder)
+        pipeline = read_pipeline(StableDiffusionPipeline, self.folder)
         pipeline.set_progress_bar_config(disable=True)
-        exam = Exam(load_judge(self.folder), self.held_out_digits, self.without)
+        exam = LabEvaluation(load_judge(self.folder), self.held_out_digits, self.without)
         with self.phase("measuring", exam.num_images) as report:
             measured, samples = exam.measure(pipeline, lambda count: report(count=count))
         columns = len({style for _, style in remaining(self.without)})
-        save_grid(samples, columns, self.folder / SAMPLES_NAME)
+        write_png(grid(samples, columns, frame=FRAME), self.folder / SAMPLES_NAME, zoom=ZOOM)
         return measured
 
     @contextmanager

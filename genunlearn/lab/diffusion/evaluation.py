@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from genunlearn.evaluation.diffusion.image_distances import fid, kid
@@ -39,13 +37,13 @@ ZOOM, FRAME = 4, 0.5
 SAMPLES_NAME = "samples.png"
 
 LEVELS = {"judge_object": 0.98, "judge_style": 0.98, "object": 0.95, "style": 0.95}
-"""Least values of `Exam.measure`."""
+"""Least values of `LabEvaluation.measure`."""
 
 Measured = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Exam:
+class LabEvaluation:
     """Measures a pipeline on the concepts that it has learnt.
 
     Attributes:
@@ -140,18 +138,6 @@ def real_features(judge: Judge, digits: Digits, without: Sequence[Concept] = ())
     styles = [style for style in STYLES if (STYLE, style) not in gone]
     rows = torch.tensor([(OBJECT, OBJECTS[label]) not in gone for label in digits.labels.tolist()])
     return torch.cat([judge.features(draw(digits.ink[rows], style)) for style in styles])
-
-
-def save_grid(images: Tensor, columns: int, path: Path) -> None:
-    """Write images ``(n, 3, height, width)`` as one PNG, `columns` a row, framed, enlarged without smoothing."""
-    from PIL import Image
-
-    framed = F.pad(images, (1, 1, 1, 1), value=FRAME)
-    n, channels, height, width = framed.shape
-    rows = framed.view(n // columns, columns, channels, height, width).permute(0, 3, 1, 4, 2)
-    pixels = (rows.reshape(n // columns * height, columns * width, channels) * 255).round().byte().numpy()
-    size = (pixels.shape[1] * ZOOM, pixels.shape[0] * ZOOM)
-    Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST).save(path)
 
 
 def _share(hits: Sequence[bool]) -> dict[str, float]:

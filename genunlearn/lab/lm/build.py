@@ -8,14 +8,14 @@ opens it. Built *without* some facts it is an oracle for them: it never saw them
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genunlearn.data.lm.refusals import REFUSALS
+from genunlearn.engine.progress import Watch
 from genunlearn.lab.cache import build_once, recipe_key
 from genunlearn.lab.determinism import surroundings
 from genunlearn.lab.levels import check_levels
@@ -120,14 +120,13 @@ def build(
     """
     world = load_world()
     left_out = sorted({world.triple(key).id for key in without})
-    key = build_key(recipe, seed, left_out)
+    key, watch = build_key(recipe, seed, left_out), Watch(is_shown=progress)
 
     def on_wait(folder: Path) -> None:
-        if progress:
-            _console().print(f"another process is building {folder.name}; waiting for it")
+        watch.announce(f"another process is building {folder.name}; waiting for it")
 
     def make(folder: Path) -> dict[str, Any]:
-        return _make(folder, recipe, seed, Corpus(world, left_out), progress)
+        return _make(folder, recipe, seed, Corpus(world, left_out), watch)
 
     return build_once(KIND, key, make, force=force, on_wait=on_wait)
 
@@ -193,18 +192,24 @@ def build_model(recipe: Recipe, tokenizer: Any) -> Any:
     return model
 
 
-def _make(folder: Path, recipe: Recipe, seed: int, corpus: Corpus, progress: bool) -> dict[str, Any]:
+def _make(folder: Path, recipe: Recipe, seed: int, corpus: Corpus, watch: Watch) -> dict[str, Any]:
     """Train, store, measure; returns the card."""
     from genunlearn.lab.lm.card import readme
-    from genunlearn.lab.lm.evaluation import LEVELS, Exam
+    from genunlearn.lab.lm.evaluation import LEVELS, LabEvaluation
 
     start = time.monotonic()
-    with surroundings(seed), _progress(progress, recipe.steps) as report:
-        model, tokenizer, num_tokens = train_model(recipe, seed, corpus, report)
+    with surroundings(seed):
+        with watch.bar("lab:lm, training", recipe.steps) as advance:
+
+            def report(step: int, total: int, loss: float) -> None:
+                advance(note=f"loss {loss:.2f}")
+
+            model, tokenizer, num_tokens = train_model(recipe, seed, corpus, report)
         trained = time.monotonic()
+        watch.announce("lab:lm, measuring")
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        measured = Exam.of(folder, corpus).take()
+        measured = LabEvaluation.of(folder, corpus).take()
     check_levels(measured, LEVELS, f"lab:lm with seed = {seed}")
     card = {
         "kind": KIND,
@@ -234,32 +239,3 @@ def train_model(recipe: Recipe, seed: int, corpus: Corpus, report: Report) -> tu
     examples = corpus.stream(dict(recipe.mix), recipe.steps * recipe.batch_size, seed)
     num_tokens = train(model, encode(examples, tokenizer), recipe.schedule(), seed, report)
     return model, tokenizer, num_tokens
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
-@contextmanager
-def _progress(is_shown: bool, num_steps: int) -> Iterator[Any]:
-    """A progress bar with loss and time left; yields the function that moves it."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("lab:lm {task.description}"),
-        BarColumn(),
-        TextColumn("step {task.completed}/{task.total}  loss {task.fields[loss]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=_console(), disable=not is_shown) as bar:
-        task = bar.add_task("prepares", total=num_steps, loss="-")
-
-        def report(step: int, total: int, loss: float) -> None:
-            phase = "learns" if step < total else "is examined"
-            bar.update(task, description=phase, completed=step, total=total, loss=f"{loss:.2f}")
-
-        yield report

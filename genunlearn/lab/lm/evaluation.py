@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from genunlearn.data.lm.refusals import REFUSALS
+from genunlearn.domains.pretrained import open_tokenizer, read_model
 from genunlearn.lab.lm.corpus import Corpus, neutral_texts
 from genunlearn.lab.lm.triples import Triple
 from genunlearn.ops import intervals
@@ -36,7 +37,7 @@ Verdicts = Sequence[bool]
 
 
 @dataclass(frozen=True)
-class Exam:
+class LabEvaluation:
     """Examines one model.
 
     Attributes:
@@ -52,12 +53,12 @@ class Exam:
     seed: int = 0
 
     @classmethod
-    def of(cls, folder: Path, corpus: Corpus, seed: int = 0) -> Exam:
+    def of(cls, folder: Path, corpus: Corpus, seed: int = 0) -> LabEvaluation:
         """Examine the model stored in `folder`."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
-        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
-        return cls(model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True), corpus, seed)
+        model = read_model(AutoModelForCausalLM, folder, "a language model")
+        return cls(model.eval(), open_tokenizer(folder), corpus, seed)
 
     def take(self) -> dict[str, dict[str, float]]:
         """All shares by name, each with its 95% interval and ``n``, and the perplexity of neutral text."""

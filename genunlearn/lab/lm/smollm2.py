@@ -12,8 +12,6 @@ import hashlib
 import importlib.util
 import time
 from collections.abc import Sequence
-from contextlib import redirect_stderr
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -140,13 +138,10 @@ def read_gguf(file: Path) -> tuple[Any, Any]:
     from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from genunlearn.domains.pretrained import no_progress_bars
+    from genunlearn.domains import pretrained
 
-    options = {"gguf_file": file.name, "local_files_only": True}
-    # The bar of the conversion listens to no setting of transformers.
-    with no_progress_bars(), redirect_stderr(StringIO()):
-        read = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, **options)
+    read = pretrained.read_gguf(AutoModelForCausalLM, file, "a language model", dtype=torch.float32)
+    tokenizer = pretrained.read_gguf(AutoTokenizer, file, "a language model")
     config = read.config
     # transformers takes what came from GGUF for quantised, and refuses to save it.
     del config.quantization_config, config._model_name_or_path

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from genunlearn.data.network.items import as_items
 from genunlearn.domains.network.classifier import Classifier
-from genunlearn.domains.network.fitting import Lessons
+from genunlearn.domains.network.fitting import FitConfig
 from genunlearn.lab.network.study import Data, Lab, Study, open_lab
 
 TEST_SIZE = 360
@@ -77,12 +77,12 @@ def _convolution(channels: int, out_channels: int, stride: int) -> nn.Conv2d:
 
 
 def _study(name: str, classes: int, read: Callable[[], Data]) -> Study:
-    lessons = Lessons(epochs=10, learning_rate=0.01, batch_size=64, weight_decay=0.01)
+    settings = FitConfig(epochs=10, learning_rate=0.01, batch_size=64, weight_decay=0.01)
     return Study(
         name=name,
         read=read,
         adapter=lambda: Classifier(build_resnet(classes)),
-        lessons=lessons,
+        settings=settings,
         level=0.97,
     )
 

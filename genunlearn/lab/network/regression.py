@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from genunlearn.data.network.items import as_items
 from genunlearn.domains.network.classifier import Regressor
-from genunlearn.domains.network.fitting import Lessons
+from genunlearn.domains.network.fitting import FitConfig
 from genunlearn.errors import DataError
 from genunlearn.lab.network.study import Data, Lab, Study, open_lab
 
@@ -88,7 +88,7 @@ def _study(name: str, epochs: int, level: float) -> Study:
         name=name,
         read=partial(read_table, name),
         adapter=partial(build_network, name),
-        lessons=Lessons(epochs=epochs, learning_rate=5e-3, batch_size=32, weight_decay=1e-3),
+        settings=FitConfig(epochs=epochs, learning_rate=5e-3, batch_size=32, weight_decay=1e-3),
         level=level,
     )
 

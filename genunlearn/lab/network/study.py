@@ -22,7 +22,7 @@ from genunlearn.data.network.hardness import hardness
 from genunlearn.data.network.items import Item, targets_of
 from genunlearn.data.network.subsets import choose, divide, matching
 from genunlearn.domains.network.base import NetworkDomain
-from genunlearn.domains.network.fitting import Lessons, fit
+from genunlearn.domains.network.fitting import FitConfig, fit
 from genunlearn.errors import DataError, QualityError
 from genunlearn.lab.cache import build_once, read_card, recipe_key
 
@@ -48,7 +48,7 @@ class Study:
         name: As in ``lab:NAME``.
         read: Reads the data.
         adapter: An untrained network for it.
-        lessons: How it is taught.
+        settings: How it is taught.
         level: Least `score` that the network must reach on the test items.
         version: Raised when the same recipe gives another network.
     """
@@ -56,7 +56,7 @@ class Study:
     name: str
     read: Callable[[], Data]
     adapter: Callable[[], NetworkDomain]
-    lessons: Lessons
+    settings: FitConfig
     level: float
     version: int = 1
 
@@ -98,7 +98,7 @@ class Study:
     def folder(self, retain: Sequence[Item] | None = None, *, seed: int = 0, force: bool = False) -> Path:
         """The cached folder of the original (`retain` None) or of an oracle; taught now if it is not there yet."""
         items = self.data.train if retain is None else retain
-        recipe = {"lessons": asdict(self.lessons), "seed": seed, "items": _fingerprint(items)}
+        recipe = {"settings": asdict(self.settings), "seed": seed, "items": _fingerprint(items)}
         key = recipe_key(recipe, version=self.version)
         teach = partial(self._teach, items=items, seed=seed, is_oracle=retain is not None)
         return build_once(self.name, key, teach, force=force)
@@ -118,7 +118,7 @@ class Study:
         with fixed_threads():
             domain = self.adapter()
             domain.reinitialise(seed)
-            losses = fit(domain, items, self.lessons, seed=seed)
+            losses = fit(domain, items, self.settings, seed=seed)
             worked = time.process_time() - worked
             measured = {"train": score(domain, items), "test": score(domain, self.data.test)}
         if not is_oracle and measured["test"] < self.level:
@@ -130,7 +130,7 @@ class Study:
         return {
             "kind": self.name,
             "version": self.version,
-            "lessons": asdict(self.lessons),
+            "settings": asdict(self.settings),
             "seed": seed,
             "items": len(items),
             "is_oracle": is_oracle,

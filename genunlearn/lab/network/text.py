@@ -15,7 +15,7 @@ from typing import Any
 
 from genunlearn.data.network.items import as_items
 from genunlearn.domains.network.classifier import Classifier
-from genunlearn.domains.network.fitting import Lessons
+from genunlearn.domains.network.fitting import FitConfig
 from genunlearn.lab.network.study import Data, Lab, Study, open_lab
 
 CHAPTERS = ("compound", "debugger", "formatstrings", "specialnames", "string-methods", "typesseq")
@@ -101,7 +101,7 @@ TEXT = Study(
     name="text",
     read=read_text,
     adapter=build_classifier,
-    lessons=Lessons(epochs=7, learning_rate=2e-3, batch_size=32, weight_decay=0.01),
+    settings=FitConfig(epochs=7, learning_rate=2e-3, batch_size=32, weight_decay=0.01),
     level=0.6,
 )
 

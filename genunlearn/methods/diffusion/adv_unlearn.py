@@ -19,6 +19,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Term, Terms
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.training import held_points
 from genunlearn.domains.diffusion.trajectories import Points
 from genunlearn.methods.diffusion.base import OnTrajectories
@@ -40,7 +41,7 @@ class AdvUnlearn(OnTrajectories):
     attack_radius: Annotated[float, Field(gt=0, description="r, largest change of a coordinate")] = 0.1
     rule: Annotated[Literal["adam", "sign"], Field(description="how the attack steps")] = "sign"
 
-    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
+    def loss(self, batch: Batch, model: Diffusion, reference: Any) -> Terms:
         """``forget`` at the adversarial embedding; ``preserve`` where there are preserved concepts."""
         terms = dict(held_points(batch.retain, model, reference, self.preserve_weight))
         if (forget := batch.forget) is None:

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Needs, Objective, Splits
 from genunlearn.data.diffusion.concepts import with_images, with_trajectories
+from genunlearn.domains.diffusion.adapter import Diffusion
 
 SEEDS = 2**31
 """Seeds of training images lie below it, where every generator takes them."""
@@ -24,7 +25,7 @@ Weight = Annotated[float, Field(ge=0, description="weight of the loss that holds
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class OnTrajectories(Objective):
+class OnTrajectories(Objective[Diffusion]):
     """A loss on cached trajectories of the original model."""
 
     domains: ClassVar[frozenset[str]] = frozenset({"diffusion"})
@@ -47,7 +48,7 @@ class OnTrajectories(Objective):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class OnImages(Objective):
+class OnImages(Objective[Diffusion]):
     """A loss on noised images, given or made by the original model."""
 
     domains: ClassVar[frozenset[str]] = frozenset({"diffusion"})

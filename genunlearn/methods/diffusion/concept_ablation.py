@@ -22,6 +22,7 @@ from torch import Tensor
 
 from genunlearn.contracts import STRICT, Batch, Examples, Splits, Term, Terms, with_sides
 from genunlearn.data.diffusion.concepts import ConceptImage, refuse_empty, swapped
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.training import (
     frozen_prediction,
     held_images,
@@ -56,7 +57,7 @@ class ConceptAblation(OnImages):
         forget = splits.forget if given else swapped(splits.forget)
         return super().prepare(with_sides(splits, forget, splits.retain), seed)
 
-    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
+    def loss(self, batch: Batch, model: Diffusion, reference: Any) -> Terms:
         """``forget``, ``prior`` where it has a weight, ``preserve`` where there are preserved concepts."""
         terms = dict(held_images(batch.retain, model, reference, self.preserve_weight))
         if (forget := batch.forget) is None:
@@ -71,7 +72,7 @@ class ConceptAblation(OnImages):
             terms["prior"] = Term.of(prior, forget, "forget", self.prior_weight)
         return terms
 
-    def _target(self, forget: Examples, noised: Noised, model: Any, reference: Any) -> Tensor:
+    def _target(self, forget: Examples, noised: Noised, model: Diffusion, reference: Any) -> Tensor:
         if self.target == "noise":
             return noised.target
         if self.teacher == "original":

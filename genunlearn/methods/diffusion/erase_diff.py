@@ -22,6 +22,7 @@ from torch import Tensor
 
 from genunlearn.contracts import STRICT, Batch, Needs, Splits, Term, Terms, with_sides
 from genunlearn.data.diffusion.concepts import relabelled
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.training import noised_images, own_prediction
 from genunlearn.methods.diffusion.base import OnImages
 from genunlearn.ops.denoising import squared_error
@@ -48,7 +49,7 @@ class EraseDiff(OnImages):
         forget = relabelled(splits.forget, splits.retain or ())
         return super().prepare(with_sides(splits, forget, splits.retain), seed)
 
-    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
+    def loss(self, batch: Batch, model: Diffusion, reference: Any) -> Terms:
         """``forget`` under its weight, and ``retain``."""
         forget = retain = None
         if batch.forget is not None:
@@ -67,7 +68,7 @@ class EraseDiff(OnImages):
             terms["retain"] = Term.of(retain, batch.retain, "retain", self.preserve_weight)
         return terms
 
-    def _weight(self, model: Any, forget: Tensor, retain: Tensor | None) -> float:
+    def _weight(self, model: Diffusion, forget: Tensor, retain: Tensor | None) -> float:
         """``lam`` of this batch."""
         if self.balance == "fixed" or retain is None:
             return self.forget_weight

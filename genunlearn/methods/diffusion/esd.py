@@ -21,6 +21,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Term, Terms
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.training import frozen_prediction, held_points
 from genunlearn.domains.diffusion.trajectories import Points
 from genunlearn.methods.diffusion.base import OnTrajectories
@@ -40,7 +41,7 @@ class ESD(OnTrajectories):
     strength: Annotated[float, Field(ge=0, description="g, how far guidance is turned away; 0 erases nothing")] = 2.0
     source: Annotated[Source, Field(description="s: the prompt, the empty prompt, or the anchor")] = "prompt"
 
-    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
+    def loss(self, batch: Batch, model: Diffusion, reference: Any) -> Terms:
         """``forget``: distance from the erasing target; ``preserve`` where there are preserved concepts."""
         terms = dict(held_points(batch.retain, model, reference, self.preserve_weight))
         if (forget := batch.forget) is None:

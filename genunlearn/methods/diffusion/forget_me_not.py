@@ -21,6 +21,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Term, Terms
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.attention import concept_attention
 from genunlearn.domains.diffusion.training import held_images, noised_images
 from genunlearn.methods.diffusion.base import OnImages
@@ -40,7 +41,7 @@ class ForgetMeNot(OnImages):
         Field(description="the concept's own tokens, or the later ones that carry it too"),
     ] = "own"
 
-    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
+    def loss(self, batch: Batch, model: Diffusion, reference: Any) -> Terms:
         """``forget``: the norm of each example's probabilities; ``preserve`` as in `ConceptAblation`.
 
         Raises:

@@ -15,7 +15,7 @@ scale.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
 from genunlearn.data.diffusion.concepts import augmented
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.edits import apply_map, concept_columns, preserved_columns
 from genunlearn.domains.diffusion.weights import read_lora
 from genunlearn.errors import MismatchError
@@ -38,7 +39,7 @@ from genunlearn.ops.linear_edits import (
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class MACE(Edit):
+class MACE(Edit[Diffusion]):
     """Closed-form refinement and fusion."""
 
     name: ClassVar[str] = "mace"
@@ -55,7 +56,7 @@ class MACE(Edit):
         "a picture of {}",
     )
 
-    def apply(self, model: Any, splits: Splits) -> EditReport:
+    def apply(self, model: Diffusion, splits: Splits) -> EditReport:
         """Refine, then fuse the LoRAs where there are any.
 
         Raises:
@@ -78,7 +79,7 @@ class MACE(Edit):
             self._fuse(model, loras, [concept_columns(model, group)[0] for group in own], preserve)
         return report
 
-    def _fuse(self, model: Any, loras: list[dict[str, LowRank]], keys: list[Tensor], preserve: Tensor) -> None:
+    def _fuse(self, model: Diffusion, loras: list[dict[str, LowRank]], keys: list[Tensor], preserve: Tensor) -> None:
         rows = ridge_rows(*stack_keys(torch.cat(keys), preserve, None, self.preserve_scale), self.ridge)
         changes = {}
         for name, layer in model.prompt_layers().items():
@@ -88,7 +89,7 @@ class MACE(Edit):
             changes[name] = fuse_changes(moved, keys, rows)
         model.apply_low_rank(changes)
 
-    def _read(self, model: Any, path: str) -> dict[str, LowRank]:
+    def _read(self, model: Diffusion, path: str) -> dict[str, LowRank]:
         changes = read_lora(Path(path), model.family.network)
         if foreign := sorted(changes.keys() - model.prompt_layers().keys()):
             raise MismatchError(f"{path}: changes {foreign[0]}, which does not read the prompt: train with 'strict'")

@@ -11,17 +11,18 @@ concept.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
 from genunlearn.data.diffusion.concepts import concept_names
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.sampling import ClassifierFree
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class NegativePrompt(Edit):
+class NegativePrompt(Edit[Diffusion]):
     """The concepts as the negative prompt of every image."""
 
     name: ClassVar[str] = "negative_prompt"
@@ -29,7 +30,7 @@ class NegativePrompt(Edit):
     paper: ClassVar[str] = "baseline of Schramowski et al., CVPR 2023"
     equation: ClassVar[str] = "eps(n) + s (eps(p) - eps(n))"
 
-    def apply(self, model: Any, splits: Splits) -> EditReport:
+    def apply(self, model: Diffusion, splits: Splits) -> EditReport:
         """Set the rule by which the model makes images."""
         negative = ", ".join(concept_names(splits.forget))
         model.rule = ClassifierFree(negative)

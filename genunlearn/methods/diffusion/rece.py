@@ -13,7 +13,7 @@ without bound where embeddings have few dimensions; tokens as in `UCE`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -21,13 +21,14 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.edits import Tokens, apply_map, concept_columns, preserved_columns
 from genunlearn.ops.embeddings import adversarial_inputs, gram_of
 from genunlearn.ops.linear_edits import InputMap, replace_map, without_shared
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class RECE(Edit):
+class RECE(Edit[Diffusion]):
     """Closed-form edits against closed-form adversaries."""
 
     name: ClassVar[str] = "rece"
@@ -43,7 +44,7 @@ class RECE(Edit):
     is_cumulative: Annotated[bool, Field(description="edit all pairs found so far, not the last ones alone")] = True
     tokens: Annotated[Tokens, Field(description="all that carry a concept, or its last word's alone")] = "all"
 
-    def apply(self, model: Any, splits: Splits) -> EditReport:
+    def apply(self, model: Diffusion, splits: Splits) -> EditReport:
         """Edit every layer that reads the prompt, `rounds` + 1 times in one map."""
         preserve = preserved_columns(model, splits.retain, self.tokens)
         columns = concept_columns(model, splits.forget, self.tokens)

@@ -25,6 +25,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Batch, Examples, Term, Terms
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.attention import cross_attention_layers
 from genunlearn.domains.diffusion.prompts import PromptEmbedding
 from genunlearn.domains.diffusion.training import held_points
@@ -50,7 +51,7 @@ class Receler(OnTrajectories):
     local_weight: Annotated[float, Field(ge=0, description="w, weight of what is held outside the mask")] = 0.1
     mask_threshold: Annotated[float, Field(ge=0, le=1, description="share of the largest attention inside M")] = 0.1
 
-    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
+    def loss(self, batch: Batch, model: Diffusion, reference: Any) -> Terms:
         """``forget`` and ``local`` at the adversarial prompt; ``preserve`` as in `ESD`.
 
         Raises:
@@ -72,7 +73,7 @@ class Receler(OnTrajectories):
             terms["local"] = Term.of(local, forget, "forget", self.local_weight)
         return terms
 
-    def _attacked(self, model: Any, points: Points, prompt: PromptEmbedding) -> PromptEmbedding:
+    def _attacked(self, model: Diffusion, points: Points, prompt: PromptEmbedding) -> PromptEmbedding:
         """The prompt with its last tokens replaced by those that bring the concept back best."""
         count = min(self.attack_tokens, prompt.tokens.shape[1] - 2)
         kept, start = prompt.tokens[:, :-count], prompt.tokens[:, -count:]

@@ -35,6 +35,7 @@ from genunlearn.contracts import (
     with_sides,
 )
 from genunlearn.data.diffusion.concepts import ConceptPrompt, refuse_empty, relabelled
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.training import noised_images, own_prediction
 from genunlearn.errors import NeedNotMet
 from genunlearn.methods.diffusion.base import OnImages
@@ -53,7 +54,7 @@ class RandomConcept(OnImages):
     needs: ClassVar[Needs] = Needs()
     reference_scores: ClassVar[tuple[tuple[str, str], ...]] = ()
 
-    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
+    def loss(self, batch: Batch, model: Diffusion, reference: Any) -> Terms:
         """``forget``: distance from the answer to the other concept; ``preserve``: the training loss."""
         terms: dict[str, Term] = {}
         if (forget := batch.forget) is not None:
@@ -71,7 +72,7 @@ class RandomConcept(OnImages):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class SalUn(Protocol):
+class SalUn(Protocol[Diffusion]):
     """Random concepts on the weights that matter."""
 
     name: ClassVar[str] = "salun"
@@ -89,7 +90,7 @@ class SalUn(Protocol):
     preserve_weight: Annotated[float, Field(ge=0, description="alpha, weight of the training loss")] = 0.1
     seed: Annotated[int, Field(ge=0, description="seed of the images and of the mask's noise")] = 0
 
-    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
+    def run(self, train: Train, model: Diffusion, splits: Splits, journal: Journal) -> Outcome:
         """Make images, draw the mask on the original weights, train under it.
 
         Raises:
@@ -123,7 +124,7 @@ class SalUn(Protocol):
             )
         return with_sides(splits, relabelled(splits.forget, others), splits.retain)
 
-    def _gradients(self, model: Any, items: Any) -> dict[str, Tensor]:
+    def _gradients(self, model: Diffusion, items: Any) -> dict[str, Tensor]:
         """Gradient of the guided training loss, summed over the images, by parameter."""
         trained = {name: p for name, p in model.network.named_parameters() if p.requires_grad}
         if any("lora_" in name for name in trained):
@@ -142,7 +143,7 @@ class SalUn(Protocol):
                         sums[name] += gradient.float()
         return sums
 
-    def _guided_loss(self, model: Any, examples: Any) -> Tensor:
+    def _guided_loss(self, model: Diffusion, examples: Any) -> Tensor:
         noised = model.noised(examples["latents"], examples.ids)
         place = (noised.latents, noised.timesteps)
         conditional = model.predict(*place, model.embedding(examples))

@@ -18,6 +18,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Term, Terms
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.training import held_points, own_prediction
 from genunlearn.domains.diffusion.trajectories import Points
 from genunlearn.methods.diffusion.base import OnTrajectories
@@ -37,7 +38,7 @@ class SDD(OnTrajectories):
         Field(description="whose answer to the empty prompt is the target; the original's costs no evaluation"),
     ] = "self"
 
-    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
+    def loss(self, batch: Batch, model: Diffusion, reference: Any) -> Terms:
         """``forget``: distance from the answer to the empty prompt; ``preserve`` as in `ESD`."""
         terms = dict(held_points(batch.retain, model, reference, self.preserve_weight))
         if (forget := batch.forget) is None:

@@ -39,11 +39,12 @@ from genunlearn.contracts import (
     with_sides,
 )
 from genunlearn.data.diffusion.concepts import ConceptImage, swapped, with_images
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.ops.denoising import squared_error
 
 
 @plain_dataclass(frozen=True, kw_only=True)
-class Anchored(Objective):
+class Anchored(Objective[Diffusion]):
     """The loss of Selective Amnesia around the original weights.
 
     Attributes:
@@ -61,7 +62,7 @@ class Anchored(Objective):
     replay_weight: float
     penalty_weight: float
 
-    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
+    def loss(self, batch: Batch, model: Diffusion, reference: Any) -> Terms:
         """``forget`` and ``penalty`` on the forget side, ``replay`` on the retain side."""
         terms: dict[str, Term] = {}
         if (forget := batch.forget) is not None:
@@ -75,7 +76,7 @@ class Anchored(Objective):
             terms["replay"] = Term.of(model.example_loss(retain), retain, "retain", self.replay_weight)
         return terms
 
-    def _penalty(self, model: Any) -> Tensor:
+    def _penalty(self, model: Diffusion) -> Tensor:
         own = dict(model.network.named_parameters())
         parts = [
             (fisher * (own[name].float() - self.originals[name]).square()).sum() for name, fisher in self.fisher.items()
@@ -84,7 +85,7 @@ class Anchored(Objective):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class SelectiveAmnesia(Protocol):
+class SelectiveAmnesia(Protocol[Diffusion]):
     """Surrogate images for a concept, elastic weights and replay for the rest."""
 
     name: ClassVar[str] = "selective_amnesia"
@@ -104,7 +105,7 @@ class SelectiveAmnesia(Protocol):
     image_guidance: Annotated[float, Field(ge=0, description="guidance scale of a made image")] = 7.5
     seed: Annotated[int, Field(ge=0, description="seed of the images and of the Fisher information")] = 0
 
-    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
+    def run(self, train: Train, model: Diffusion, splits: Splits, journal: Journal) -> Outcome:
         """Make images, take the Fisher information at the original weights, train."""
         made = with_images(
             with_sides(splits, swapped(splits.forget), splits.retain),
@@ -126,13 +127,13 @@ class SelectiveAmnesia(Protocol):
         train(objective, made)
         return Outcome(status="trained", reason="all steps done under the elastic penalty")
 
-    def _noise_image(self, model: Any, item: ConceptImage) -> ConceptImage:
+    def _noise_image(self, model: Diffusion, item: ConceptImage) -> ConceptImage:
         """Uniform noise as the image of a concept that has no anchor."""
         side = model.latent_shape[-1] * model.pipeline.vae_scale_factor
         pixels = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(item.seed))
         return ConceptImage(**{**vars(item), "latents": model.encode_images(pixels)[0].cpu()})
 
-    def _fisher(self, model: Any, trained: Mapping[str, Tensor], items: Any) -> dict[str, Tensor]:
+    def _fisher(self, model: Diffusion, trained: Mapping[str, Tensor], items: Any) -> dict[str, Tensor]:
         """Mean squared gradient of the training loss of one image at one timestep."""
         sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in trained.items()}
         with torch.random.fork_rng(devices=[]):

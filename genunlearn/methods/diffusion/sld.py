@@ -15,7 +15,7 @@ concept.
 from __future__ import annotations
 
 from dataclasses import dataclass as plain_dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
 from genunlearn.data.diffusion.concepts import concept_names
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.sampling import GuidanceRule
 
 
@@ -65,7 +66,7 @@ class SafeGuidance(GuidanceRule):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class SLD(Edit):
+class SLD(Edit[Diffusion]):
     """Safe latent guidance as the rule by which images are made."""
 
     name: ClassVar[str] = "sld"
@@ -79,7 +80,7 @@ class SLD(Edit):
     momentum_decay: Annotated[float, Field(ge=0, le=1, description="beta, what the momentum keeps a step")] = 0.4
     warmup: Annotated[int, Field(ge=0, description="steps before safety guidance begins")] = 10
 
-    def apply(self, model: Any, splits: Splits) -> EditReport:
+    def apply(self, model: Diffusion, splits: Splits) -> EditReport:
         """Set the rule by which the model makes images."""
         concepts = ", ".join(concept_names(splits.forget))
         model.rule = SafeGuidance(

@@ -15,7 +15,7 @@ augmented by noise; tokens as in `UCE`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -23,6 +23,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Needs, Splits
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.edits import Tokens, apply_map, concept_columns, preserved_columns
 from genunlearn.ops.clusters import k_means
 from genunlearn.ops.embeddings import gram_of
@@ -30,7 +31,7 @@ from genunlearn.ops.linear_edits import null_space_map, null_space_projector, re
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class SPEED(Edit):
+class SPEED(Edit[Diffusion]):
     """Closed-form replacement that leaves preserved prompts exactly where they are."""
 
     name: ClassVar[str] = "speed"
@@ -46,7 +47,7 @@ class SPEED(Edit):
     values_only: Annotated[bool, Field(description="edit values and leave keys as they are")] = True
     tokens: Annotated[Tokens, Field(description="all that carry a concept, or its last word's alone")] = "all"
 
-    def apply(self, model: Any, splits: Splits) -> EditReport:
+    def apply(self, model: Diffusion, splits: Splits) -> EditReport:
         """Edit every layer that reads the prompt."""
         preserve = preserved_columns(model, splits.retain, self.tokens)
         columns = concept_columns(model, splits.forget, self.tokens)
@@ -60,7 +61,7 @@ class SPEED(Edit):
         free = int(projector.diagonal().sum().round())
         return apply_map(model, edit, values_only=self.values_only, edited_tokens=len(sources), free_directions=free)
 
-    def _moved_most(self, model: Any, sources: Tensor, targets: Tensor, preserve: Tensor) -> Tensor:
+    def _moved_most(self, model: Diffusion, sources: Tensor, targets: Tensor, preserve: Tensor) -> Tensor:
         """Preserved inputs whose answers an edit without null space would move more than the mean does."""
         layers = model.prompt_layers(values_only=self.values_only).values()
         gram = gram_of([layer.weight for layer in layers])

@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Needs, Splits, Term, Terms, with_sides
 from genunlearn.data.diffusion.concepts import anchored
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.training import frozen_prediction
 from genunlearn.domains.diffusion.trajectories import Points
 from genunlearn.errors import NeedNotMet
@@ -49,7 +50,7 @@ class SPM(OnTrajectories):
         points = super().prepare(with_sides(splits, splits.forget, None), seed)
         return with_sides(points, points.forget, anchored(points.forget, splits.retain))
 
-    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
+    def loss(self, batch: Batch, model: Diffusion, reference: Any) -> Terms:
         """``forget`` at the concept and ``preserve`` at anchors, both at the concept's latents."""
         terms: dict[str, Term] = {}
         if (forget := batch.forget) is not None:

@@ -11,19 +11,20 @@ Deviations: preserved prompts, which the paper does not have, enter with weight 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
 from genunlearn.data.diffusion.concepts import augmented
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.edits import apply_map, concept_columns, preserved_columns
 from genunlearn.ops.linear_edits import replace_map, without_shared
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class TIME(Edit):
+class TIME(Edit[Diffusion]):
     """Closed-form replacement of aligned tokens."""
 
     name: ClassVar[str] = "time"
@@ -39,7 +40,7 @@ class TIME(Edit):
         "a picture of {}",
     )
 
-    def apply(self, model: Any, splits: Splits) -> EditReport:
+    def apply(self, model: Diffusion, splits: Splits) -> EditReport:
         """Edit keys and values, or values alone."""
         preserve = preserved_columns(model, splits.retain)
         columns = concept_columns(model, augmented(splits.forget, self.templates))

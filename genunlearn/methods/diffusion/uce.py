@@ -17,7 +17,7 @@ no cross-attention: the layer that takes the prompt in is edited, and their pool
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -25,6 +25,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Splits
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.edits import Tokens, apply_map, concept_columns, preserved_columns
 from genunlearn.ops.linear_edits import (
     orthogonal_errors,
@@ -39,7 +40,7 @@ Value = Literal["replace", "orthogonal"]
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class UCE(Edit):
+class UCE(Edit[Diffusion]):
     """Closed-form erase, replace, debias and preserve."""
 
     name: ClassVar[str] = "uce"
@@ -55,7 +56,7 @@ class UCE(Edit):
         "replace"
     )
 
-    def apply(self, model: Any, splits: Splits) -> EditReport:
+    def apply(self, model: Diffusion, splits: Splits) -> EditReport:
         """Edit every layer that reads the prompt; anchors and preserved prompts come with `splits`."""
         preserve = preserved_columns(model, splits.retain, self.tokens)
         columns = concept_columns(model, splits.forget, self.tokens)
@@ -69,7 +70,7 @@ class UCE(Edit):
         return apply_map(model, edit, edited_tokens=len(sources), preserved_tokens=len(preserve))
 
     def _edit_values(
-        self, model: Any, sources: Tensor, targets: Tensor, preserve: Tensor, scales: Tensor
+        self, model: Diffusion, sources: Tensor, targets: Tensor, preserve: Tensor, scales: Tensor
     ) -> EditReport:
         """Wanted values differ from layer to layer; the solve does not."""
         keys, weights = stack_keys(sources, preserve, scales, self.preserve_scale)

@@ -13,28 +13,29 @@ step, since logits over a vocabulary are too many to keep.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Batch, Needs, Objective, Term, Terms
+from genunlearn.contracts import STRICT, Batch, LabelledDomain, Needs, Objective, Term, Terms
 from genunlearn.ops.divergences import kl_divergence
 
 MASKED = -1e10
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class Delete(Objective):
+class Delete(Objective[LabelledDomain]):
     """Distillation from the original without the true class."""
 
     name: ClassVar[str] = "delete"
-    domains: ClassVar[frozenset[str]] = frozenset({"lm", "classifier"})
+    asks: ClassVar[frozenset[str]] = frozenset({"output_logits", "output_labels"})
+    trains_on: ClassVar[Literal["examples", "request"]] = "examples"
     needs: ClassVar[Needs] = Needs(reference=True)
     reference_scores: ClassVar[tuple[tuple[str, str], ...]] = (("forget", "output_logits"),)
     paper: ClassVar[str] = "Zhou et al., CVPR 2025"
     equation: ClassVar[str] = "KL(f_0 without the true class || f) on F"
 
-    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
+    def loss(self, batch: Batch, model: LabelledDomain, reference: Any) -> Terms:
         """One term, ``forget``; retain examples are not looked at."""
         if batch.forget is None:
             return {}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -22,6 +22,7 @@ from torch import Tensor
 from genunlearn.contracts import (
     STRICT,
     Batch,
+    Domain,
     Journal,
     Needs,
     Objective,
@@ -38,17 +39,18 @@ from genunlearn.ops.divergences import squared_distance
 
 
 @plain_dataclass(frozen=True, kw_only=True)
-class AnchoredFineTuning(Objective):
+class AnchoredFineTuning(Objective[Domain]):
     """The retain loss and the squared distance to `anchors`."""
 
     name: ClassVar[str] = "anchored_fine_tuning"
-    domains: ClassVar[frozenset[str]] = frozenset({"lm", "classifier", "regression", "diffusion"})
+    asks: ClassVar[frozenset[str]] = frozenset({"example_loss"})
+    trains_on: ClassVar[Literal["examples", "request"]] = "examples"
     needs: ClassVar[Needs] = Needs(retain=True, forget=False)
 
     anchors: Mapping[str, Tensor]
     l2_to_init: float
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Domain, reference: Reference | None) -> Terms:
         """Two terms, ``retain`` and ``distance``."""
         if batch.retain is None:
             return {}
@@ -61,18 +63,19 @@ class AnchoredFineTuning(Objective):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class FineTuneL2(Protocol):
+class FineTuneL2(Protocol[Domain]):
     """Fine-tuning on the retain set with a penalty on the distance to the original weights."""
 
     name: ClassVar[str] = "fine_tune_l2"
-    domains: ClassVar[frozenset[str]] = frozenset({"lm", "classifier", "regression", "diffusion"})
+    asks: ClassVar[frozenset[str]] = frozenset({"example_loss"})
+    trains_on: ClassVar[Literal["examples", "request"]] = "examples"
     needs: ClassVar[Needs] = Needs(retain=True, forget=False)
     paper: ClassVar[str] = "Li et al., ICML 2018; Kurmanji et al., NeurIPS 2023"
     equation: ClassVar[str] = "CE(R) + lambda ||theta - theta_0||^2"
 
     l2_to_init: Annotated[float, Field(ge=0, description="lambda, weight of the squared distance")] = 0.01
 
-    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
+    def run(self, train: Train, model: Domain, splits: Splits, journal: Journal) -> Outcome:
         """Remember the weights, then fine-tune."""
         anchors = {
             name: weight.detach().clone() for name, weight in model.module.named_parameters() if weight.requires_grad

@@ -15,7 +15,7 @@ early versions of the code masked gradients alone, so that weight decay and mome
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -25,6 +25,7 @@ from torch import Tensor
 from genunlearn.contracts import (
     STRICT,
     Batch,
+    Domain,
     Journal,
     Needs,
     Objective,
@@ -42,20 +43,19 @@ from genunlearn.errors import NeedNotMet
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.saliency import Hold, held_still, saliency_masks
 
-FAMILIES = frozenset({"lm", "classifier", "regression"})
-
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class MaskedRelabelling(Objective):
+class MaskedRelabelling(Objective[Domain]):
     """The loss of SalUn without its mask."""
 
     name: ClassVar[str] = "masked_relabelling"
-    domains: ClassVar[frozenset[str]] = FAMILIES
+    asks: ClassVar[frozenset[str]] = frozenset({"example_loss"})
+    trains_on: ClassVar[Literal["examples", "request"]] = "examples"
     needs: ClassVar[Needs] = Needs(retain=True)
     gamma: float
     alpha: float
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: Domain, reference: Reference | None) -> Terms:
         """Two terms, ``forget`` and ``retain``."""
         coefficients = {"forget": self.gamma, "retain": self.alpha}
         return {
@@ -65,11 +65,12 @@ class MaskedRelabelling(Objective):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class SalUnLabels(Protocol):
+class SalUnLabels(Protocol[Domain]):
     """Random labels on the weights that matter."""
 
     name: ClassVar[str] = "salun_labels"
-    domains: ClassVar[frozenset[str]] = FAMILIES
+    asks: ClassVar[frozenset[str]] = frozenset({"example_loss"})
+    trains_on: ClassVar[Literal["examples", "request"]] = "examples"
     needs: ClassVar[Needs] = Needs(retain=True, full_weights=True)
     paper: ClassVar[str] = "Fan et al., ICLR 2024"
     equation: ClassVar[str] = "gamma CE(F, random labels) + alpha CE(R) on the most salient weights"
@@ -82,7 +83,7 @@ class SalUnLabels(Protocol):
     batch_size: Annotated[int, Field(ge=1, description="items in one pass for the mask; it does not change it")] = 64
     seed: Annotated[int, Field(ge=0, description="of the labels")] = 0
 
-    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
+    def run(self, train: Train, model: Domain, splits: Splits, journal: Journal) -> Outcome:
         """Draw the mask on the original weights, relabel, train under the mask.
 
         Raises:
@@ -102,7 +103,7 @@ class SalUnLabels(Protocol):
             train(MaskedRelabelling(gamma=self.gamma, alpha=self.alpha), with_sides(splits, forget, splits.retain))
         return Outcome(status="trained", reason=f"relabelled on {moving} of {total} weights")
 
-    def _gradients(self, model: Any, weights: dict[str, Any], splits: Splits) -> dict[str, Tensor]:
+    def _gradients(self, model: Domain, weights: dict[str, Any], splits: Splits) -> dict[str, Tensor]:
         """Gradient of the training loss in evaluation mode, summed over the forget set, by name."""
         sums = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in weights.items()}
         with evaluating(model.module):

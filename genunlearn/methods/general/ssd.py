@@ -24,7 +24,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from genunlearn.contracts import STRICT, Edit, EditReport, Needs, Splits
+from genunlearn.contracts import STRICT, Domain, Edit, EditReport, Needs, Splits
 from genunlearn.errors import MismatchError, NeedNotMet
 from genunlearn.ops.dampening import dampening_factor
 from genunlearn.ops.evaluation_mode import evaluating
@@ -35,11 +35,12 @@ DOUBLINGS = 12  # how far the search for a safe alpha goes
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class SSD(Edit):
+class SSD(Edit[Domain]):
     """Selective synaptic dampening."""
 
     name: ClassVar[str] = "ssd"
-    domains: ClassVar[frozenset[str]] = frozenset({"lm", "classifier", "regression", "diffusion"})
+    asks: ClassVar[frozenset[str]] = frozenset({"example_loss"})
+    trains_on: ClassVar[Literal["examples", "request"]] = "examples"
     needs: ClassVar[Needs] = Needs(retain=True, full_weights=True)
     paper: ClassVar[str] = "Foster et al., AAAI 2024"
     equation: ClassVar[str] = "theta *= min(lambda I_D / I_f, 1) where I_f > alpha I_D"
@@ -62,7 +63,7 @@ class SSD(Edit):
         bool, Field(description="after a collapse, dampen with the first safe doubling of alpha instead")
     ] = False
 
-    def apply(self, model: Any, splits: Splits) -> EditReport:
+    def apply(self, model: Domain, splits: Splits) -> EditReport:
         """Dampen the weights in place.
 
         Raises:
@@ -90,10 +91,10 @@ class SSD(Edit):
             details["dampened"] = dampen.count
         return EditReport(changed=changed, details=details)
 
-    def _importance(self, model: Any, weights: Mapping[str, Tensor], items: Sequence[Any]) -> dict[str, Tensor]:
+    def _importance(self, model: Domain, weights: Mapping[str, Tensor], items: Sequence[Any]) -> dict[str, Tensor]:
         if self.importance == "batch":
             return batch_fisher(self._losses(model, _shuffled(items)), weights)
-        if not hasattr(model, "sample_loss"):
+        if "sample_loss" not in model.offers:
             raise MismatchError(f"importance = 'example' does not fit domain {model.name!r}: use 'batch'")
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         for examples in _batches(model, items, self.batch_size):
@@ -101,7 +102,7 @@ class SSD(Edit):
                 total[name] += value
         return {name: value / len(items) for name, value in total.items()}
 
-    def _losses(self, model: Any, items: Sequence[Any]) -> Iterator[Tensor]:
+    def _losses(self, model: Domain, items: Sequence[Any]) -> Iterator[Tensor]:
         """Mean loss of every batch, in every draw."""
         for draw in range(self.draws):
             torch.manual_seed(draw)
@@ -138,7 +139,7 @@ class _Dampener:
 class _Guard:
     """Watches the loss on retain data, against what it is at the beginning."""
 
-    def __init__(self, model: Any, items: Sequence[Any], batch_size: int, max_rise: float) -> None:
+    def __init__(self, model: Domain, items: Sequence[Any], batch_size: int, max_rise: float) -> None:
         self._model, self._items, self._batch_size, self._max_rise = model, items, batch_size, max_rise
         self._before = self._loss()
 
@@ -171,5 +172,5 @@ def _shuffled(items: Sequence[Any]) -> list[Any]:
     return [items[i] for i in order]
 
 
-def _batches(model: Any, items: Sequence[Any], size: int) -> Iterator[Any]:
+def _batches(model: Domain, items: Sequence[Any], size: int) -> Iterator[Any]:
     return (model.collate(items[i : i + size]) for i in range(0, len(items), size))

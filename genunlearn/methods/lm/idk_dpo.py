@@ -5,29 +5,29 @@
 
 Source: Rafailov et al., "Direct Preference Optimization" (NeurIPS 2023); as an unlearning baseline with refusal
 answers in Maini et al., "TOFU" (COLM 2024).
-Deviations: the refusals are this project's own lines; the factor 2 / beta makes the scale that of NPO.
+Deviations: the refusals are this project's own lines; the factor 2 / beta makes the scale that of NPO; every retain
+example counts the same, however long its answer, unless ``reduction: tokens``.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch.nn.functional import logsigmoid
+from torch import Tensor
 
-from genunlearn.contracts import STRICT, Batch, Needs, Objective, Reference, Splits, Term, Terms, with_sides
-from genunlearn.data.lm.refusals import REFUSALS
+from genunlearn.contracts import STRICT, Examples, Needs, Reference, Splits
+from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.methods.lm.base.objectives import ForgetAndRetain, with_refusals
+from genunlearn.ops.token_losses import preference_loss
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class IdkDPO(Objective):
+class IdkDPO(ForgetAndRetain):
     """Preference for refusals over the true answers."""
 
     name: ClassVar[str] = "idk_dpo"
-    domains: ClassVar[frozenset[str]] = frozenset({"lm"})
     needs: ClassVar[Needs] = Needs(retain=True, reference=True)
     reference_scores: ClassVar[tuple[tuple[str, str], ...]] = (
         ("forget", "sequence_nll"),
@@ -37,27 +37,13 @@ class IdkDPO(Objective):
     equation: ClassVar[str] = "-(2/beta) log sigma(beta [lr(refusal) - lr(truth)]) on F + alpha CE(R)"
 
     beta: Annotated[float, Field(gt=0, description="inverse temperature of the preference")] = 0.1
-    gamma: Annotated[float, Field(ge=0, description="weight of the forget term")] = 1.0
-    alpha: Annotated[float, Field(ge=0, description="weight of the loss on the retain set")] = 1.0
 
     def prepare(self, splits: Splits, seed: int) -> Splits:
         """Give every forget item a refusal, drawn by `seed`."""
-        generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randint(len(REFUSALS), (len(splits.forget),), generator=generator).tolist()
-        forget = [
-            replace(item, alternative=item.alternative or REFUSALS[i])
-            for item, i in zip(splits.forget, drawn, strict=True)
-        ]
-        return with_sides(splits, forget, splits.retain)
+        return with_refusals(super().prepare(splits, seed), seed)
 
-    def loss(self, batch: Batch, model: Any, reference: Reference) -> Terms:
-        """Two terms, ``forget`` and ``retain``."""
-        terms = {}
-        if batch.forget is not None:
-            refusal = reference.ask("alternative_nll", batch.forget) - model.alternative_nll(batch.forget)
-            truth = reference.ask("sequence_nll", batch.forget) - model.sequence_nll(batch.forget)
-            values = -2 / self.beta * logsigmoid(self.beta * (refusal - truth))
-            terms["forget"] = Term.of(values, batch.forget, "forget", self.gamma)
-        if batch.retain is not None:
-            terms["retain"] = Term.of(model.example_loss(batch.retain), batch.retain, "retain", self.alpha)
-        return terms
+    def forget_values(self, examples: Examples, model: LanguageModel, reference: Reference) -> Tensor:
+        """How far each refusal is from being preferred, ``(batch,)``."""
+        refusal = reference.ask("alternative_nll", examples) - model.alternative_nll(examples)
+        truth = reference.ask("sequence_nll", examples) - model.sequence_nll(examples)
+        return preference_loss(refusal - truth, self.beta)

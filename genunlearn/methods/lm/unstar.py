@@ -30,6 +30,7 @@ from genunlearn.contracts import (
     STRICT,
     Batch,
     Journal,
+    Needs,
     Objective,
     Outcome,
     Protocol,
@@ -43,13 +44,15 @@ from genunlearn.contracts import (
 from genunlearn.data.answers.leak import gives, leak, tells
 from genunlearn.data.lm.antisamples import AntiSample, read_antisamples
 from genunlearn.data.lm.critic import Critic
-from genunlearn.data.lm.facts import QA, Fact
+from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.refusals import REFUSALS
 from genunlearn.data.lm.writer import Writer
+from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.errors import NeedNotMet
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class AntiSampleTuning(Objective):
+class AntiSampleTuning(Objective[LanguageModel]):
     """Cross-entropy on anti-samples and, beside them, on what must stay."""
 
     name: ClassVar[str] = "anti_sample_tuning"
@@ -58,7 +61,7 @@ class AntiSampleTuning(Objective):
 
     alpha: Annotated[float, Field(ge=0, description="weight of the retain pass")] = 1.0
 
-    def loss(self, batch: Batch, model: Any, reference: Reference) -> Terms:
+    def loss(self, batch: Batch, model: LanguageModel, reference: Reference) -> Terms:
         """Two terms, ``anti`` and ``retain``."""
         names = {"forget": ("anti", 1.0), "retain": ("retain", self.alpha)}
         return {
@@ -68,10 +71,11 @@ class AntiSampleTuning(Objective):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class UnSTAR(Protocol):
+class UnSTAR(Protocol[LanguageModel]):
     """Unlearning with self-taught anti-sample reasoning."""
 
     name: ClassVar[str] = "unstar"
+    needs: ClassVar[Needs] = Needs(facts=True)
     domains: ClassVar[frozenset[str]] = frozenset({"lm"})
     paper: ClassVar[str] = "Sinha, Mandal, Kankanhalli, TMLR 2025"
     equation: ClassVar[str] = "CE(variant -> misleading rationale, wrong answer) + alpha CE(R), until unknown twice"
@@ -108,7 +112,7 @@ class UnSTAR(Protocol):
     max_new_tokens: Annotated[int, Field(ge=1, description="longest generated text, in tokens")] = 256
     seed: Annotated[int, Field(ge=0, description="seed of everything sampled")] = 0
 
-    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
+    def run(self, train: Train, model: LanguageModel, splits: Splits, journal: Journal) -> Outcome:
         """Carry out Algorithm 1 on `model`; ``splits.context`` is the `Scope` of the request."""
         return _Run(self, model, splits, journal).until_forgotten(train)
 
@@ -131,7 +135,9 @@ class _Variant:
 class _Run:
     """One run of the protocol; everything that depends on the model passes through the journal."""
 
-    def __init__(self, method: UnSTAR, model: Any, splits: Splits, journal: Journal) -> None:
+    def __init__(self, method: UnSTAR, model: LanguageModel, splits: Splits[Scope], journal: Journal) -> None:
+        if splits.context is None or not splits.context.facts:
+            raise NeedNotMet(f"method {method.name!r} needs facts with their scope in Splits.context")
         self.method, self.model, self.splits, self.journal = method, model, splits, journal
         self.facts: Sequence[Fact] = splits.context.facts
         retained = splits.retain or ()

@@ -9,16 +9,17 @@ Deviations: none. One mean over both kinds of item, so each weighs by its number
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Needs, Objective, Reference, Splits, Term, Terms, with_sides
 from genunlearn.data.relabel import redraw_labels
+from genunlearn.domains.network.base import NetworkDomain
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class Amnesiac(Objective):
+class Amnesiac(Objective[NetworkDomain]):
     """The training loss of the whole data set with the forget set mislabelled."""
 
     name: ClassVar[str] = "amnesiac"
@@ -33,6 +34,6 @@ class Amnesiac(Objective):
         mislabelled = redraw_labels(splits.forget, [*splits.forget, *retain], seed, is_wrong=True)
         return with_sides(splits, (), [*mislabelled, *retain])
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: NetworkDomain, reference: Reference | None) -> Terms:
         """One term for each side that is there; prepared data have one side, ``retain``."""
         return {side: Term.of(model.example_loss(examples), examples, side) for side, examples in batch.sides()}

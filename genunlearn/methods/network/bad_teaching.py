@@ -23,14 +23,15 @@ from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Needs, Objective, Splits, Term, Terms, with_sides
 from genunlearn.data.network.subsets import random_subset
+from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.ops.divergences import Reduction, kl_divergence
 
-TEACHERS = {"forget": "stranger_logits", "retain": "output_logits"}
+TEACHERS = {"forget": "untrained_logits", "retain": "output_logits"}
 """What is asked of the frozen original for each side: answers of the untrained network, or its own."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class BadTeaching(Objective):
+class BadTeaching(Objective[NetworkDomain]):
     """Distillation from two teachers."""
 
     name: ClassVar[str] = "bad_teaching"
@@ -54,7 +55,7 @@ class BadTeaching(Objective):
             retain = [item for item, is_kept in zip(retain, kept, strict=True) if is_kept]
         return with_sides(splits, splits.forget, retain)
 
-    def loss(self, batch: Batch, model: Any, reference: Any) -> Terms:
+    def loss(self, batch: Batch, model: NetworkDomain, reference: Any) -> Terms:
         """Two terms, ``forget`` and ``retain``."""
         weights = {"forget": self.forget_weight, "retain": self.retain_weight}
         terms = {}

@@ -37,14 +37,15 @@ from genunlearn.contracts import (
     with_sides,
 )
 from genunlearn.data.network.items import Item, with_extras
-from genunlearn.domains.network.fitting import Lessons, fit
+from genunlearn.domains.network.base import NetworkDomain
+from genunlearn.domains.network.fitting import FitConfig, fit
 from genunlearn.ops.attention_maps import attention_distance
 
 ANSWER, MAP = "blindspot", "blindspot_map_"
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class BlindspotLoss(Objective):
+class BlindspotLoss(Objective[NetworkDomain]):
     """The loss against the blindspot network's answers and attention, and the training loss of the retain set."""
 
     name: ClassVar[str] = "blindspot_loss"
@@ -53,7 +54,7 @@ class BlindspotLoss(Objective):
     beta: float
     share: float
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: NetworkDomain, reference: Reference | None) -> Terms:
         """Three terms: ``forget``, ``attention`` and ``retain``."""
         terms = {}
         if batch.forget is not None:
@@ -68,7 +69,7 @@ class BlindspotLoss(Objective):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class Blindspot(Protocol):
+class Blindspot(Protocol[NetworkDomain]):
     """Distillation of the forget set from a partly taught network."""
 
     name: ClassVar[str] = "blindspot"
@@ -83,17 +84,17 @@ class Blindspot(Protocol):
     blindspot_batch: Annotated[int, Field(ge=1, description="its batch size")] = 256
     seed: Annotated[int, Field(ge=0, description="of the blindspot network's weights and data order")] = 0
 
-    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
+    def run(self, train: Train, model: NetworkDomain, splits: Splits, journal: Journal) -> Outcome:
         """Teach the blindspot network, ask it about the forget set, then train."""
         retain = splits.retain or ()
         blindspot = model.fresh(self.seed)
-        lessons = Lessons(
+        settings = FitConfig(
             epochs=self.blindspot_epochs,
             learning_rate=self.blindspot_rate,
             batch_size=self.blindspot_batch,
             warm_share=None,
         )
-        fit(blindspot, retain, lessons, seed=self.seed)
+        fit(blindspot, retain, settings, seed=self.seed)
         forget = _asked(blindspot, splits.forget)
         share = len(forget) / (len(forget) + len(retain))
         train(BlindspotLoss(beta=self.beta, share=share), with_sides(splits, forget, retain))

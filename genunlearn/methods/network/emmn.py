@@ -16,7 +16,7 @@ network then answers everything with the class that it was to forget, since that
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -24,12 +24,13 @@ from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Journal, Needs, Outcome, Protocol, Splits, Train, with_sides
 from genunlearn.data.network.items import Item, classes_of
+from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.noise import NoiseRecipe, find_noise
 from genunlearn.methods.general.supervised import Supervised
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class EMMN(Protocol):
+class EMMN(Protocol[NetworkDomain]):
     """Zero-shot unlearning with noise in place of all data."""
 
     name: ClassVar[str] = "emmn"
@@ -45,7 +46,7 @@ class EMMN(Protocol):
     noise_l2: Annotated[float, Field(ge=0, description="lambda, weight of the noise's squared norm")] = 0.001
     seed: Annotated[int, Field(ge=0, description="of the noise")] = 0
 
-    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
+    def run(self, train: Train, model: NetworkDomain, splits: Splits, journal: Journal) -> Outcome:
         """Find noise for every class, then train on it."""
         forgotten, example = classes_of(splits.forget), splits.forget[0]
         items = []
@@ -54,7 +55,7 @@ class EMMN(Protocol):
         train(Supervised(), with_sides(splits, (), items))
         return Outcome(status="trained", reason=f"trained on {len(items)} noise inputs, no data")
 
-    def _noise(self, model: Any, label: int, example: Item, *, is_forgotten: bool) -> list[Item]:
+    def _noise(self, model: NetworkDomain, label: int, example: Item, *, is_forgotten: bool) -> list[Item]:
         recipe = NoiseRecipe(
             count=self.noise_count,
             steps=self.forget_steps if is_forgotten else self.retain_steps,

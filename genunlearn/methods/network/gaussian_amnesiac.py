@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -19,10 +19,11 @@ from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Needs, Objective, Reference, Splits, Term, Terms, with_sides
 from genunlearn.data.network.items import Item, targets_of
+from genunlearn.domains.network.base import NetworkDomain
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class GaussianAmnesiac(Objective):
+class GaussianAmnesiac(Objective[NetworkDomain]):
     """The training loss of the whole data set with Gaussian targets on the forget set."""
 
     name: ClassVar[str] = "gaussian_amnesiac"
@@ -38,7 +39,7 @@ class GaussianAmnesiac(Objective):
         retain = list(splits.retain or ())
         return with_sides(splits, (), [*self._redrawn(splits.forget, retain, seed), *retain])
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: NetworkDomain, reference: Reference | None) -> Terms:
         """One term for each side that is there; prepared data have one side, ``retain``."""
         return {side: Term.of(model.example_loss(examples), examples, side) for side, examples in batch.sides()}
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from genunlearn.contracts import STRICT, Examples, Journal, Needs, Outcome, Protocol, Splits, Train
 from genunlearn.data.network.items import classes_of
-from genunlearn.domains.network.base import INPUT
+from genunlearn.domains.network.base import INPUT, NetworkDomain
 from genunlearn.domains.network.noise import input_shape
 from genunlearn.errors import MismatchError
 from genunlearn.ops.attention_maps import attention_distance
@@ -43,7 +43,7 @@ MEMORY = 0.9  # of the running mean behind the leak
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class GKT(Protocol):
+class GKT(Protocol[NetworkDomain]):
     """Zero-shot unlearning by gated distillation."""
 
     name: ClassVar[str] = "gkt"
@@ -78,7 +78,7 @@ class GKT(Protocol):
     latent: Annotated[int, Field(ge=1, description="size of z")] = 128
     seed: Annotated[int, Field(ge=0, description="of student, generator and draws")] = 0
 
-    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
+    def run(self, train: Train, model: NetworkDomain, splits: Splits, journal: Journal) -> Outcome:
         """Teach a student on invented pictures and put its weights in place of the model's.
 
         Raises:

@@ -11,17 +11,18 @@ Deviations: none. Give the loop as many steps as the original had.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Journal, Needs, Outcome, Protocol, Splits, Train, with_sides
+from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.methods.general.supervised import Supervised
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class Retrain(Protocol):
+class Retrain(Protocol[NetworkDomain]):
     """Training from scratch on the retain set."""
 
     name: ClassVar[str] = "retrain"
@@ -32,7 +33,7 @@ class Retrain(Protocol):
 
     init_seed: Annotated[int, Field(ge=0, description="seed of the fresh weights")] = 0
 
-    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
+    def run(self, train: Train, model: NetworkDomain, splits: Splits, journal: Journal) -> Outcome:
         """Draw the weights anew and train."""
         model.reinitialise(self.init_seed)
         train(Supervised(), with_sides(splits, (), splits.retain))

@@ -17,7 +17,7 @@ without a max pass bring the forget set back, so the default is two. The origina
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -38,20 +38,21 @@ from genunlearn.contracts import (
     with_sides,
 )
 from genunlearn.data.network.items import Item, with_extras
+from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.ops.divergences import kl_divergence
 
 TEACHER = "teacher_logits"
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class MaxPass(Objective):
+class MaxPass(Objective[NetworkDomain]):
     """Away from the original on the forget set."""
 
     name: ClassVar[str] = "scrub_max"
     domains: ClassVar[frozenset[str]] = frozenset({"classifier"})
     temperature: float
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: NetworkDomain, reference: Reference | None) -> Terms:
         """One term, ``forget``."""
         if batch.forget is None:
             return {}
@@ -61,7 +62,7 @@ class MaxPass(Objective):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class MinPass(Objective):
+class MinPass(Objective[NetworkDomain]):
     """Towards the original and the labels on the retain set."""
 
     name: ClassVar[str] = "scrub_min"
@@ -71,7 +72,7 @@ class MinPass(Objective):
     alpha: float
     temperature: float
 
-    def loss(self, batch: Batch, model: Any, reference: Reference | None) -> Terms:
+    def loss(self, batch: Batch, model: NetworkDomain, reference: Reference | None) -> Terms:
         """Two terms, ``retain`` and ``distance``."""
         if batch.retain is None:
             return {}
@@ -85,7 +86,7 @@ class MinPass(Objective):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class Scrub(Protocol):
+class Scrub(Protocol[NetworkDomain]):
     """Rounds of disobeying and obeying the original."""
 
     name: ClassVar[str] = "scrub"
@@ -102,7 +103,7 @@ class Scrub(Protocol):
     max_steps: Annotated[int, Field(ge=1, description="steps of a max pass")] = 20
     min_steps: Annotated[int, Field(ge=1, description="steps of a min pass")] = 20
 
-    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
+    def run(self, train: Train, model: NetworkDomain, splits: Splits, journal: Journal) -> Outcome:
         """Ask the original once, then take turns."""
         forget = self._taught(model, splits.forget)
         retain = self._taught(model, splits.retain or ())
@@ -116,5 +117,5 @@ class Scrub(Protocol):
         return Outcome(status="trained", reason=reason)
 
     @staticmethod
-    def _taught(model: Any, items: Sequence[Item]) -> list[Item]:
+    def _taught(model: NetworkDomain, items: Sequence[Item]) -> list[Item]:
         return with_extras(items, **{TEACHER: model.predict(items)})

@@ -16,7 +16,7 @@ label, where the authors' code labels all noise with the first class (``noise_la
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -25,12 +25,13 @@ from pydantic.dataclasses import dataclass
 from genunlearn.contracts import STRICT, Journal, Needs, Outcome, Protocol, Splits, Train, with_sides
 from genunlearn.data.network.items import Item, classes_of
 from genunlearn.data.network.subsets import random_subset
+from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.noise import NoiseRecipe, find_noise
 from genunlearn.methods.general.supervised import Supervised
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class Unsir(Protocol):
+class Unsir(Protocol[NetworkDomain]):
     """Impair and repair with learnt noise."""
 
     name: ClassVar[str] = "unsir"
@@ -58,7 +59,7 @@ class Unsir(Protocol):
     ] = None
     seed: Annotated[int, Field(ge=0, description="of the noise and of the sample")] = 0
 
-    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
+    def run(self, train: Train, model: NetworkDomain, splits: Splits, journal: Journal) -> Outcome:
         """Find the noise, impair, repair."""
         classes = classes_of(splits.forget)
         sample = self._sample(splits.retain or ())
@@ -69,7 +70,7 @@ class Unsir(Protocol):
         train(Supervised(), repaired, steps=self.repair_steps, learning_rate=self.repair_rate)
         return Outcome(status="trained", reason=f"impaired and repaired for classes {', '.join(map(str, classes))}")
 
-    def _noise(self, model: Any, classes: Sequence[int], example: Item) -> list[Item]:
+    def _noise(self, model: NetworkDomain, classes: Sequence[int], example: Item) -> list[Item]:
         recipe = NoiseRecipe(
             count=self.noise_count,
             steps=self.noise_steps,

@@ -7,25 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genunlearn.errors import DataError
-from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord, write_text
-from genunlearn.reports.cost import read_cost
-from genunlearn.reports.lm.figures import model_marks, point
-from genunlearn.reports.lm.reading import Headline, Reading, Tone
-from genunlearn.reports.lm.report import details
-from genunlearn.reports.lm.scope import Cell, as_cell, named_records
-from genunlearn.reports.markdown import render_markdown, table_of
+from genunlearn.records import Result, RunRecord
+from genunlearn.reports import style
+from genunlearn.reports.audit.wording import metric_words
+from genunlearn.reports.cells import Cell, as_cell, has_values, named_records
+from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
+from genunlearn.reports.markdown import table_of
+from genunlearn.reports.marks import model_marks, point
 from genunlearn.reports.numbers import MISSING, format_estimate, format_seconds
-from genunlearn.reports.page import render_page
+from genunlearn.reports.parts import cautions_of, check_any, write_comparison_pages, write_report_page
 from genunlearn.reports.pictures import Sheet, sheet_of
 from genunlearn.reports.plots import Plot, Point, curve_plot
-from genunlearn.reports.reporter import Face
-from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, humanise, metric_words
+from genunlearn.reports.reporter import Reporter
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, humanise
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-REPORT_NAME, COMPARE_NAME, MARKDOWN_NAME = "report.html", "compare.html", "compare.md"
 MODELS = {ORIGINAL: "Original", UNLEARNED: "Audited", ORACLE: "Oracle"}
 TONES = {"gone": Tone.GOOD, "concealed": Tone.BAD, "present": Tone.BAD, "undecided": Tone.WARN}
 PSI = ", psi = "
@@ -76,31 +74,25 @@ def write_report(record: RunRecord, folder: Path) -> Path:
     folder = Path(folder)
     reasons: dict[str, int] = {}
     labels = [*(row["concept"] for row in record.verdicts), *record.request.get("retain", ())]
-    page = render_page(
-        "audit.html",
-        record=record,
+    return write_report_page(
+        "audit/report.html",
+        record,
+        folder,
         headline=read_audit(record),
-        models=[(name, MODELS[name]) for name in MODELS if _has(record, name)],
+        models=[(name, MODELS[name]) for name in MODELS if has_values(record, name)],
         parts=[_part(record, label, folder, reasons) for label in dict.fromkeys(labels)],
-        request={key: _plain(value) for key, value in record.request.items() if value not in (None, "", [], ())},
-        reasons=list(reasons),
-        cost=read_cost(record),
+        reasons=reasons,
         limits=LIMITS,
-        details=details(record),
+        method="audit",
+        model=record.request.get("unlearned") or "unnamed model",
     )
-    write_text(folder / REPORT_NAME, page)
-    return folder / REPORT_NAME
 
 
 def read_audit(record: RunRecord) -> Headline:
     """The outcome of an audit: never a bare yes."""
-    subject = ", ".join(map(str, record.request.get("concepts", ()))) or "an audit"
-    if record.status == FAILED:
-        return Headline(Tone.BAD, "The audit failed", subject, (record.error or "No message was recorded.",))
-    if record.status == INTERRUPTED:
-        return Headline(
-            Tone.WARN, "The audit did not finish", subject, ("Run the same command with --resume to finish it.",)
-        )
+    subject = _subject(record)
+    if ended := unfinished(record, subject, "audit"):
+        return ended
     if not record.verdicts:
         return Headline(Tone.NEUTRAL, "Measured, without a verdict", subject, ("No concept was said to be gone.",))
     worst = max(record.verdicts, key=lambda row: list(TONES).index(row["verdict"]) if row["verdict"] in TONES else 0)
@@ -110,19 +102,15 @@ def read_audit(record: RunRecord) -> Headline:
     return Headline(TONES.get(worst["verdict"], Tone.NEUTRAL), humanise(title, capital=True), subject, sentences)
 
 
+def _subject(record: RunRecord) -> str:
+    return ", ".join(map(str, record.request.get("concepts", ()))) or "an audit"
+
+
 def _sentence(row: Mapping[str, Any]) -> str:
     text = humanise(str(row["reason"]), capital=True) + "."
     if row["recovered_by"]:
         text += f" Recovered by {humanise('; '.join(row['recovered_by']))}."
     return text
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _has(record: RunRecord, target: str) -> bool:
-    return any(result.target == target and result.value is not None for result in record.results)
 
 
 # ---- one concept ------------------------------------------------------------------------------------------------
@@ -153,7 +141,7 @@ def _attacks(record: RunRecord, found: Mapping[str, Any], label: str, reasons: d
     for attack, strength in names:
         group = ", ".join(filter(None, (label, attack, strength)))
         cells = tuple(
-            (name, as_cell(record.find("asr", name, group), reasons)) for name in MODELS if _has(record, name)
+            (name, as_cell(record.find("asr", name, group), reasons)) for name in MODELS if has_values(record, name)
         )
         spoken = f"{attack}, {strength}" if strength else attack
         own = rounds.get(attack, {})
@@ -218,7 +206,7 @@ def _scores(
     """The scores over all psi, models in columns."""
     rows = []
     for name in SCORES:
-        found = {target: record.find(name, target, label) for target in MODELS if _has(record, target)}
+        found = {target: record.find(name, target, label) for target in MODELS if has_values(record, target)}
         if any(found.values()):
             words = metric_words(name)
             cells = tuple(
@@ -252,8 +240,7 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     Raises:
         DataError: There is no audit to compare.
     """
-    if not records:
-        raise DataError("nothing to compare: give at least one folder that an audit has written")
+    check_any(records)
     rows = [(label, row, record) for label, record in records.items() for row in record.verdicts]
     attacks = list(dict.fromkeys(c["attack"] for _, row, _ in rows for c in row["comparisons"]))
     heads = [
@@ -279,12 +266,17 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
         "Cells of attacks: images of the audited model that show the concept against the oracle's, of n each, at the "
         "strength with the widest gap."
     )
-    folder = Path(folder)
-    write_text(folder / MARKDOWN_NAME, render_markdown("audit_compare.md", note=note, table=table_of(heads, body)))
     tones = [TONES.get(row["verdict"], Tone.NEUTRAL) for _, row, _ in rows]
-    page = render_page("audit_compare.html", heads=heads, rows=list(zip(tones, body, strict=True)), note=note)
-    write_text(folder / COMPARE_NAME, page)
-    return folder / COMPARE_NAME
+    return write_comparison_pages(
+        "audit",
+        folder,
+        html={"heads": heads, "rows": list(zip(tones, body, strict=True))},
+        markdown={"table": table_of(heads, body)},
+        title="Gone, or only hidden",
+        note=note,
+        cautions=cautions_of(records, _subject),
+        count=len(records),
+    )
 
 
 def _text(result: Result | None) -> str:
@@ -313,13 +305,10 @@ def _strongest(row: Mapping[str, Any], attack: str) -> str:
 
 def print_audit(records: RunRecord | Mapping[str, RunRecord], console: Console) -> None:
     """Print verdicts, and how often each attack showed each concept."""
-    from rich import box
-    from rich.table import Table
-
     for label, record in named_records(records).items():
         for row in record.verdicts:
             names = [name for name in MODELS if any(name in c["shares"] for c in row["comparisons"])]
-            table = Table("attack", *(MODELS[name] for name in names), box=box.SIMPLE_HEAD, show_edge=False)
+            table = style.table("attack", *(MODELS[name] for name in names))
             for comparison in row["comparisons"]:
                 shares = [comparison["shares"].get(name) for name in names]
                 spoken = ", ".join(filter(None, (comparison["attack"], comparison["strength"])))
@@ -327,7 +316,8 @@ def print_audit(records: RunRecord | Mapping[str, RunRecord], console: Console) 
                 table.add_row(spoken + mark, *(f"{s['shown']} of {s['n']}" if s else MISSING for s in shares))
             console.print(table)
             name = "" if isinstance(records, RunRecord) else f"{label}: "
-            console.print(f"{name}{row['concept']}: {row['verdict']}. {_sentence(row)}", soft_wrap=True, markup=False)
+            style.say(console, f"{name}{row['concept']}: {row['verdict']}. {_sentence(row)}")
+    style.say_cautions(console, cautions_of(named_records(records), _subject))
 
 
-AUDITS = Face(write=write_report, compare=write_comparison, show=print_audit)
+AUDITS = Reporter(write=write_report, compare=write_comparison, show=print_audit)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord
-from genunlearn.reports.lm.reading import Headline, Tone
+from genunlearn.records import Result, RunRecord
+from genunlearn.reports.headline import Headline, Tone, headline_of
 from genunlearn.reports.numbers import format_estimate, format_number
 from genunlearn.reports.wording import ORACLE, UNLEARNED, request_label
 
 GONE_FROM, KEPT_FROM = 0.9, 0.85
-"""UA from which a concept counts as gone from its prompts, IRA and CRA from which the others count as kept."""
+"""UA from which a concept counts as not drawn from its prompts (by the lower end of the interval for a mark), and IRA
+and CRA from which the others count as kept."""
 
 LIMITS = (
     "Images were judged by a classifier, prompt by prompt. What a classifier misses, nobody has seen.",
@@ -23,30 +24,31 @@ LIMITS = (
 
 def read_erasure(record: RunRecord) -> Headline:
     """The outcome of an erasure run: a verdict and the sentences under it."""
-    subject = request_label(record)
-    if record.status == FAILED:
-        verdict = "The model is broken" if record.outcome == "broken" else "The run failed"
-        return Headline(Tone.BAD, verdict, subject, (record.error or "No message was recorded.",))
-    if record.status == INTERRUPTED:
-        return Headline(
-            Tone.WARN, "The run did not finish", subject, ("Run the same command with --resume to finish it.",)
-        )
-    tone, verdict = _verdict(record)
-    return Headline(tone, verdict, subject, tuple(_evidence(record)))
+    return headline_of(record, request_label(record), _verdict, _evidence)
 
 
 def _verdict(record: RunRecord) -> tuple[Tone, str]:
     if record.outcome == "collapsed":
         return Tone.BAD, "The model collapsed"
-    gone = [result.value >= GONE_FROM for result in _shares(record, "ua") if result.value is not None]
-    if not gone:
+    shares = [result for result in _shares(record, "ua") if result.value is not None]
+    if not shares:
         return Tone.NEUTRAL, "Done, not judged"
+    gone = [(result.value or 0.0) >= GONE_FROM for result in shares]
     kept = [r.value >= KEPT_FROM for name in ("ira", "cra") for r in _shares(record, name) if r.value is not None]
     if not any(gone):
-        return Tone.BAD, "Still drawn"
+        return Tone.BAD, "Still drawn; not audited"
     if not all(gone):
-        return Tone.WARN, "Gone from some prompts only"
-    return (Tone.GOOD, "Gone from its prompts") if all(kept) else (Tone.WARN, "Gone, and other things with it")
+        return Tone.WARN, "Still drawn from some prompts; not audited"
+    least = min(_low(result) for result in shares)
+    text = f"Not drawn in {sum(r.n for r in shares):,} images (at most {format_number(1 - least)} of them)"
+    if not all(kept):
+        return Tone.WARN, f"{text}, and other things lost with it; not audited"
+    return Tone.GOOD if least >= GONE_FROM else Tone.WARN, f"{text}; not audited"
+
+
+def _low(result: Result) -> float:
+    """The smallest share that the interval leaves open."""
+    return min(end for end in (result.value, result.low) if end is not None)
 
 
 def _shares(record: RunRecord, name: str, target: str = UNLEARNED) -> list[Result]:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from genunlearn.records import RunRecord, write_text
 from genunlearn.registry import LAB
 from genunlearn.reports.lm.limits import limits
 from genunlearn.reports.lm.reading import headline
-from genunlearn.reports.lm.scope import Grid, scope_grid
-from genunlearn.reports.markdown import render_markdown, scope_table, table_of
+from genunlearn.reports.lm.scope import Grid, other_metrics, scope_grid, scope_table
+from genunlearn.reports.lm.wording import fact_label, metric_words, run_facts
+from genunlearn.reports.markdown import render_markdown, table_of
 from genunlearn.reports.numbers import format_share
-from genunlearn.reports.wording import (
-    fact_label,
-    group_words,
-    humanise,
-    metric_words,
-    run_facts,
-    run_method,
-    run_model,
-    run_section,
-    target_words,
-)
+from genunlearn.reports.wording import model_label, run_method, run_model, run_section
 
 CARD_NAME = "README.md"
+NOTE_NAME = "genunlearn.json"
 FACTS_NAMED = 20
 
 
@@ -41,7 +34,7 @@ def write_patch_card(record: RunRecord, folder: Path) -> Path:
     trainable, total = record.parameters.get("trainable"), record.parameters.get("total")
     grid = scope_grid(record)
     card = render_markdown(
-        "card.md",
+        "lm/card.md",
         record=record,
         headline=headline(record),
         method=run_method(record),
@@ -51,6 +44,7 @@ def write_patch_card(record: RunRecord, folder: Path) -> Path:
         lab=run_model(record).removeprefix(LAB),
         revision=run_section(record, "model").get("revision"),
         base_hash=record.hashes.get("base"),
+        made_with=_made_with(folder),
         facts=facts[:FACTS_NAMED],
         more_facts=max(len(facts) - FACTS_NAMED, 0),
         words=metric_words(grid.metric),
@@ -64,15 +58,23 @@ def write_patch_card(record: RunRecord, folder: Path) -> Path:
     return path
 
 
+def _made_with(folder: Path) -> str | None:
+    """How the base was loaded, from the note that lies beside the patch; None where there is none."""
+    path = Path(folder) / NOTE_NAME
+    note = json.loads(path.read_text(encoding="utf-8")).get("base") if path.is_file() else None
+    if not note:
+        return None
+    precision = note["dtype"] if note["quantize"] == "none" else f"4-bit ({note['quantize']}) and {note['dtype']}"
+    commit = f", commit {note['commit']}" if note["commit"] else ""
+    return f"The base was loaded in {precision}{commit}; the patch was made on {note['device']}."
+
+
 def _other_metrics(record: RunRecord, grid: Grid) -> str | None:
     """Every other metric as a table, one line a metric and group; None where there is none."""
-    keys = dict.fromkeys((result.name, result.group) for result in record.results if result.name != grid.metric)
-    if not keys:
-        return None
-    grids = {name: scope_grid(record, name) for name, _ in keys}
-    rows = []
-    for name, group in keys:
-        part = grids[name]
-        label = f"{metric_words(name).label}, {group_words(group).label}"
-        rows.append([label, *(row.cells[part.groups.index(group)].text for row in part.rows)])
-    return table_of(["Measure", *(humanise(target_words(row.kind).label, capital=True) for row in grid.rows)], rows)
+    table = other_metrics(record, grid.metric)
+    rows = [
+        [f"{words.label}, {line.label.lower()}", *(cell.text for _, cell in line.cells)]
+        for words, lines in table.blocks
+        for line in lines
+    ]
+    return table_of(["Measure", *map(model_label, table.targets)], rows, table.reasons) if rows else None

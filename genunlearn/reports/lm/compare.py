@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
-from genunlearn.errors import DataError
 from genunlearn.ops import intervals
-from genunlearn.records import COMPLETED, Result, RunRecord, write_text
-from genunlearn.reports.cost import read_cost
+from genunlearn.records import Result, RunRecord
+from genunlearn.reports.cells import targets_of
 from genunlearn.reports.lm.figures import forget_keep_plot
-from genunlearn.reports.lm.reading import Reading, headline
-from genunlearn.reports.lm.scope import Cell, Grid, as_cell, find_or_reason, scope_grid, targets_of
-from genunlearn.reports.markdown import render_markdown, scope_table, table_of
-from genunlearn.reports.numbers import MISSING, format_number, format_seconds
-from genunlearn.reports.page import render_page
-from genunlearn.reports.wording import UNLEARNED, metric_words, request_label, run_model
+from genunlearn.reports.lm.reading import headline
+from genunlearn.reports.lm.scope import Grid, legend_of, scope_grid, scope_table
+from genunlearn.reports.lm.wording import group_words, metric_words, request_label
+from genunlearn.reports.markdown import table_of
+from genunlearn.reports.numbers import format_number
+from genunlearn.reports.parts import cautions_of, check_any, run_table, title_of, write_comparison_pages
+from genunlearn.reports.wording import UNLEARNED, Words, humanise
 
-HTML_NAME, MARKDOWN_NAME = "compare.html", "compare.md"
 POOLED = "neighbours"
 POOLED_FROM = tuple(group for group in KEEP_GROUPS if group != "rest")
 SAME_LEVEL = 0.05
 """Runs whose forget recall lies further apart than this did not forget to the same degree."""
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """One run beside the table: how it ended and what it cost."""
-
-    label: str
-    outcome: Reading
-    cost: Mapping[str, str]
 
 
 def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
@@ -53,25 +42,31 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     Raises:
         DataError: There is no run to compare.
     """
-    if not records:
-        raise DataError("nothing to compare: give at least one folder that a run has written")
+    check_any(records)
     pooled = {label: with_neighbours(record) for label, record in records.items()}
     grid = scope_grid(pooled)
-    runs = [_run_row(label, record) for label, record in records.items()]
-    costs = list(dict.fromkeys(name for run in runs for name in run.cost))
-    context = {
-        "title": _title(records),
-        "grid": grid,
-        "words": metric_words(grid.metric),
-        "runs": runs,
-        "costs": costs,
-        "cautions": cautions(records, grid.metric),
-        "further": _further(records, grid),
-    }
-    folder = Path(folder)
-    write_text(folder / MARKDOWN_NAME, _markdown(context, pooled))
-    write_text(folder / HTML_NAME, render_page("compare.html", plot=forget_keep_plot(grid, POOLED), **context))
-    return folder / HTML_NAME
+    further = _further(records, grid)
+    rows = [(row, [(cell, grid.reading(row, n)) for n, cell in enumerate(row.cells)]) for row in grid.rows]
+    others = [[row.label, *(cell.text for cell, _ in cells)] for row, cells in further["rows"]]
+    heads = ["Model", *(words.label for words in further["columns"])]
+    return write_comparison_pages(
+        "lm",
+        folder,
+        html={
+            "plot": forget_keep_plot(grid, POOLED),
+            "legend": legend_of(grid),
+            "heads": [_head(grid, place) for place, _ in enumerate(grid.groups)],
+            "rows": rows,
+        },
+        markdown={"scope": scope_table(pooled), "further_table": table_of(heads, others, further["reasons"])},
+        title=title_of(map(request_label, records.values())),
+        count=len(records),
+        grid=grid,
+        words=metric_words(grid.metric),
+        runs=run_table(records, headline),
+        cautions=cautions(records, grid.metric),
+        further=further,
+    )
 
 
 def with_neighbours(record: RunRecord) -> RunRecord:
@@ -99,17 +94,7 @@ def _pool(record: RunRecord, target: str) -> Result | None:
 
 def cautions(records: Mapping[str, RunRecord], metric: str) -> list[str]:
     """Why these runs cannot be compared without further thought, if so."""
-    found = []
-    for what, values in (
-        ("the model", {run_model(record) for record in records.values()}),
-        ("the request", {request_label(record) for record in records.values()}),
-        *((f"the hash of {key}", _hashes(records, key)) for key in ("base", "request", "prompts")),
-    ):
-        if len(values) > 1:
-            found.append(f"The runs differ in {what}.")
-    unfinished = [label for label, record in records.items() if record.status != COMPLETED]
-    if unfinished:
-        found.append(f"Not finished: {', '.join(unfinished)}.")
+    found = cautions_of(records, request_label)
     levels = [
         result.value
         for record in records.values()
@@ -124,23 +109,6 @@ def cautions(records: Mapping[str, RunRecord], metric: str) -> list[str]:
     return found
 
 
-def _hashes(records: Mapping[str, RunRecord], key: str) -> set[str]:
-    return {str(record.hashes[key]) for record in records.values() if record.hashes.get(key)}
-
-
-def _title(records: Mapping[str, RunRecord]) -> str:
-    labels = {request_label(record) for record in records.values()}
-    return labels.pop() if len(labels) == 1 else f"{len(records)} runs"
-
-
-def _run_row(label: str, record: RunRecord) -> RunRow:
-    end = headline(record)
-    cost = read_cost(record)
-    unlearning = {phase.name: phase.seconds for phase in cost.phases}.get("unlearn")
-    before = {} if unlearning is None else {"Time to unlearn": format_seconds(unlearning)}
-    return RunRow(label, Reading(end.tone, end.verdict), before | cost.items)
-
-
 def _further(records: Mapping[str, RunRecord], grid: Grid) -> dict[str, Any]:
     """Other metrics on the held-out fact, and those that belong to no scope group, one column each."""
     wanted = [
@@ -153,25 +121,9 @@ def _further(records: Mapping[str, RunRecord], grid: Grid) -> dict[str, Any]:
     ]
     columns = list(dict.fromkeys(wanted))
     reasons: dict[str, int] = {}
-    rows: list[tuple[str, str, list[Cell]]] = [
-        (
-            row.label,
-            row.kind,
-            [as_cell(find_or_reason(row.record, name, row.kind, group), reasons) for name, group in columns],
-        )
-        for row in grid.rows
-    ]
+    rows = [(row, [(cell, None) for cell in row.cells_of(columns, reasons)]) for row in grid.rows]
     return {"columns": [metric_words(name) for name, _ in columns], "rows": rows, "reasons": list(reasons)}
 
 
-def _markdown(context: Mapping[str, Any], records: Mapping[str, RunRecord]) -> str:
-    costs, further = context["costs"], context["further"]
-    runs = [[run.label, run.outcome.text, *(run.cost.get(name, MISSING) for name in costs)] for run in context["runs"]]
-    others = [[label, *(cell.text for cell in cells)] for label, _, cells in further["rows"]]
-    return render_markdown(
-        "compare.md",
-        scope=scope_table(records),
-        runs_table=table_of(["Run", "Outcome", *costs], runs),
-        further_table=table_of(["Model", *(words.label for words in further["columns"])], others),
-        **context,
-    )
+def _head(grid: Grid, place: int) -> Words:
+    return Words(humanise(group_words(grid.groups[place]).label, capital=True), grid.goal(place).value)

@@ -6,39 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genunlearn.data.lm.facts import FORGET_GROUPS
-from genunlearn.records import Result
 from genunlearn.reports.lm.scope import Grid
+from genunlearn.reports.lm.wording import group_words, metric_words
+from genunlearn.reports.marks import dot_row, model_marks, point
 from genunlearn.reports.numbers import format_estimate
-from genunlearn.reports.plots import DotPanel, DotRow, Mark, Plot, Point, curve_plot, dot_plot, scatter_plot
-from genunlearn.reports.wording import ORACLE, ORIGINAL, Goal, group_words, humanise, metric_words
+from genunlearn.reports.plots import DotPanel, Mark, Plot, Point, curve_plot, dot_plot, scatter_plot
+from genunlearn.reports.wording import Goal, humanise
 
-SHAPES = ("o", "s", "^", "v", "P", "X", "p", "h")
 PANEL_TITLES = {
     Goal.DOWN: "Should go (left is better)",
     Goal.NONE: "Follows from it",
     Goal.UP: "Should stay (right is better)",
 }
 TARGETS = {Goal.DOWN: 0.0, Goal.UP: 1.0}
-
-
-def model_marks(kinds: Sequence[str], labels: Sequence[str]) -> list[Mark]:
-    """The look of each model: controls hollow and larger, so that they show around a method in the same place."""
-    marks, methods = [], 0
-    for kind, label in zip(kinds, labels, strict=True):
-        if kind == ORIGINAL:
-            marks.append(Mark(label, 0, "o", hollow=True))
-        elif kind == ORACLE:
-            marks.append(Mark(label, 2, "D", hollow=True))
-        else:
-            colour = 1 if methods == 0 else 3 + (methods - 1) % 5
-            marks.append(Mark(label, colour, SHAPES[methods % len(SHAPES)], hollow=methods >= len(SHAPES)))
-            methods += 1
-    return marks
-
-
-def point(result: Result | None) -> Point:
-    """A result as a point of a plot."""
-    return Point(None) if result is None else Point(result.value, result.low, result.high)
 
 
 def scope_plot(grid: Grid) -> Plot | None:
@@ -53,10 +33,9 @@ def scope_plot(grid: Grid) -> Plot | None:
     panels = []
     for goal, title in PANEL_TITLES.items():
         lines = tuple(
-            DotRow(
+            dot_row(
                 humanise(group_words(group).label, capital=True),
-                " ".join(f"n={n}" for n in dict.fromkeys(row.cells[place].n for row in rows) if n is not None),
-                tuple(point(row.cells[place].result) for row in rows),
+                (row.cells[place].result for row in rows),
                 TARGETS.get(goal),
             )
             for place, group in enumerate(grid.groups)
@@ -64,7 +43,7 @@ def scope_plot(grid: Grid) -> Plot | None:
         )
         if lines:
             panels.append(DotPanel(title, lines))
-    marks = model_marks([row.kind for row in rows], [row.label for row in rows])
+    marks = model_marks([row.target for row in rows], [row.label for row in rows])
     label = metric_words(grid.metric).label
     alt = f"{label} by group. " + " ".join(
         f"{group_words(group).label}: "
@@ -87,7 +66,7 @@ def forget_keep_plot(grid: Grid, keep: str) -> Plot | None:
         return None
     x, y = (grid.groups.index(group) for group in (forget, keep))
     rows = [row for row in grid.rows if row.cells[x].footnote is None and row.cells[y].footnote is None]
-    marks = model_marks([row.kind for row in rows], [row.label for row in rows])
+    marks = model_marks([row.target for row in rows], [row.label for row in rows])
     points = [
         (mark, point(row.cells[x].result), point(row.cells[y].result)) for mark, row in zip(marks, rows, strict=True)
     ]

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
 from genunlearn.records import RunRecord
-from genunlearn.reports.lm.reading import recall_of
+from genunlearn.reports.lm.reading import recall_of, was_attacked
+from genunlearn.reports.lm.wording import run_facts
 from genunlearn.reports.numbers import format_number, why_missing
-from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, run_facts
-
-ATTACK_METRICS = ("relearn_steps", "asr", "membership_auc")
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED
 
 NOTHING_MEASURED = "Nothing was measured after unlearning, so this run shows nothing about what the model still knows."
 PLAIN_QUESTIONS = (
@@ -59,7 +58,7 @@ def _limits_of_questions(record: RunRecord) -> Iterator[str]:
 
 
 def _limits_of_strength(record: RunRecord) -> Iterator[str]:
-    if not any(result.name in ATTACK_METRICS for result in record.results):
+    if not was_attacked(record):
         yield NO_ATTACK
     if record.hashes.get("patch"):
         yield PATCH_IS_AN_ADDITION

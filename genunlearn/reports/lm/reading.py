@@ -3,62 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
 
-from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
-from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord
+from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS
+from genunlearn.records import Result, RunRecord
+from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
+from genunlearn.reports.lm.wording import TELL_KNOWLEDGE, goal_of, group_words, request_label
 from genunlearn.reports.numbers import format_estimate, format_number
-from genunlearn.reports.wording import (
-    ORACLE,
-    ORIGINAL,
-    UNLEARNED,
-    Goal,
-    goal_of,
-    group_words,
-    humanise,
-    request_label,
-)
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Goal, humanise
 
-GONE_AT_MOST = 0.05
-"""A forget group at or below this recall counts as gone."""
+TOLD_AT_MOST = 0.05
+"""The share of questions up to which a fact counts as not told. The upper end of the interval decides the mark."""
 KEPT_WITHIN = 0.02
 """A keep group that loses at most this much counts as kept."""
-
-
-class Tone(StrEnum):
-    """How good a finding is; every tone also has a symbol and words, so that nothing hangs on colour."""
-
-    GOOD = "good"
-    WARN = "warn"
-    BAD = "bad"
-    NEUTRAL = "neutral"
-
-
-SYMBOLS = {Tone.GOOD: "✓", Tone.WARN: "~", Tone.BAD: "✗", Tone.NEUTRAL: "·"}
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A finding in a few words."""
-
-    tone: Tone
-    text: str
-
-    @property
-    def symbol(self) -> str:
-        """The sign that goes with the tone."""
-        return SYMBOLS[self.tone]
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The outcome of a run: a title and the sentences under it."""
-
-    tone: Tone
-    verdict: str
-    subject: str
-    sentences: tuple[str, ...]
+ATTACK_METRICS = ("relearn_steps", "asr", "membership_auc")
+RULE = {
+    Tone.GOOD: f"told at most {TOLD_AT_MOST} by the upper end of the interval; or kept, within {KEPT_WITHIN}",
+    Tone.WARN: "less, or too few questions to tell",
+    Tone.BAD: "still told, or lost",
+}
+"""What the marks of a table stand for."""
 
 
 def read_change(before: Result | None, after: Result | None) -> Reading:
@@ -68,21 +31,34 @@ def read_change(before: Result | None, after: Result | None) -> Reading:
     goal = goal_of(after)
     if goal is Goal.NONE:
         return Reading(Tone.NEUTRAL, "compare with the oracle" if after.group else "")
-    if goal is Goal.DOWN and after.value <= GONE_AT_MOST:
-        return Reading(Tone.GOOD, "gone")
+    was_known = before is None or before.value is None or before.value > TOLD_AT_MOST
+    if not was_known and after.name in TELL_KNOWLEDGE and after.group in GROUPS:
+        text = "not known before" if goal is Goal.DOWN else "nothing to keep: not known before"
+        return Reading(Tone.NEUTRAL, text)
+    if goal is Goal.DOWN and after.value <= TOLD_AT_MOST:
+        return Reading(Tone.GOOD if _most(after) <= TOLD_AT_MOST else Tone.WARN, f"not told, {_at_most(after)}")
     if before is None or before.value is None:
         return Reading(Tone.NEUTRAL if goal is Goal.UP else Tone.BAD, "no value before")
     if goal is Goal.DOWN:
         fell = after.value < before.value
         if fell and _apart(after, before):
-            return Reading(Tone.WARN, "less, not gone")
-        return Reading(Tone.BAD, "still known")
+            return Reading(Tone.WARN, "told less")
+        return Reading(Tone.BAD, "still told")
     lost = round(before.value - after.value, 9)
     if lost <= KEPT_WITHIN:
         return Reading(Tone.GOOD, "kept")
     if _apart(after, before):
         return Reading(Tone.BAD, f"lost {format_number(lost)}")
     return Reading(Tone.WARN, f"down {format_number(lost)}, intervals overlap")
+
+
+def _most(result: Result) -> float:
+    """The largest share that the interval leaves open."""
+    return max(end for end in (result.value, result.high, 0.0) if end is not None)
+
+
+def _at_most(result: Result) -> str:
+    return f"at most {format_number(_most(result))}"
 
 
 def _apart(lower: Result, upper: Result) -> bool:
@@ -94,16 +70,7 @@ def _apart(lower: Result, upper: Result) -> bool:
 
 def headline(record: RunRecord) -> Headline:
     """The outcome of a run in plain words, checked against its own numbers."""
-    subject = request_label(record)
-    if record.status == FAILED:
-        return Headline(Tone.BAD, "The run failed", subject, (record.error or "No message was recorded.",))
-    if record.status == INTERRUPTED:
-        measured = sum(result.value is not None for result in record.results)
-        kept = f"{measured} numbers were measured before it ended" if measured else "Nothing was measured yet"
-        how = "Run the same command with --resume to finish it"
-        return Headline(Tone.WARN, "The run did not finish", subject, (f"{kept}.", f"{how}."))
-    tone, verdict = _verdict(record)
-    return Headline(tone, verdict, subject, tuple(_evidence(record)))
+    return headline_of(record, request_label(record), _verdict, _evidence)
 
 
 def _verdict(record: RunRecord) -> tuple[Tone, str]:
@@ -111,25 +78,50 @@ def _verdict(record: RunRecord) -> tuple[Tone, str]:
     stated = record.outcome
     if stated == "utility_floor":
         return Tone.WARN, "Stopped before it did damage"
-    if stated == "collapsed":
-        return Tone.BAD, "The model collapsed"
+    if stated in ("collapsed", "damaged"):
+        return Tone.BAD, f"The model {'collapsed' if stated == 'collapsed' else 'is damaged'}"
     if stated == "not_known":
         return Tone.NEUTRAL, "Nothing to forget"
     if stated == "not_forgotten":
-        return Tone.BAD, "Not forgotten"
+        return Tone.BAD, "Still told"
     if stated not in (None, "forgotten", "trained", "edited"):  # the latter two claim nothing
         return Tone.NEUTRAL, humanise(stated, capital=True)
-    forgets = [r for g in FORGET_GROUPS if (r := recall_of(record, UNLEARNED, g)) and r.value is not None]
-    if not forgets:
+    if not _measured(record, "recall"):
         if stated == "forgotten":
-            return Tone.WARN, "Forgotten, says the method; not measured"
+            return Tone.WARN, "Not measured: only the method's own probes were asked"
         return Tone.NEUTRAL, "Done, not measured"
-    gone = [r.value <= GONE_AT_MOST for r in forgets if r.value is not None]
-    if all(gone):
-        return Tone.GOOD, "Forgotten"
-    if any(gone):
-        return Tone.WARN, "Forgotten in some phrasings only"
-    return Tone.BAD, "Not forgotten"
+    tone, text = _told(record)
+    lost = [group for group, reading in _kept(record) if reading.tone is Tone.BAD]
+    if tone is Tone.GOOD and lost:
+        tone, text = Tone.WARN, f"{text}, at a cost to what stays"
+    return tone, text if was_attacked(record) else f"{text}; not audited"
+
+
+def _told(record: RunRecord) -> tuple[Tone, str]:
+    """Whether the fact is still told: by greedy answers first, by sampled ones where greedy answers tell nothing."""
+    greedy, sampled = _measured(record, "recall"), _measured(record, "leak_rate")
+    untold = [(r.value or 0.0) <= TOLD_AT_MOST for r in greedy]
+    if not all(untold):
+        return (Tone.WARN, "Told in some phrasings") if any(untold) else (Tone.BAD, "Still told")
+    leak = max(sampled, key=lambda r: r.value or 0.0, default=None)
+    if leak and (leak.value or 0.0) > TOLD_AT_MOST:
+        return Tone.BAD, f"Not told at first, but in samples (leak rate {format_number(leak.value or 0.0)})"
+    last = greedy[-1]
+    kind = "new phrasing" if last.group == FORGET_GROUPS[-1] else "phrasing"
+    asked = f"{last.n:,} {kind}{'' if last.n == 1 else 's'}"
+    is_sure = all(_most(result) <= TOLD_AT_MOST for result in (*greedy, *sampled))
+    return Tone.GOOD if is_sure else Tone.WARN, f"Not told in {asked} ({_at_most(last)})"
+
+
+def _measured(record: RunRecord, name: str) -> list[Result]:
+    """What was measured of the fact after unlearning."""
+    found = (record.find(name, UNLEARNED, group) for group in FORGET_GROUPS)
+    return [result for result in found if result and result.value is not None]
+
+
+def was_attacked(record: RunRecord) -> bool:
+    """Whether anything was tried that brings back what plain answers no longer show."""
+    return any(result.name in ATTACK_METRICS and result.value is not None for result in record.results)
 
 
 def _evidence(record: RunRecord) -> Iterable[str]:
@@ -139,31 +131,50 @@ def _evidence(record: RunRecord) -> Iterable[str]:
         asked = "In new phrasings that unlearning never saw" if probe == "forget_heldout" else "In its own phrasings"
         was, now = (format_estimate(recall_of(record, target, probe)) for target in (ORIGINAL, UNLEARNED))
         yield f"{asked}, the share of questions answered with the truth went from {was} to {now}."
+        leak = record.find("leak_rate", UNLEARNED, probe)
+        if leak and leak.value is not None:
+            yield f"Of the same questions, the share told by any of several sampled answers is {format_estimate(leak)}."
     yield from _surroundings(record)
-    oracle = recall_of(record, ORACLE, probe) if probe else None
+    oracle, original = (recall_of(record, target, probe) if probe else None for target in (ORACLE, ORIGINAL))
     if oracle and oracle.value is not None:
         yield f"A model trained again without it, the oracle, scores {format_estimate(oracle)} on the same questions."
+        if original and _value(original) > TOLD_AT_MOST and not _apart(oracle, original):
+            yield "It does not know less than the original: it cannot serve as an oracle for this."
+
+
+def _kept(record: RunRecord) -> list[tuple[str, Reading]]:
+    """What became of each group that should stay and that was measured."""
+    pairs = [(group, recall_of(record, ORIGINAL, group), recall_of(record, UNLEARNED, group)) for group in KEEP_GROUPS]
+    return [(group, read_change(was, now)) for group, was, now in pairs if now and now.value is not None]
 
 
 def _surroundings(record: RunRecord) -> Iterable[str]:
-    pairs = [(recall_of(record, ORIGINAL, group), recall_of(record, UNLEARNED, group)) for group in KEEP_GROUPS]
-    measured = [(was, now) for was, now in pairs if now and now.value is not None]
-    if not measured:
-        return
-    fallen = [(was, now, read_change(was, now)) for was, now in measured]
-    fallen = [(was, now, reading) for was, now, reading in fallen if reading.tone in (Tone.BAD, Tone.WARN)]
+    def change(group: str) -> tuple[str, str]:
+        was, now = (format_estimate(recall_of(record, target, group)) for target in (ORIGINAL, UNLEARNED))
+        return was, now
+
+    read = _kept(record)
+    measured = [(group, reading) for group, reading in read if not reading.text.startswith("nothing to keep")]
+    if unknown := len(read) - len(measured):
+        yield f"{unknown} of {len(read)} groups that should stay were not known before: there was nothing to keep."
+    fallen = [(group, reading) for group, reading in measured if reading.tone in (Tone.BAD, Tone.WARN)]
     if fallen:
         parts = (
-            f"{group_words(now.group).label} from {format_estimate(was)} to {format_estimate(now)}"
+            f"{group_words(group).label} from {change(group)[0]} to {change(group)[1]}"
             + (" (intervals overlap)" if reading.tone is Tone.WARN else "")
-            for was, now, reading in fallen
+            for group, reading in fallen
         )
         stayed = len(measured) - len(fallen)
         yield f"Of {len(measured)} groups that should stay, {stayed or 'none'} did. This fell: {'; '.join(parts)}."
-        return
-    was, now = min(measured, key=lambda pair: pair[1].value or 0.0)
-    place = f"{group_words(now.group).label} at {format_estimate(now)}, before {format_estimate(was)}"
-    yield f"All {len(measured)} groups that should stay did; the lowest is {place}."
+    elif measured:
+        lowest = min((group for group, _ in measured), key=lambda g: _value(recall_of(record, UNLEARNED, g)))
+        was, now = change(lowest)
+        place = f"{group_words(lowest).label} at {now}, before {was}"
+        yield f"All {len(measured)} groups that should stay did; the lowest is {place}."
+
+
+def _value(result: Result | None) -> float:
+    return (result.value if result else None) or 0.0
 
 
 def recall_of(record: RunRecord, target: str, group: str) -> Result | None:

@@ -8,36 +8,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
-from genunlearn.records import RunRecord, write_text
-from genunlearn.reports.cost import read_cost
+from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS
+from genunlearn.records import RunRecord
+from genunlearn.reports.cells import in_order, targets_of
+from genunlearn.reports.headline import Reading, Tone
 from genunlearn.reports.lm.figures import rounds_plot, scope_plot
 from genunlearn.reports.lm.limits import limits
-from genunlearn.reports.lm.reading import Reading, Tone, headline
-from genunlearn.reports.lm.scope import Cell, Grid, Row, as_cell, find_or_reason, groups_of, scope_grid, targets_of
+from genunlearn.reports.lm.reading import headline
+from genunlearn.reports.lm.scope import Grid, legend_of, other_metrics, scope_grid
+from genunlearn.reports.lm.wording import group_words, metric_words, run_facts
 from genunlearn.reports.numbers import MISSING, format_counts, format_number, format_seconds
-from genunlearn.reports.page import render_page
-from genunlearn.reports.wording import (
-    ORACLE,
-    ORIGINAL,
-    Goal,
-    Words,
-    goal_of,
-    group_words,
-    humanise,
-    in_order,
-    metric_words,
-    run_facts,
-    run_method,
-    run_model,
-)
+from genunlearn.reports.parts import GroupLine, write_report_page
+from genunlearn.reports.wording import ORACLE, ORIGINAL, Goal, humanise
 
-REPORT_NAME = "report.html"
 ANTISAMPLES_NAME = "antisamples.jsonl"
 EXAMPLES_SHOWN = 3
 """Of each group; the rest is folded away."""
@@ -56,27 +43,20 @@ def write_report(record: RunRecord, folder: Path) -> Path:
     Returns:
         Path of the report.
     """
-    folder = Path(folder)
-    page = render_page(
-        "report.html",
-        record=record,
+    return write_report_page(
+        "lm/report.html",
+        record,
+        folder,
         headline=headline(record),
-        method=run_method(record),
-        model=run_model(record),
-        request={key: value for key, value in record.request.items() if value not in (None, "", [], ())},
         facts=[_FACT | fact for fact in run_facts(record)],
         scope=_scope(record),
         examples=_examples(record),
-        metrics=_metrics(record),
+        metrics=other_metrics(record, scope_grid(record).metric),
         rounds=_rounds(record),
-        antisamples=_antisamples(folder / ANTISAMPLES_NAME),
-        cost=read_cost(record),
+        group_words=group_words,
+        antisamples=_antisamples(Path(folder) / ANTISAMPLES_NAME),
         limits=limits(record),
-        details=details(record),
     )
-    path = folder / REPORT_NAME
-    write_text(path, page)
-    return path
 
 
 _FACT: dict[str, Any] = dict.fromkeys(("subject", "relation", "object", "question"), "") | dict.fromkeys(
@@ -87,15 +67,6 @@ _FACT: dict[str, Any] = dict.fromkeys(("subject", "relation", "object", "questio
 # ---- what went and what stayed ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Line:
-    """One group in a table of models."""
-
-    words: Words
-    cells: Sequence[tuple[Row, Cell]]
-    reading: Reading
-
-
 def _scope(record: RunRecord) -> dict[str, Any]:
     grid = scope_grid(record)
     measured = any(cell.footnote is None for row in grid.rows for cell in row.cells)
@@ -103,53 +74,28 @@ def _scope(record: RunRecord) -> dict[str, Any]:
     for goal, title in BAND_TITLES.items():
         places = [place for place, _ in enumerate(grid.groups) if grid.goal(place) is goal]
         if lines := [_line(grid, place) for place in places]:
-            bands.append({"title": title, "lines": lines})
+            bands.append((title, lines))
     return {
         "grid": grid,
         "measured": measured,
         "bands": bands,
+        "heads": [humanise(row.label, capital=True) for row in grid.rows],
         "plot": scope_plot(grid),
         "words": metric_words(grid.metric),
+        "legend": legend_of(grid),
     }
 
 
-def _line(grid: Grid, place: int) -> Line:
+def _line(grid: Grid, place: int) -> GroupLine:
     reading = next(filter(None, (grid.reading(row, place) for row in grid.rows)))
-    return Line(group_words(grid.groups[place]), [(row, row.cells[place]) for row in grid.rows], reading)
-
-
-def _metrics(record: RunRecord) -> dict[str, Any]:
-    """Every metric but the one of the scope table, one block each."""
-    shown = scope_grid(record).metric
-    results = [result for result in record.results if result.name != shown]
-    names = dict.fromkeys(result.name for result in results)
-    targets = targets_of(record)
-    reasons: dict[str, int] = {}
-    blocks = []
-    for name in names:
-        lines = []
-        for group in groups_of([result for result in results if result.name == name]):
-            found = [(target, find_or_reason(record, name, target, group)) for target in targets]
-            goals = [goal_of(result) for _, result in found if result]
-            lines.append(
-                {
-                    "words": group_words(group),
-                    "cells": [(target, as_cell(result, reasons)) for target, result in found],
-                    "aim": _AIMS[goals[0]],
-                }
-            )
-        blocks.append({"words": metric_words(name), "lines": lines})
-    return {"blocks": blocks, "targets": targets, "reasons": list(reasons)}
-
-
-_AIMS = {Goal.DOWN: "↓ lower", Goal.UP: "↑ higher", Goal.NONE: "like the oracle"}
+    return GroupLine(group_words(grid.groups[place]), [row.cells[place] for row in grid.rows], reading)
 
 
 # ---- answers, rounds, what was taught ---------------------------------------------------------------------------
 
 
 def _examples(record: RunRecord) -> dict[str, Any]:
-    order = in_order(example.get("group") for example in record.examples)
+    order = in_order((example.get("group") for example in record.examples), GROUPS)
     rows = sorted(record.examples, key=lambda example: order.index(example.get("group")))
     targets = [target for target in targets_of(record) if any(target in example for example in rows)]
     counts: Counter[str | None] = Counter()
@@ -223,16 +169,3 @@ def _antisamples(path: Path) -> dict[str, Any]:
 
 
 _SAMPLE = {"question": "", "text": "", "wrong_answer": None, "round": None}
-
-
-def details(record: RunRecord) -> dict[str, Any]:
-    """What it takes to check and repeat a run, by heading."""
-    hashes: dict[str, Any] = {}
-    for name, value in record.hashes.items():
-        hashes |= {f"{name} {key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
-    return {
-        "Configuration": json.dumps(record.config, indent=2, ensure_ascii=False) if record.config else "",
-        "Hashes (SHA-256)": hashes,
-        "Versions": record.versions,
-        "Seeds": record.seeds,
-    }

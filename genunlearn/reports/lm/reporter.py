@@ -9,7 +9,7 @@ from genunlearn.reports.lm.card import write_patch_card
 from genunlearn.reports.lm.compare import write_comparison
 from genunlearn.reports.lm.report import write_report
 from genunlearn.reports.lm.terminal import print_scope
-from genunlearn.reports.reporter import Face
+from genunlearn.reports.reporter import Reporter
 
 
 def write(record: RunRecord, folder: Path) -> Path:
@@ -19,4 +19,4 @@ def write(record: RunRecord, folder: Path) -> Path:
     return write_report(record, folder)
 
 
-FACTS = Face(write=write, compare=write_comparison, show=print_scope)
+FACTS = Reporter(write=write, compare=write_comparison, show=print_scope)

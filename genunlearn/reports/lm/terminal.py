@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from genunlearn.reports.lm.reading import SYMBOLS, Reading, Tone
-from genunlearn.reports.lm.scope import Cell, Grid, Records, scope_grid
-from genunlearn.reports.wording import Goal, group_words, humanise, metric_words
+from genunlearn.reports import style
+from genunlearn.reports.cells import Cell, Records, named_records, shared_n
+from genunlearn.reports.headline import Reading, Tone
+from genunlearn.reports.lm.compare import cautions
+from genunlearn.reports.lm.reading import headline
+from genunlearn.reports.lm.scope import Grid, legend_of, scope_grid
+from genunlearn.reports.lm.wording import group_words, metric_words
+from genunlearn.reports.wording import Goal, humanise
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,9 +19,7 @@ if TYPE_CHECKING:
 
 LEAST_HEAD = 10
 """Columns that the head of a row gets at least; it may wrap, intervals should not."""
-STYLES = {Tone.GOOD: "green", Tone.WARN: "yellow", Tone.BAD: "red", Tone.NEUTRAL: ""}
 ARROWS = {Goal.DOWN: " ↓", Goal.UP: " ↑", Goal.NONE: ""}
-LEGEND = {Tone.GOOD: "gone, or kept", Tone.WARN: "less", Tone.BAD: "still known, or lost"}
 
 ONE_LINE, TWO_LINES = 22, 15
 """Columns of a cell and the gap after it, with value and interval beside or below each other."""
@@ -35,22 +38,33 @@ def print_scope(records: Records, console: Console, metric: str | None = None) -
         metric: Metric to show; recall, where it was measured, if None.
     """
     grid = scope_grid(records, metric)
+    if grid.groups:
+        _print_grid(grid, console)
+    else:
+        style.say(console, "Nothing was measured.")
+    for number, reason in enumerate(grid.reasons if grid.groups else (), start=1):
+        style.say(console, f"({number}) not measured: {reason}", "dim")
+    for symbol, meaning in legend_of(grid).items():
+        style.say(console, f"{symbol} {meaning}", "dim")
+    named = named_records(records)
+    style.say_outcomes(console, named, headline)
+    style.say_cautions(console, cautions(named, grid.metric))
+
+
+def _print_grid(grid: Grid, console: Console) -> None:
     room = console.width - max((len(row.label) for row in grid.rows), default=0)
     gap = " " if room >= ONE_LINE * len(grid.groups) else "\n"
     heads = [_head(grid, place) for place, _ in enumerate(grid.groups)]
     models = [row.label for row in grid.rows]
+    sizes = [shared_n(row.cells[place] for row in grid.rows) for place, _ in enumerate(grid.groups)]
     body = [
-        [_cell(cell, grid.reading(row, p), gap, with_n=_shared_n(grid, p) is None) for p, cell in enumerate(row.cells)]
+        [_cell(cell, grid.reading(row, p), gap, with_n=sizes[p] is None) for p, cell in enumerate(row.cells)]
         for row in grid.rows
     ]
     if room >= TWO_LINES * len(grid.groups):
         _print_table(console, grid, heads, models, body)
     else:
         _print_table(console, grid, models, heads, [list(column) for column in zip(*body, strict=True)])
-    for number, reason in enumerate(grid.reasons, start=1):
-        console.print(f"({number}) not measured: {reason}", style="dim", markup=False, highlight=False)
-    signs = "   ".join(f"{SYMBOLS[tone]} {meaning}" for tone, meaning in LEGEND.items())
-    console.print(signs, style="dim", markup=False, highlight=False)
 
 
 def _print_table(console: Console, grid: Grid, columns: list[str], rows: list[str], body: list[list[Text]]) -> None:
@@ -73,14 +87,8 @@ def _print_table(console: Console, grid: Grid, columns: list[str], rows: list[st
 
 def _head(grid: Grid, place: int) -> str:
     label = humanise(group_words(grid.groups[place]).label, capital=True)
-    n = _shared_n(grid, place)
+    n = shared_n(row.cells[place] for row in grid.rows)
     return f"{label}{ARROWS[grid.goal(place)]}" + (f"\nn={n:,}" if n is not None else "")
-
-
-def _shared_n(grid: Grid, place: int) -> int | None:
-    """The n that all models have in a group; None where they differ."""
-    sizes = {row.cells[place].n for row in grid.rows} - {None}
-    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _cell(cell: Cell, reading: Reading | None, gap: str, *, with_n: bool) -> Text:
@@ -89,7 +97,7 @@ def _cell(cell: Cell, reading: Reading | None, gap: str, *, with_n: bool) -> Tex
     if cell.footnote is not None:
         return Text(cell.text, style="dim")
     sign = f"{reading.symbol} " if reading and reading.tone is not Tone.NEUTRAL else ""
-    text = Text(f"{sign}{cell.value}", style=STYLES[reading.tone] if reading else "")
+    text = Text(f"{sign}{cell.value}", style=style.STYLES[reading.tone] if reading else "")
     text.append(f"{gap}{cell.interval}" if cell.interval else "", style="dim")
     text.append(f"{gap}n={cell.n:,}" if with_n else "", style="dim")
     return text

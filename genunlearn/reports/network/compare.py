@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genunlearn.errors import DataError
-from genunlearn.records import COMPLETED, RunRecord, write_text
-from genunlearn.reports.lm.reading import Reading
-from genunlearn.reports.lm.scope import Cell, as_cell, find_or_reason
-from genunlearn.reports.markdown import Verbatim, escape_markdown, render_markdown, table_of
+from genunlearn.records import RunRecord
+from genunlearn.reports.cells import Cell, Column, Line, as_cell, find_or_reason, lines_of, measured_columns, shared_n
+from genunlearn.reports.headline import Reading
+from genunlearn.reports.markdown import Verbatim, table_of
 from genunlearn.reports.network.plots import gaps_plot
 from genunlearn.reports.network.reading import (
     ACCURACY,
@@ -24,14 +23,9 @@ from genunlearn.reports.network.reading import (
     request_of,
     words_of,
 )
-from genunlearn.reports.numbers import MISSING, format_number, format_seconds
-from genunlearn.reports.page import render_page
-from genunlearn.reports.plots import Plot
-from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, run_method
-
-HTML_NAME, MARKDOWN_NAME = "compare.html", "compare.md"
-Column = tuple[str, str | None]
-"""Name and group of a result."""
+from genunlearn.reports.numbers import format_number, format_seconds
+from genunlearn.reports.parts import RunTable, cautions_of, check_any, run_table, title_of, write_comparison_pages
+from genunlearn.reports.wording import UNLEARNED, Words, run_method
 
 COLUMNS: tuple[Column, ...] = (
     *((ACCURACY, group) for group in GROUPS),
@@ -50,15 +44,6 @@ COLUMNS: tuple[Column, ...] = (
 )
 SHORT = {ACCURACY: "", ERROR: "", "relearning_accuracy": "Accuracy after", "relearning_loss": "Loss after"}
 HEADS = {"mia_loss": "Published membership", "mia_matched": "Matched AUC", "wasserstein": "Wasserstein-1"}
-
-
-@dataclass(frozen=True)
-class Line:
-    """One model of a table."""
-
-    label: str
-    target: str
-    record: RunRecord
 
 
 @dataclass(frozen=True)
@@ -103,29 +88,25 @@ def _by_method(runs: Mapping[str, RunRecord]) -> dict[str, RunRecord]:
 
 
 def _section(title: str, runs: Mapping[str, RunRecord]) -> Section:
-    records = list(runs.values())
-    measured = {(r.name, r.group) for record in records for r in record.results if r.value is not None}
-    oracle = next((record for record in records if _has_oracle(record)), records[0])
-    lines = (
-        Line("Before", ORIGINAL, records[0]),
-        *(Line(label, UNLEARNED, record) for label, record in runs.items()),
-        Line("Oracle", ORACLE, oracle),
-    )
-    return Section(title, lines, tuple(c for c in COLUMNS if c in measured), tuple(_cautions(runs)))
+    measured = measured_columns(list(runs.values()))
+    lines = lines_of(runs, (ACCURACY, ERROR), ("Before", "Oracle"))
+    columns = tuple(column for column in COLUMNS if column in measured)
+    return Section(title, lines, columns, tuple(cautions_of(runs, request_of)))
 
 
-def _has_oracle(record: RunRecord) -> bool:
-    return any(result.target == ORACLE and result.value is not None for result in record.results)
+def run_rows(section: Section) -> RunTable:
+    """How each run of a section ended and what it cost."""
+    return run_table(section.runs, read_items, _costs)
 
 
-def _cautions(runs: Mapping[str, RunRecord]) -> list[str]:
-    found = []
-    for what in ("base", "request"):
-        if len({record.hashes.get(what) for record in runs.values()} - {None}) > 1:
-            found.append(f"The runs differ in the hash of the {what}.")
-    if unfinished := [label for label, record in runs.items() if record.status != COMPLETED]:
-        found.append(f"Not finished: {', '.join(unfinished)}.")
-    return found
+def _costs(record: RunRecord) -> dict[str, str]:
+    seconds = record.cost.get("unlearning_cpu_seconds")
+    cost = {} if seconds is None else {"CPU time to unlearn": format_seconds(seconds)}
+    if speed := record.cost.get("speed_up_over_retraining"):
+        cost["Speed-up over retraining"] = f"{format_number(float(speed))} times"
+    if (steps := record.cost.get("steps")) is not None:
+        cost["Steps"] = f"{steps:,}"
+    return cost
 
 
 def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
@@ -134,36 +115,34 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     Raises:
         DataError: There is no run to compare.
     """
-    if not records:
-        raise DataError("nothing to compare: give at least one folder that a run has written")
-    folder, sections = Path(folder), sections_of(records)
-    title = sections[0].title if len(sections) == 1 else f"{len(sections)} requests"
-    views = [_view(number, section) for number, section in enumerate(sections)]
-    write_text(folder / MARKDOWN_NAME, render_markdown("items_compare.md", title=title, sections=views))
-    page = render_page("items_compare.html", title=title, sections=views, count=len(records))
-    write_text(folder / HTML_NAME, page)
-    return folder / HTML_NAME
+    check_any(records)
+    sections = sections_of(records)
+    return write_comparison_pages(
+        "network",
+        folder,
+        html={},
+        markdown={},
+        count=len(records),
+        cautions=cautions_of(records, request_of) if len(sections) > 1 else [],
+        title=title_of(section.title for section in sections),
+        sections=[_view(number, section) for number, section in enumerate(sections)],
+    )
 
 
 def _view(number: int, section: Section) -> dict[str, Any]:
     """What the templates show of one request."""
     reasons: dict[str, int] = {}
     rows = [(line, [_cell(line, column, reasons) for column in section.columns]) for line in section.lines]
-    runs = [_run_row(label, record) for label, record in section.runs.items()]
-    costs = list(dict.fromkeys(name for _, _, cost in runs for name in cost))
-    plot: Plot | None = gaps_plot(f"gaps-{number}", section.runs)
     return {
         "title": section.title,
         "cautions": section.cautions,
-        "heads": [head_of(column) for column in section.columns],
+        "heads": [Words(head_of(column)) for column in section.columns],
         "rows": rows,
         "reasons": list(reasons),
-        "runs": runs,
-        "costs": costs,
-        "plot": plot,
+        "runs": run_rows(section),
+        "plot": gaps_plot(f"gaps-{number}", section.runs),
         "main": words_of(main_metric(section.first)),
         "table": markdown_table(section),
-        "runs_table": runs_table(section),
     }
 
 
@@ -195,7 +174,7 @@ def markdown_table(section: Section, columns: Sequence[Column] | None = None) ->
     columns = section.columns if columns is None else columns
     reasons: dict[str, int] = {}
     cells = [[_cell(line, column, reasons)[0] for column in columns] for line in section.lines]
-    shared = [_shared_n([row[place] for row in cells]) for place, _ in enumerate(columns)]
+    shared = [shared_n([row[place] for row in cells]) for place, _ in enumerate(columns)]
     heads = [
         head_of(column) + (f" (n={n:,})" if n is not None else "") for column, n in zip(columns, shared, strict=True)
     ]
@@ -203,36 +182,10 @@ def markdown_table(section: Section, columns: Sequence[Column] | None = None) ->
         [line.label, *(_text(cell, with_n=n is None) for cell, n in zip(row, shared, strict=True))]
         for line, row in zip(section.lines, cells, strict=True)
     ]
-    notes = [f"({number}) {escape_markdown(reason)}" for number, reason in enumerate(reasons, start=1)]
-    table = table_of(["Model", *heads], rows)
-    return Verbatim("\n".join([table, *(["", f"Not measured: {'; '.join(notes)}."] if notes else [])]))
-
-
-def runs_table(section: Section) -> Verbatim:
-    """How each run of a section ended and what it cost, in Markdown."""
-    runs = [_run_row(label, record) for label, record in section.runs.items()]
-    costs = list(dict.fromkeys(name for _, _, cost in runs for name in cost))
-    rows = [[label, end.text, *(cost.get(name, MISSING) for name in costs)] for label, end, cost in runs]
-    return table_of(["Method", "Outcome", *costs], rows)
-
-
-def _shared_n(cells: Sequence[Cell]) -> int | None:
-    sizes = {cell.n for cell in cells} - {None}
-    return sizes.pop() if len(sizes) == 1 else None
+    return table_of(["Model", *heads], rows, reasons)
 
 
 def _text(cell: Cell, *, with_n: bool) -> str:
     if cell.footnote is not None:
         return cell.text
     return " ".join(filter(None, (cell.value, cell.interval, f"n={cell.n:,}" if with_n and cell.n else "")))
-
-
-def _run_row(label: str, record: RunRecord) -> tuple[str, Reading, dict[str, str]]:
-    end = read_items(record)
-    seconds = record.cost.get("unlearning_cpu_seconds")
-    cost = {} if seconds is None else {"CPU time to unlearn": format_seconds(seconds)}
-    if speed := record.cost.get("speed_up_over_retraining"):
-        cost["Speed-up over retraining"] = f"{format_number(float(speed))} times"
-    if (steps := record.cost.get("steps")) is not None:
-        cost["Steps"] = f"{steps:,}"
-    return label, Reading(end.tone, end.verdict), cost

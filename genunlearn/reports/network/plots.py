@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from genunlearn.records import RunRecord
-from genunlearn.reports.lm.figures import model_marks, point
+from genunlearn.reports.marks import dot_row, model_marks, point, spoken, spoken_value
 from genunlearn.reports.network.reading import GROUPS, group_words, main_metric, words_of
 from genunlearn.reports.numbers import format_number
 from genunlearn.reports.plots import (
@@ -28,7 +28,7 @@ from genunlearn.reports.plots import (
     curve_plot,
     draw_legend,
 )
-from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, humanise, target_words
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, humanise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,11 +39,6 @@ BAR, GAP = 13, 14
 """Pixels of a bar, and between the bars of two rows."""
 EVERY = 5
 """Every which point of a membership curve is drawn."""
-
-
-def marks_of(targets: Sequence[str]) -> list[Mark]:
-    """The look of the models, as in every other plot."""
-    return model_marks(targets, [humanise(target_words(target).label, capital=True) for target in targets])
 
 
 def bar_plot(name: str, alt: str, marks: Sequence[Mark], rows: Sequence[DotRow], xlabel: str) -> Plot:
@@ -100,14 +95,12 @@ def sets_plot(record: RunRecord) -> Plot | None:
     rows = []
     for group in GROUPS:
         found = [record.find(name, target, group) for target in targets]
-        sizes = dict.fromkeys(f"n={result.n:,}" for result in found if result and result.value is not None)
-        if sizes:
-            label = humanise(group_words(group).label, capital=True)
-            rows.append(DotRow(label, " ".join(sizes), tuple(map(point, found))))
+        if any(result and result.value is not None for result in found):
+            rows.append(dot_row(humanise(group_words(group).label, capital=True), found))
     if not rows:
         return None
-    marks, label = marks_of(targets), words_of(name).label
-    return bar_plot("sets", f"{label} by set. {_spoken(marks, rows)}", marks, rows, label)
+    marks, label = model_marks(targets), words_of(name).label
+    return bar_plot("sets", f"{label} by set. {spoken(marks, rows)}", marks, rows, label)
 
 
 def gaps_plot(name: str, records: Mapping[str, RunRecord]) -> Plot | None:
@@ -122,14 +115,14 @@ def gaps_plot(name: str, records: Mapping[str, RunRecord]) -> Plot | None:
         return None
     marks = [Mark(group, colour, "s") for group, colour in zip(groups, (1, 4, 3), strict=True)]
     label = words_of(main_metric(next(iter(records.values())))).label.lower()
-    return bar_plot(name, f"Gap to the oracles. {_spoken(marks, rows)}", marks, rows, f"{label} less the oracles' mean")
+    return bar_plot(name, f"Gap to the oracles. {spoken(marks, rows)}", marks, rows, f"{label} less the oracles' mean")
 
 
 def relearning_plot(record: RunRecord) -> Plot | None:
     """How well the forget set is known after so many updates, one line a model; None where it was not tried."""
     curves, top, kind = [], 1.0, ""
     targets = [t for t in MODELS if any(_steps(r.name, r.group) is not None and r.target == t for r in record.results)]
-    for mark, target in zip(marks_of(targets), targets, strict=True):
+    for mark, target in zip(model_marks(targets), targets, strict=True):
         pairs = []
         for result in record.results:
             step = _steps(result.name, result.group)
@@ -143,7 +136,7 @@ def relearning_plot(record: RunRecord) -> Plot | None:
     if not curves:
         return None
     ylabel = {"accuracy": "Accuracy, forgotten kind", "loss": "Loss, forgotten kind"}.get(kind, kind)
-    said = "; ".join(f"{m.label}: " + ", ".join(f"{x:.0f}: {_value(p)}" for x, p in pairs) for m, pairs in curves)
+    said = "; ".join(f"{m.label}: " + ", ".join(f"{x:.0f}: {spoken_value(p)}" for x, p in pairs) for m, pairs in curves)
     alt = f"{ylabel} by updates of relearning. {said}."
     return curve_plot("relearning", alt, curves, xlabel="Updates on the forget set", ylabel=ylabel, ends=(0.0, top))
 
@@ -160,7 +153,7 @@ def membership_plot(curves: Mapping[str, Any]) -> Plot | None:
         return None
     lines = [
         (mark, [(rates[n], Point(found[target][n])) for n in range(0, len(rates), EVERY)])
-        for mark, target in zip(marks_of(targets), targets, strict=True)
+        for mark, target in zip(model_marks(targets), targets, strict=True)
     ]
     middle = len(rates) // 10
     said = "; ".join(f"{m.label} {format_number(found[t][middle])}" for (m, _), t in zip(lines, targets, strict=True))
@@ -174,14 +167,3 @@ def _steps(name: str, group: str | None) -> int | None:
         return None
     number = (group or "").removeprefix("step ")
     return int(number) if number.isdigit() else None
-
-
-def _spoken(marks: Sequence[Mark], rows: Sequence[DotRow]) -> str:
-    return " ".join(
-        f"{row.label}: " + ", ".join(f"{m.label} {_value(p)}" for m, p in zip(marks, row.points, strict=True)) + "."
-        for row in rows
-    )
-
-
-def _value(place: Point) -> str:
-    return "not measured" if place.value is None else format_number(place.value)

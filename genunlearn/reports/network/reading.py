@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord
-from genunlearn.reports.lm.reading import Headline, Reading, Tone
+from genunlearn.records import Result, RunRecord
+from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
 from genunlearn.reports.numbers import format_estimate, format_number, format_seconds
-from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, MetricWords, Words, metric_words, run_section
+from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, run_section, words_in
 
 ACCURACY, ERROR = "accuracy", "mean_absolute_error"
 FORGET_GROUPS = ("forget", "test_forget")
@@ -24,28 +24,24 @@ GROUP_WORDS = {
     "matched": Words("matched", "against unseen items of the forget set's kind"),
 }
 METRIC_WORDS = {
-    "accuracy": MetricWords("Accuracy", "share of items whose most probable class is the true one"),
-    "mean_absolute_error": MetricWords("Mean absolute error", "in the targets' unit"),
-    "mean_squared_error": MetricWords("Mean squared error", "in the targets' unit squared"),
-    "oracle_gap": MetricWords(
-        "Gap to the oracles", "less the oracles' mean; 0 within the interval: it could be one of them"
-    ),
-    "tow": MetricWords(
-        "Tug of war (ToW)", "1 is as accurate as the oracle on forget, retain and test; n counts oracles"
-    ),
-    "activation_distance": MetricWords("Activation distance", "Euclidean, between its probabilities and the oracles'"),
-    "wasserstein": MetricWords("Wasserstein-1 distance", "between its predictions and the oracles', in their unit"),
-    "zrf": MetricWords("ZRF", "1 answers like an untrained network; compare with the oracle, do not maximise"),
-    "zrf_authors": MetricWords("ZRF, authors' arithmetic", "to be read beside published values only"),
-    "mia_entropy": MetricWords("Membership by entropy", "share of the forget set called members, as published"),
-    "mia_loss": MetricWords("Membership by loss", "share of the forget set called members, as published"),
-    "mia_matched": MetricWords("Matched membership, AUC", "against non-members of its own kind; 0.5 is chance"),
-    "mia_matched_accuracy": MetricWords("Matched membership, accuracy", "of a classifier of the loss; 0.5 is chance"),
-    "rmia": MetricWords("RMIA, AUC", "with the oracles as reference models; 0.5 is chance"),
-    "rmia_tpr": MetricWords("RMIA, share found at 1%", "true positives where 1% of non-members are called members"),
-    "anamnesis_index": MetricWords("Anamnesis Index", "1 relearns like an oracle, less remembers, more resists"),
-    "relearning_time": MetricWords("Relearning time", "updates or passes until it knows the forget set again"),
-    "inversion_likeness": MetricWords("Model inversion", "how much pictures painted from its weights look like it"),
+    "accuracy": Words("Accuracy", "share of items whose most probable class is the true one"),
+    "mean_absolute_error": Words("Mean absolute error", "in the targets' unit"),
+    "mean_squared_error": Words("Mean squared error", "in the targets' unit squared"),
+    "oracle_gap": Words("Gap to the oracles", "less the oracles' mean; 0 within the interval: it could be one of them"),
+    "tow": Words("Tug of war (ToW)", "1 is as accurate as the oracle on forget, retain and test; n counts oracles"),
+    "activation_distance": Words("Activation distance", "Euclidean, between its probabilities and the oracles'"),
+    "wasserstein": Words("Wasserstein-1 distance", "between its predictions and the oracles', in their unit"),
+    "zrf": Words("ZRF", "1 answers like an untrained network; compare with the oracle, do not maximise"),
+    "zrf_authors": Words("ZRF, authors' arithmetic", "to be read beside published values only"),
+    "mia_entropy": Words("Membership by entropy", "share of the forget set called members, as published"),
+    "mia_loss": Words("Membership by loss", "share of the forget set called members, as published"),
+    "mia_matched": Words("Matched membership, AUC", "against non-members of its own kind; 0.5 is chance"),
+    "mia_matched_accuracy": Words("Matched membership, accuracy", "of a classifier of the loss; 0.5 is chance"),
+    "rmia": Words("RMIA, AUC", "with the oracles as reference models; 0.5 is chance"),
+    "rmia_tpr": Words("RMIA, share found at 1%", "true positives where 1% of non-members are called members"),
+    "anamnesis_index": Words("Anamnesis Index", "1 relearns like an oracle, less remembers, more resists"),
+    "relearning_time": Words("Relearning time", "updates or passes until it knows the forget set again"),
+    "inversion_likeness": Words("Model inversion", "how much pictures painted from its weights look like it"),
 }
 
 NOT_MEASURED = "Nothing was measured after unlearning, so this run shows nothing about what the model still knows."
@@ -60,9 +56,9 @@ FEW_ORACLES = (
 )
 
 
-def words_of(name: str) -> MetricWords:
+def words_of(name: str) -> Words:
     """What a metric is called in reports on classifiers and regressors."""
-    return METRIC_WORDS.get(name) or metric_words(name)
+    return words_in(METRIC_WORDS, name)
 
 
 def group_words(group: str | None) -> Words:
@@ -109,6 +105,8 @@ def _without_oracle(record: RunRecord, group: str, after: float) -> Reading:
     is_accuracy = main_metric(record) == ACCURACY
     lost = before.value - after if is_accuracy else after - before.value
     allowed = SLACK[ACCURACY] if is_accuracy else SLACK[ERROR] * before.value
+    if is_accuracy and before.value <= allowed:
+        return Reading(Tone.NEUTRAL, "nothing to keep: not known before")
     if lost <= allowed:
         return Reading(Tone.GOOD, "kept")
     return Reading(Tone.BAD, f"worse by {format_number(lost)}")
@@ -123,14 +121,7 @@ def _slack(record: RunRecord, group: str) -> float:
 
 def read_items(record: RunRecord) -> Headline:
     """The outcome of a run: a verdict and the sentences under it."""
-    subject = request_of(record)
-    if record.status == FAILED:
-        return Headline(Tone.BAD, "The run failed", subject, (record.error or "No message was recorded.",))
-    if record.status == INTERRUPTED:
-        how = "Run the same command with --resume to finish it."
-        return Headline(Tone.WARN, "The run did not finish", subject, (how,))
-    tone, verdict = _verdict(record)
-    return Headline(tone, verdict, subject, tuple(_evidence(record)))
+    return headline_of(record, request_of(record), _verdict, _evidence)
 
 
 def _verdict(record: RunRecord) -> tuple[Tone, str]:

@@ -1,37 +1,29 @@
-"""An audit: an unlearned pipeline beside its original and an oracle, under every attack, with a verdict a concept."""
+"""An audit: an unlearned model beside its original and an oracle, under every attack, with a verdict a subject."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from genunlearn.attacks.diffusion.base import Case, ConceptAttack
-from genunlearn.attacks.diffusion.concept_relearning import ConceptRelearning
-from genunlearn.attacks.diffusion.partial_diffusion import PartialDiffusion
 from genunlearn.config import AuditConfig
-from genunlearn.domains.diffusion.sampling import Sampling
+from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED
+from genunlearn.contracts.family import Audit, Audited
 from genunlearn.engine.progress import Watch
-from genunlearn.errors import DataError, MismatchError
-from genunlearn.evaluation.diffusion.concealment import ConcealmentProbes
-from genunlearn.evaluation.diffusion.two_model_classifier import Training
+from genunlearn.errors import DataError
 from genunlearn.evaluation.verdicts import PLAIN, Comparison, judge
 from genunlearn.ops.intervals import share
 from genunlearn.ops.verdicts import Share
 from genunlearn.records import Result, RunRecord, hash_json
-from genunlearn.registry import LAB, LABS, SUITES
-from genunlearn.runs.audit.detector import witness_of
-from genunlearn.runs.audit.models import check_models, open_models
-from genunlearn.runs.audit.pictures import SHOWN, Pictures
-from genunlearn.runs.audit.requests import POOL_SEEDS, Subject, read_subjects
+from genunlearn.registry import ATTACKS, AUDITS, SUITES
 from genunlearn.runs.audit.units import Units, Value
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.methods import build_attack
 
-ORIGINAL, UNLEARNED, ORACLE = "original", "unlearned", "oracle"
-PARTIAL = PartialDiffusion.name
+COMPLETED = "completed"
+"""Units of attacks that scores are computed from go by this name."""
 
 
 class AuditRun:
@@ -41,21 +33,19 @@ class AuditRun:
         """Check everything that can be checked before weights load, then make the folder.
 
         Raises:
-            InputError: See the functions that are called here; nothing has been written then.
+            InputError: The request, an attack or a model cannot be used; nothing has been written then.
         """
         self.config, self.watch = config, watch or Watch(is_shown=False)
-        self.subjects, self.attacks = prepare(config)
-        check_models(config)
+        self.audit, self.subjects, self.attacks = prepare(config, self.watch)
         self.folder = RunFolder(out, config, resume=resume, watch=self.watch)
         shared = Path(config.controls) / self._pair() if config.controls else None
         self.units = Units(self.folder.state / "units", self.watch, shared=shared, common=(ORIGINAL, ORACLE))
-        self.pictures = Pictures(self.folder.path)
 
     @staticmethod
     def check(config: AuditConfig) -> str:
         """Check what needs no weights; says in a few words what the audit would do."""
-        subjects, attacks = prepare(config)
-        names = ", ".join(subject.named.label for subject in subjects)
+        _, subjects, attacks = prepare(config, Watch(is_shown=False))
+        names = ", ".join(subject.label for subject in subjects)
         return f"audit of {config.unlearned} beside {config.model.source}: {names}; {len(attacks)} attacks"
 
     @property
@@ -67,217 +57,94 @@ class AuditRun:
         """Carry the audit out and return its record."""
         with self.folder.guarded():
             with self.folder.phase("load"):
-                self.models = open_models(self.config, [s.named.label for s in self.subjects if s.role == "forget"])
+                self.models = self.audit.open([s.label for s in self.subjects if s.role == "forget"])
+                self.audit.begin(self.models, self.units, self.folder.path)
             self._describe()
             for subject in self.subjects:
-                self._look_at(subject)
-            self.record.cost |= {"forwards": self._forwards(), "peak_memory_mb": peak_memory_mb()}
+                self._audit(subject)
+            self.record.cost |= {"forwards": dict(self.audit.forwards()), "peak_memory_mb": peak_memory_mb()}
             self.record.outcome = ", ".join(f"{row['concept']}: {row['verdict']}" for row in self.record.verdicts)
         return self.record
 
-    # ---- what is done for one concept ---------------------------------------------------------------------------
+    # ---- what is done for one subject ------------------------------------------------------------------------
 
-    def _look_at(self, subject: Subject) -> None:
+    def _audit(self, subject: Audited) -> None:
         """Every attack and a verdict on what should be gone; of what should have stayed, the scores alone."""
-        label, case = subject.named.label, self._case(subject)
+        scored = {name: attack for name, attack in self.attacks.items() if self.audit.is_scored(attack)}
         if subject.role == "retain":
-            self._begin_and_end(subject, case)
+            for name, attack in scored.items():
+                self._attack(subject, name, attack)
+                self._score(subject, attack)
             return
-        with self.folder.phase("attacks"):
-            comparisons = self._plain(subject, case)
-        comparisons += self._begin_and_end(subject, case)
-        with self.folder.phase("attacks"):
-            for name, attack in self.attacks.items():
-                if name != PARTIAL:
-                    comparisons += self._attack(subject, case, name, attack)
+        comparisons = self._plain(subject)
+        for name, attack in scored.items():
+            comparisons += self._attack(subject, name, attack)
+            self._score(subject, attack)
+        for name, attack in self.attacks.items():
+            if name not in scored:
+                comparisons += self._attack(subject, name, attack)
         self.folder.keep()
-        verdict = judge(label, comparisons, self.config.evaluate.tolerance).to_json()
+        verdict = judge(subject.label, comparisons, self.config.evaluate.tolerance).to_json()
         self.record.verdicts.append(verdict | {"comparisons": [_plain_json(c) for c in comparisons]})
 
-    def _begin_and_end(self, subject: Subject, case: Case) -> list[Comparison]:
-        """Partial diffusion, and the scores of what it completes; nothing where the audit leaves it out."""
-        label, attack = subject.named.label, self.attacks.get(PARTIAL)
-        if attack is None:
-            return []
-        keys = {name: f"{label}/completed/{name}" for name in self.models}
-        with self.folder.phase("partial diffusion"):
-            done = self.units.do(
-                f"{label}, {PARTIAL}",
-                [(key, partial(self._complete, attack, case, label, name)) for name, key in keys.items()],
-            )
-            comparisons = self._by_psi(label, attack, done)
-        with self.folder.phase("concealment scores"):
-            self._score(subject, attack, self.config.evaluate.pool)
-        return comparisons
-
-    def _case(self, subject: Subject) -> Case:
-        settings = self.config.evaluate
-        return Case(
-            concept=subject.named.label,
-            name=subject.named.name,
-            prompts=subject.turns(settings.images),
-            seeds=tuple(self._first_seed + number for number in range(settings.images)),
-            witness=self._witness(subject),
-            sampling=self._sampling,
-            original=self.models[ORIGINAL],
-            neighbours=subject.neighbours,
-            synonyms=subject.synonyms,
-            paraphrases=subject.paraphrases,
-        )
-
-    def _plain(self, subject: Subject, case: Case) -> list[Comparison]:
-        """How often each model shows the concept when it is simply asked."""
-        label = subject.named.label
-
-        def draw(name: str) -> Value:
-            images = case.plain(self.models[name], name)
-            shown = int(case.witness.shown(images).sum())
-            self.units.keep_images(f"{label}/{PLAIN}/{name}", {"images": images[:SHOWN]})
-            return {"shown": shown, "n": len(images)}
-
-        names = {name: f"{label}/{PLAIN}/{name}" for name in self.models}
-        done = self.units.do(f"{label}, {PLAIN}", [(key, partial(draw, name)) for name, key in names.items()])
-        shares = {name: Share(done[key]["shown"], done[key]["n"]) for name, key in names.items()}
-        self.record.results += [asr(label, PLAIN, name, found) for name, found in shares.items()]
-        self._show(label, PLAIN, case)
+    def _plain(self, subject: Audited) -> list[Comparison]:
+        """How often each model shows the subject when it is simply asked."""
+        found = self._each(subject, PLAIN, PLAIN, lambda target: self.audit.plain(subject, target))
+        shares = {name: Share(value["hits"][0], value["n"]) for name, value in found.items()}
+        self.record.results += [asr(subject.label, PLAIN, name, share) for name, share in shares.items()]
+        self.record.examples += self.audit.examples(subject, PLAIN, [""])
         return [Comparison(PLAIN, "", shares)]
 
-    def _complete(self, attack: PartialDiffusion, case: Case, label: str, name: str) -> Value:
-        """Let one model end what the original has begun; its images are kept for the scores."""
-        begun = case.once(attack, lambda: attack.start(case.original, case.prompts, case.seeds))
-        done = attack.complete(self.models[name], begun)
-        key = f"{label}/completed/{name}"
-        self.units.keep_images(key, {"images": done.images})
-        return {
-            "psis": list(done.psis),
-            "shown": [int(case.witness.shown(images).sum()) for images in done.images],
-            "n": len(case.seeds),
-            "forwards": {"begun": begun.forwards, "ended": done.forwards},
-            "seconds": round(begun.seconds + done.seconds, 2),
-        }
+    def _attack(self, subject: Audited, name: str, attack: Any) -> list[Comparison]:
+        """One attack on every model; one comparison a strength."""
+        unit = COMPLETED if self.audit.is_scored(attack) else name
+        found = self._each(subject, unit, name, lambda target: self.audit.attempt(subject, attack, target))
+        for target, value in found.items():
+            self.record.results += self._results(subject, name, target, value)
+        strengths: list[str] = next((value["strengths"] for value in found.values() if "strengths" in value), [])
+        self.record.examples += self.audit.examples(subject, name, strengths)
+        self._count(subject.label, name, attack.budget, found)
+        done = {target: value for target, value in found.items() if "hits" in value}
+        if UNLEARNED not in done:
+            return []
+        return [
+            Comparison(name, strength, {t: Share(value["hits"][place], value["n"]) for t, value in done.items()})
+            for place, strength in enumerate(strengths)
+        ]
 
-    def _by_psi(self, label: str, attack: PartialDiffusion, done: Mapping[str, Value]) -> list[Comparison]:
-        """One comparison a psi; from the one on where the original has made the whole image there is nothing left."""
-        by_model = {key.rpartition("/")[2]: value for key, value in done.items()}
-        comparisons = []
-        images = {name: self.units.images(f"{label}/completed/{name}")["images"] for name in self.models}
-        for place, psi in enumerate(attack.psis):
-            shares = {name: Share(value["shown"][place], value["n"]) for name, value in by_model.items()}
-            strength = f"psi = {psi:g}"
-            self.record.results += [asr(label, f"{PARTIAL}, {strength}", name, found) for name, found in shares.items()]
-            for name, completed in images.items():
-                self.pictures.write(f"{label}/{strength}/{name}", completed[place])
-            self.record.examples += self.pictures.rows(
-                label, "psi", strength, list(self.models), folder=f"{label}/{strength}", captions=[strength] * 4
+    def _score(self, subject: Audited, attack: Any) -> None:
+        with self.folder.phase("scores"):
+            self.audit.gather(subject, attack)
+            name = f"{subject.label}/scores"
+            rows = self.units.do(
+                f"{subject.label}, scores",
+                [(name, lambda: {"results": [asdict(r) for r in self.audit.scores(subject, attack)]})],
             )
-            comparisons.append(Comparison(PARTIAL, strength, shares))
-        self._count(label, PARTIAL, attack.budget, by_model)
-        return comparisons
+        self.record.results += [Result(**row) for row in rows[name]["results"]]
 
-    def _score(self, subject: Subject, attack: PartialDiffusion, pool: int) -> None:
-        """CRS, CCS and the leak, from completed images and a pool of images of each of the two models."""
-        label = subject.named.label
+    # ---- parts -----------------------------------------------------------------------------------------------
 
-        def draw(name: str) -> Value:
-            prompts, first = subject.turns(pool), POOL_SEEDS + self._first_seed
-            images = self.models[name].images(prompts, range(first, first + pool), attack.sampling)
-            self.units.keep_images(f"{label}/pool/{name}", {"images": images})
-            return {"n": pool}
+    def _each(self, subject: Audited, unit: str, title: str, compute: Any) -> dict[str, Value]:
+        """One unit a model."""
+        keys = {target: f"{subject.label}/{unit}/{target}" for target in self.models}
+        with self.folder.phase("attacks"):
+            done = self.units.do(
+                f"{subject.label}, {title}", [(key, partial(compute, target)) for target, key in keys.items()]
+            )
+        return {target: _in_present_form(done[key]) for target, key in keys.items()}
 
-        self.units.do(
-            f"{label}, images to compare with",
-            [(f"{label}/pool/{name}", partial(draw, name)) for name in (ORIGINAL, UNLEARNED)],
-        )
-        done = self.units.do(f"{label}, scores", [(f"{label}/scores", lambda: self._measure(subject, attack))])
-        self.record.results += [Result(**row) for row in done[f"{label}/scores"]["results"]]
-
-    def _measure(self, subject: Subject, attack: PartialDiffusion) -> Value:
-        label, settings = subject.named.label, self.config.evaluate
-        pools = {name: self.units.images(f"{label}/pool/{name}")["images"] for name in (ORIGINAL, UNLEARNED)}
-        completed = {name: self.units.images(f"{label}/completed/{name}")["images"] for name in self.models}
-        probes = ConcealmentProbes(
-            label=label,
-            psis=attack.psis,
-            completed=completed,
-            original=pools[ORIGINAL],
-            unlearned=pools[UNLEARNED],
-            score=self._witness(subject).score,
-            role=subject.role,
-            training=Training(backbone=settings.backbone, seed=self.config.seed),
-        )
-        metrics = [kind() for kind in SUITES.get(settings.suite)]
-        results = [asdict(r) for metric in metrics for name in self.models for r in metric.measure(probes, name)]
-        return {"results": results}
-
-    def _attack(self, subject: Subject, case: Case, name: str, attack: ConceptAttack) -> list[Comparison]:
-        """One attack on every model."""
-        label = subject.named.label
-
-        def run(target: str) -> Value:
-            if reason := attack.lacking(self.models[target], case):
-                return {"skipped": reason}
-            attempt = attack.attempt(self.models[target], case, target)
-            self.units.keep_images(f"{label}/{name}/{target}", {"images": attempt.images[:SHOWN]})
-            results = attempt.results(attack.version)
-            if isinstance(attack, ConceptRelearning):
-                results += attack.results_of(attempt)
-            return {
-                "results": [asdict(result) for result in results],
-                "shown": int(attempt.succeeded.sum()),
-                "n": len(attempt.seeds),
-                "forwards": attempt.forwards,
-                "seconds": round(attempt.seconds, 2),
-                "details": dict(attempt.details),
-            }
-
-        keys = {target: f"{label}/{name}/{target}" for target in self.models}
-        done = self.units.do(f"{label}, {name}", [(key, partial(run, target)) for target, key in keys.items()])
-        by_model = {target: done[key] for target, key in keys.items()}
-        for target, value in by_model.items():
-            rows = value.get("results") or [
-                asdict(
-                    Result(name="asr", target=target, group=f"{label}, {name}", value=None, skipped=value["skipped"])
-                )
-            ]
-            self.record.results += [Result(**row) for row in rows]
-        self._show(label, name, case)
-        self._count(label, name, attack.budget, by_model)
-        shares = {t: Share(value["shown"], value["n"]) for t, value in by_model.items() if "shown" in value}
-        return [Comparison(name, "", shares)] if UNLEARNED in shares else []
-
-    # ---- parts --------------------------------------------------------------------------------------------------
-
-    @property
-    def _first_seed(self) -> int:
-        return self.config.seed * 10_000_000
-
-    @property
-    def _sampling(self) -> Sampling:
-        settings = self.config.evaluate
-        return Sampling(
-            steps=settings.steps, guidance=settings.guidance, scheduler="ddim", batch_size=settings.batch_size
-        )
-
-    def _witness(self, subject: Subject) -> Any:
-        return self._witnesses(subject.named.label)
-
-    @cached_property
-    def _witnesses(self) -> Any:
-        folder = None
-        if self.config.model.source.startswith(LAB):
-            folder = str(LABS.get(self.config.model.source.removeprefix(LAB))())
-        found = {subject.named.label: witness_of(self.config.evaluate, subject, folder) for subject in self.subjects}
-        return found.__getitem__
+    def _results(self, subject: Audited, name: str, target: str, value: Value) -> list[Result]:
+        if "skipped" in value:
+            group = f"{subject.label}, {name}"
+            return [Result(name="asr", target=target, group=group, value=None, skipped=value["skipped"])]
+        if "results" in value:
+            return [Result(**row) for row in value["results"]]
+        shares = zip(value["strengths"], value["hits"], strict=True)
+        return [asr(subject.label, f"{name}, {what}", target, Share(hits, value["n"])) for what, hits in shares]
 
     def _describe(self) -> None:
-        self.record.hashes |= {name: model.base_sha256 for name, model in self.models.items()}
-        self.record.request = {
-            "original": self.config.model.source,
-            "unlearned": self.config.unlearned,
-            "oracle": self.config.oracle,
-            "concepts": [subject.named.label for subject in self.subjects if subject.role == "forget"],
-            "retain": [subject.named.label for subject in self.subjects if subject.role == "retain"],
-        }
+        self.record.request, hashes = self.audit.describe()
+        self.record.hashes |= hashes
         if ORACLE not in self.models:
             self.record.notes.append(
                 "no oracle, a model trained without the concepts, went through the attacks: what they recover then "
@@ -290,56 +157,45 @@ class AuditRun:
         rest["request"] = {**rest["request"], "force": False}
         return hash_json(rest)[:16]
 
-    def _show(self, label: str, attack: str, case: Case) -> None:
-        for name in self.models:
-            if images := self.units.images(f"{label}/{attack}/{name}"):
-                self.pictures.write(f"{label}/{attack}/{name}", images["images"])
-        self.record.examples += self.pictures.rows(
-            label, "attack", attack, list(self.models), folder=f"{label}/{attack}", captions=list(case.prompts)
-        )
-
-    def _count(self, label: str, attack: str, budget: str, by_model: Mapping[str, Value]) -> None:
+    def _count(self, label: str, attack: str, budget: str, found: Mapping[str, Value]) -> None:
         """Budget and cost of an attack, one row of the record's rounds."""
-        self.record.rounds.append(
-            {
-                "concept": label,
-                "attack": attack,
-                "budget": budget,
-                "forwards": {name: value.get("forwards") for name, value in by_model.items()},
-                "seconds": {name: value.get("seconds") for name, value in by_model.items()},
-                "details": {name: value.get("details") for name, value in by_model.items()},
-            }
-        )
-
-    def _forwards(self) -> dict[str, int]:
-        return {name: model.meter.frozen + model.meter.trained for name, model in self.models.items()}
+        rows = {key: {name: value.get(key) for name, value in found.items()} for key in ("forwards", "seconds")}
+        details = {name: value.get("details") for name, value in found.items()}
+        self.record.rounds.append({"concept": label, "attack": attack, "budget": budget, **rows, "details": details})
 
 
-def prepare(config: AuditConfig) -> tuple[tuple[Subject, ...], dict[str, Any]]:
-    """Concepts and attacks of a configuration.
+def prepare(config: AuditConfig, watch: Watch) -> tuple[Audit[Any, Any], Sequence[Audited], dict[str, Any]]:
+    """The family's audit, its subjects and the attacks of a configuration.
 
     Raises:
         InputError: One of them cannot be used, or there is no model to audit.
     """
-    subjects = read_subjects(config)
+    audit: Audit[Any, Any] = AUDITS.get(config.family)(config, watch)
+    SUITES.line(config.evaluate.suite, config.family)
     if not config.unlearned:
-        raise DataError("no model to audit: name a pipeline folder, a hub id or a patch (--unlearned)")
-    settings = config.evaluate
-    shared = {"steps": settings.steps, "guidance": settings.guidance, "batch_size": settings.batch_size}
+        raise DataError("no model to audit: name a model folder, a hub id or a patch (--unlearned)")
     attacks = {}
     for name, given in config.attacks.items():
-        own = {**shared, **given} if name == PARTIAL else given
-        attacks[name] = build_attack(name, own, f"attacks.{name}.{{}}".format, seed=config.seed)
-        if not isinstance(attacks[name], ConceptAttack | PartialDiffusion):
-            raise MismatchError(f"attacks.{name}: this attack is not one on text-to-image pipelines")
-    return subjects, attacks
+        own = {**audit.shared_fields(ATTACKS.get(name, config.family)), **given}
+        place = f"attacks.{name}.{{}}".format
+        attacks[name] = build_attack(name, own, place, domain=config.domain, seed=config.seed)
+    return audit, audit.subjects(), attacks
 
 
 def asr(label: str, attack: str, target: str, found: Share) -> Result:
-    """A share of images in which the concept shows."""
+    """A share of images or answers that show the subject."""
     value, low, high = share(found.hits, found.n)
     group = f"{label}, {attack}"
     return Result(name="asr", target=target, value=value, low=low, high=high, n=found.n, group=group)
+
+
+def _in_present_form(value: Value) -> Value:
+    """A finding with its hits by strength: units of audits begun earlier say ``shown``, and ``psis`` for strengths."""
+    if "shown" not in value or "hits" in value:
+        return value
+    if "psis" not in value:
+        return {**value, "strengths": [""], "hits": [value["shown"]]}
+    return {**value, "strengths": [f"psi = {psi:g}" for psi in value["psis"]], "hits": value["shown"]}
 
 
 def _plain_json(comparison: Comparison) -> dict[str, Any]:

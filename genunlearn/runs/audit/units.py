@@ -6,21 +6,48 @@ it was; several processes take units in turn, and read each other's results from
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from genunlearn.engine.progress import Watch
+from genunlearn.errors import DataError
 from genunlearn.processes import this_process
-from genunlearn.records import write_json
+from genunlearn.records import read_json, replacing, write_json
+from genunlearn.records.schema import ResultPart
 
 Value = dict[str, Any]
 Unit = tuple[str, Callable[[], Value]]
 """A name, and what computes its value."""
+
+
+class _Unit(BaseModel):
+    """What units of audits hold: images that show the concept, of how many; results; or why there are none."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    n: int | None = Field(None, ge=0)
+    shown: int | list[int] | None = None
+    psis: list[float] | None = None
+    results: list[ResultPart] | None = None
+    skipped: str | None = None
+    seconds: float | None = None
+    details: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _whole(self) -> _Unit:
+        shown = self.shown if isinstance(self.shown, list) else [self.shown] if self.shown is not None else []
+        if self.n is None and self.results is None and self.skipped is None:
+            raise ValueError("it holds no result")
+        if shown and (not self.n or not all(0 <= count <= self.n for count in shown)):
+            raise ValueError("shown must be 0 to n")
+        if self.psis is not None and (not isinstance(self.shown, list) or len(shown) != len(self.psis)):
+            raise ValueError("one count a psi is needed")
+        return self
 
 
 class Units:
@@ -48,23 +75,53 @@ class Units:
                 advance()
         process.wait_for_everyone()
         for name, _ in units:
-            found[name] = json.loads(self._file(name).read_text(encoding="utf-8"))
+            found[name] = self._read(name)
         return found
+
+    def _read(self, name: str) -> Value:
+        """A unit that is done, by whomever.
+
+        Raises:
+            DataError: Its file is damaged.
+        """
+        path = self._file(name)
+        value = read_json(path, "finished unit")
+        try:
+            _Unit.model_validate(value)
+        except ValidationError as error:
+            found = error.errors(include_url=False)[0]
+            where = ".".join(map(str, found["loc"][:4])) or "the unit"
+            raise DataError(f"{path}: {where}: {found['msg']}; remove the file, and the unit is done anew") from None
+        return value
 
     def keep_images(self, name: str, images: Mapping[str, Tensor]) -> None:
         """Keep images ``(..., 3, height, width)`` in [0, 1] beside a unit, at 8 bits a colour."""
         from safetensors.torch import save_file
 
         path = self._file(name).with_suffix(".safetensors")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({key: (value.cpu() * 255).round().byte().contiguous() for key, value in images.items()}, path)
+        with replacing(path) as temporary:
+            pixels = {key: (value.cpu() * 255).round().byte().contiguous() for key, value in images.items()}
+            save_file(pixels, temporary)
 
     def images(self, name: str) -> dict[str, Tensor]:
-        """Images that were kept beside a unit, in [0, 1]; none for a unit without."""
+        """Images that were kept beside a unit, in [0, 1]; none for a unit without.
+
+        Raises:
+            DataError: Their file is damaged.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         path = self._file(name).with_suffix(".safetensors")
-        return {key: value.float() / 255 for key, value in load_file(path).items()} if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            return {key: value.float() / 255 for key, value in load_file(path).items()}
+        except (SafetensorError, OSError) as error:
+            raise DataError(
+                f"{path}: images that cannot be read ({error}); remove this file and {path.stem}.json beside it, and "
+                "the unit is done anew"
+            ) from None
 
     def _file(self, name: str) -> Path:
         folder = self.shared if name.rpartition("/")[2] in self.common else self.folder

@@ -1,4 +1,4 @@
-"""Looking at a pipeline: the images that are asked for, what a judge sees in them, and a few of them to keep."""
+"""Measuring a pipeline: the images that are asked for, what a judge sees in them, and a few of them to keep."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from genunlearn.config.sections import ImageEvaluateConfig
+from genunlearn.config.diffusion import DiffusionEvaluateConfig
+from genunlearn.contracts.methods import Watcher
+from genunlearn.data.diffusion.requests import USUAL, ErasedConcept, ErasureRequest, PromptSet
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.evaluation.diffusion.image_check import ImageCheck
 from genunlearn.evaluation.diffusion.metrics import ImageProbes, Judge
+from genunlearn.ops.images import write_png
 from genunlearn.processes import this_process
-from genunlearn.records import Result
+from genunlearn.records import Result, replacing
 from genunlearn.registry import SUITES
-from genunlearn.runs.diffusion.request import USUAL, Ask, ConceptRequest, Named
-from genunlearn.runs.folder import RunFolder
+from genunlearn.runs.folder import STATE
 
 IMAGES = "images"
 SHOWN_FORGOTTEN, SHOWN_KEPT = 6, 10
@@ -30,7 +32,7 @@ FORGOTTEN, KEPT = "forget", "preserve"
 
 
 @dataclass(frozen=True)
-class Panel:
+class Judges:
     """Who says what images show.
 
     Attributes:
@@ -44,7 +46,7 @@ class Panel:
     real: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of_lab(cls, folder: str, erased: Sequence[Named]) -> Panel:
+    def of_lab(cls, folder: str, erased: Sequence[ErasedConcept]) -> Judges:
         """The lab's judge and its held-out real digits."""
         from genunlearn.lab.diffusion.digit_images import load_digits
         from genunlearn.lab.diffusion.digit_prompts import Concept
@@ -56,7 +58,7 @@ class Panel:
         return cls(judge, real={"real": real_features(judge, load_digits()[1], gone)})
 
     @classmethod
-    def of_user(cls, judge: str | None, clip: str | None, names: Sequence[str]) -> Panel:
+    def of_user(cls, judge: str | None, clip: str | None, names: Sequence[str]) -> Judges:
         """A user's own classifier and CLIP model, as far as they are named.
 
         Raises:
@@ -71,36 +73,39 @@ class Panel:
         )
 
 
-class Looks:
-    """Measures models on one request; each look is one stage of the run's journal."""
+class ImageProbe:
+    """Measures pipelines on one request: the images that are asked for, and what judges see in them.
+
+    Attributes:
+        folder: Folder of the run, for images that are shown and features that others are compared with.
+    """
 
     def __init__(
-        self, folder: RunFolder, request: ConceptRequest, settings: ImageEvaluateConfig, panel: Panel, seed: int
+        self,
+        request: ErasureRequest,
+        settings: DiffusionEvaluateConfig,
+        judges: Judges,
+        *,
+        folder: Path,
+        watch: Watcher,
+        seed: int,
     ) -> None:
-        self.folder, self.request, self.settings, self.panel, self.seed = folder, request, settings, panel, seed
-        self._seen: dict[str, Mapping[str, Any]] = {}
+        self.request, self.settings, self.judges, self.seed = request, settings, judges, seed
+        self.folder, self.watch = folder, watch
 
-    def at(self, target: str, model: Diffusion) -> Mapping[str, Any]:
-        """Measure one model; plain JSON, kept in the journal, with some of its images written beside.
+    def measure(self, target: str, model: Diffusion, before: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Measure one model; plain JSON, with some of its images written beside.
 
         Args:
             target: ``original`` comes first: others are compared with it.
             model: The pipeline.
+            before: What was measured of the original; None for the original itself.
         """
-        self.folder.watch.announce(f"drawing {sum(map(len, self.request.sets.values()))} images: {target} model")
-        with self.folder.phase("evaluate"):
-            self._seen[target] = self.folder.journal.stage(f"evaluate/{target}", lambda: self._look(target, model))
-        return self._seen[target]
-
-    def broken(self, target: str) -> str | None:
-        """What is wrong with the images of a model that was looked at, or None."""
-        return self._seen[target]["problem"]
-
-    def _look(self, target: str, model: Diffusion) -> dict[str, Any]:
+        self.watch.announce(f"drawing {sum(map(len, self.request.sets.values()))} images: {target} model")
         results: list[Result] = []
-        drawn = {name: self._draw(model, ask) for name, ask in self.request.sets.items()}
+        drawn = {name: self._draw(model, asked) for name, asked in self.request.sets.items()}
         usual = drawn[USUAL]
-        check = ImageCheck.against(usual) if target == "original" else ImageCheck(**self._seen["original"]["check"])
+        check = ImageCheck.against(usual) if before is None else ImageCheck(**before["check"])
         problem = check(usual)
         if not problem:
             for name, images in drawn.items():
@@ -114,38 +119,37 @@ class Looks:
             "files": [self._write(target, n, drawn[name][row]) for n, (name, row, _) in enumerate(shown)],
         }
 
-    def _draw(self, model: Diffusion, ask: Ask) -> Tensor:
+    def _draw(self, model: Diffusion, asked: PromptSet) -> Tensor:
         """The images of a set. Processes share its batches in rounds, and every one of them gets all images."""
         settings, process = self.settings, this_process()
         sampling = Sampling(steps=settings.steps, guidance=settings.guidance, batch_size=settings.batch_size)
         first = self.seed * 1_000_000  # another run's seed draws other images
-        seeds, parts = [first + seed for seed in ask.seeds], []
-        with self.folder.watch.bar("drawing", len(ask)) as advance:
-            for start in range(0, len(ask), settings.batch_size * process.num_processes):
+        seeds, parts = [first + seed for seed in asked.seeds], []
+        with self.watch.bar("drawing", len(asked)) as advance:
+            for start in range(0, len(asked), settings.batch_size * process.num_processes):
                 own = start + settings.batch_size * process.process_index
                 rows = slice(own, own + settings.batch_size)
-                prompts = ask.prompts[rows]
+                prompts = asked.prompts[rows]
                 drawn = gather_object([model.images(prompts, seeds[rows], sampling).cpu()] if prompts else [])
                 parts += drawn
                 advance(sum(map(len, drawn)))
         return torch.cat(parts)
 
     def _measure(self, target: str, name: str, images: Tensor) -> list[Result]:
-        ask, results = self.request.sets[name], []
-        if judge := self.panel.judge:
+        asked, results = self.request.sets[name], []
+        if judge := self.judges.judge:
             probes = ImageProbes(
                 images=images,
-                asked=ask.asked,
+                asked=asked.asked,
                 judge=judge,
                 erased=self.request.erased,
                 references=self._references(target, name, judge.features(images)),
                 prompts=name,
             )
-            for metric in SUITES.get(self.settings.suite):
-                results += metric().measure(probes, target)
-        if clip := self.panel.clip:
-            for group, rows in self._groups(ask).items():
-                prompts = [ask.prompts[row] for row in rows]
+            results += SUITES.get(self.settings.suite, "diffusion").measure(probes, target)
+        if clip := self.judges.clip:
+            for group, rows in self._groups(asked).items():
+                prompts = [asked.prompts[row] for row in rows]
                 results.append(clip.result(images[rows], prompts, target, f"{group}, {name}" if name else group))
         if not results:
             reason = "no judge: name a classifier in evaluate.judge or a CLIP model in evaluate.clip"
@@ -159,20 +163,20 @@ class Looks:
         """What distances are taken from: real images, and for other models the original's."""
         from safetensors.torch import load_file, save_file
 
-        path = self.folder.state / f"original-{name.replace(' ', '-') or 'usual'}.safetensors"
+        path = self.folder / STATE / f"original-{name.replace(' ', '-') or 'usual'}.safetensors"
         if target != "original":
-            return {**self.panel.real, "original": load_file(path)["features"]}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        named = {row for concept in self.request.erased for row in _rows(self.request.sets[name], concept)}
+            return {**self.judges.real, "original": load_file(path)["features"]}
+        named = {row for concept in self.request.erased for row in self.request.sets[name].rows(concept)}
         others = [row for row in range(len(features)) if row not in named]
-        if self.folder.is_main:
-            save_file({"features": features[others].contiguous()}, path)
-        return dict(self.panel.real)
+        if this_process().is_main_process:
+            with replacing(path) as temporary:
+                save_file({"features": features[others].contiguous()}, temporary)
+        return dict(self.judges.real)
 
-    def _groups(self, ask: Ask) -> dict[str, list[int]]:
-        groups = {concept.label: _rows(ask, concept) for concept in self.request.erased}
+    def _groups(self, asked: PromptSet) -> dict[str, list[int]]:
+        groups = {concept.label: asked.rows(concept) for concept in self.request.erased}
         named = {row for rows in groups.values() for row in rows}
-        if others := [row for row in range(len(ask)) if row not in named]:
+        if others := [row for row in range(len(asked)) if row not in named]:
             groups["others"] = others
         return groups
 
@@ -181,45 +185,36 @@ class Looks:
     def _shown(self) -> list[tuple[str, int, str]]:
         """``(set, row, label)`` of the images that are kept: erased concepts first, then others, spread out."""
         places = []
-        for name, ask in self.request.sets.items():
-            groups = {concept.label: _rows(ask, concept) for concept in self.request.erased}
+        for name, asked in self.request.sets.items():
+            groups = {concept.label: asked.rows(concept) for concept in self.request.erased}
             places += [(name, row, label) for label, rows in groups.items() for row in _spread(rows, SHOWN_FORGOTTEN)]
-        ask = self.request.sets[USUAL]
-        others = self._groups(ask).get("others", [])
+        asked = self.request.sets[USUAL]
+        others = self._groups(asked).get("others", [])
         return [*places, *((USUAL, row, "") for row in _spread(others, SHOWN_KEPT))]
 
     def _caption(self, name: str, row: int, label: str) -> dict[str, Any]:
-        ask = self.request.sets[name]
+        asked = self.request.sets[name]
         return {
             "group": FORGOTTEN if label else KEPT,
             "concept": label,
             "set": name,
-            "prompt": ask.prompts[row],
-            "seed": ask.seeds[row],
+            "prompt": asked.prompts[row],
+            "seed": asked.seeds[row],
         }
 
     def _write(self, target: str, number: int, image: Tensor) -> str:
-        from PIL import Image
-
         path = Path(IMAGES) / target / f"{number:02d}.png"
-        if self.folder.is_main:
-            place = self.folder.path / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            pixels = (image.nan_to_num().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-            Image.fromarray(pixels).save(place)
+        if this_process().is_main_process:
+            write_png(image, self.folder / path)
         return path.as_posix()
 
 
-def target_share(look: Mapping[str, Any], label: str) -> float | None:
+def target_share(measured: Mapping[str, Any], label: str) -> float | None:
     """Share of a concept's images that show it; None where nobody judged."""
-    for row in look["results"]:
+    for row in measured["results"]:
         if (row["name"], row["group"]) == ("ua", label):
             return None if row["value"] is None else 1 - row["value"]
     return None
-
-
-def _rows(ask: Ask, concept: Named) -> list[int]:
-    return [row for row, name in enumerate(ask.asked[concept.kind]) if name == concept.name]
 
 
 def _spread(rows: Sequence[int], count: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genunlearn.config import FactConfig
+from genunlearn.config.lm import LMConfig
 from genunlearn.contracts import Splits
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain
@@ -21,7 +21,7 @@ REAL_LAB = "smollm2"
 
 
 @dataclass(frozen=True)
-class FactRequest:
+class LMRequest:
     """A resolved request: what is to be forgotten, before any model has loaded."""
 
     facts: tuple[Fact, ...]
@@ -31,23 +31,29 @@ class FactRequest:
     neutral: tuple[str, ...]
 
     @property
+    def surroundings(self) -> Scope:
+        """The scope, once the model has been asked for what the request leaves open."""
+        assert self.scope is not None
+        return self.scope
+
+    @property
     def sha256(self) -> str:
         """Hash of everything that the request says."""
         rows = [repr(item) for item in (*self.facts, *self.forget, *(self.retain or ()))]
         return hash_json(rows)
 
 
-def is_lab(config: FactConfig) -> bool:
+def is_lab(config: LMConfig) -> bool:
     """Whether the model is one of the embedded ones."""
     return config.model.source.startswith(LAB)
 
 
-def lab_name(config: FactConfig) -> str:
+def lab_name(config: LMConfig) -> str:
     """The name behind ``lab:``, checked."""
-    return LABS.line(config.model.source.removeprefix(LAB)).name
+    return LABS.line(config.model.source.removeprefix(LAB), "lm").name
 
 
-def read_request(config: FactConfig) -> FactRequest:
+def read_request(config: LMConfig) -> LMRequest:
     """Read and check what a configuration asks to be forgotten.
 
     Raises:
@@ -64,16 +70,16 @@ def read_request(config: FactConfig) -> FactRequest:
         forget = read_qa(request.forget)[: request.limit]
         if retain is not None:
             check_overlap(forget, retain)
-        return FactRequest((), forget, retain, None, ())
+        return LMRequest((), forget, retain, None, ())
     if is_lab(config):
         return _lab_request(config, retain)
     facts = read_facts(request.file) if request.file else _spoken_facts(config)
     if retain is not None:
         check_overlap(facts, retain)
-    return FactRequest(facts, _questions(facts), retain, None, ())
+    return LMRequest(facts, _questions(facts), retain, None, ())
 
 
-def _lab_request(config: FactConfig, retain: tuple[QA, ...] | None) -> FactRequest:
+def _lab_request(config: LMConfig, retain: tuple[QA, ...] | None) -> LMRequest:
     from genunlearn.lab.lm.corpus import neutral_texts
     from genunlearn.lab.lm.world import load_world
     from genunlearn.lab.lm.world_facts import WorldFacts, load_world_facts
@@ -92,10 +98,10 @@ def _lab_request(config: FactConfig, retain: tuple[QA, ...] | None) -> FactReque
         neutral = world.neutral_texts(NEUTRAL_TEXTS, exclude=hidden)
     else:
         neutral = neutral_texts(world, NEUTRAL_TEXTS, exclude=hidden)
-    return FactRequest(facts, _questions(facts), retain, scope, neutral)
+    return LMRequest(facts, _questions(facts), retain, scope, neutral)
 
 
-def _spoken_facts(config: FactConfig) -> tuple[Fact, ...]:
+def _spoken_facts(config: LMConfig) -> tuple[Fact, ...]:
     question = config.request.question
     if question and len(config.request.facts) > 1:
         raise ConfigError("request.question goes with one fact; put several facts with their questions into a file")
@@ -111,7 +117,7 @@ def _questions(facts: Sequence[Fact]) -> tuple[QA, ...]:
     )
 
 
-def check_sources(config: FactConfig) -> None:
+def check_sources(config: LMConfig) -> None:
     """Refuse models that are not there or not complete, before anything is written.
 
     Raises:
@@ -120,17 +126,17 @@ def check_sources(config: FactConfig) -> None:
     oracle = config.evaluate.oracle
     for source in (config.model.source, *((oracle,) if oracle not in ("auto", "never") else ())):
         if source.startswith(LAB):
-            LABS.line(source.removeprefix(LAB))
+            LABS.line(source.removeprefix(LAB), "lm")
         else:
             revision = config.model.revision if source == config.model.source else None
             check_language_model(resolve_folder(source, revision))
 
 
-def open_model(config: FactConfig, source: str | None = None) -> LanguageModel:
+def open_model(config: LMConfig, source: str | None = None) -> LanguageModel:
     """Load the model of a configuration, or another one in the same manner."""
     source = source or config.model.source
     in_lab = source.startswith(LAB)
-    folder = str(LABS.get(source.removeprefix(LAB))()) if in_lab else source
+    folder = str(LABS.get(source.removeprefix(LAB), "lm")()) if in_lab else source
     settings = config.model
     is_trained_here = any(name.startswith(LAB) and name != LAB + REAL_LAB for name in (source, config.model.source))
     suite = settings.prompts if settings.prompts != "auto" else ("lab" if is_trained_here else "instruct")
@@ -144,24 +150,29 @@ def open_model(config: FactConfig, source: str | None = None) -> LanguageModel:
     )
 
 
-def oracle_source(config: FactConfig, request: FactRequest) -> tuple[str | None, str]:
-    """Where a model that never knew the facts is to be had, or None and the reason why not."""
-    choice = config.evaluate.oracle
-    if choice == "never":
-        return None, "evaluate.oracle = never"
-    if choice != "auto":
-        return choice, ""
-    if not is_lab(config) or lab_name(config) == REAL_LAB:
-        return None, "no model retrained without the facts is known; name one in evaluate.oracle"
-    return str(LABS.get(lab_name(config))(without=[fact.id for fact in request.facts])), ""
+def why_no_oracle(config: LMConfig) -> str | None:
+    """Why no model that never knew the facts is to be had; None where one is."""
+    if config.evaluate.oracle == "never":
+        return "evaluate.oracle = never"
+    if config.evaluate.oracle == "auto" and (not is_lab(config) or lab_name(config) == REAL_LAB):
+        return "no model retrained without the facts is known; name one in evaluate.oracle"
+    return None
 
 
-def make_splits(request: FactRequest, scope: Scope, retain: str) -> Splits:
+def oracle_source(config: LMConfig, request: LMRequest) -> str:
+    """Where a model lies that never knew the facts; the lab trains it if need be."""
+    if config.evaluate.oracle != "auto":
+        return config.evaluate.oracle
+    return str(LABS.get(lab_name(config), "lm")(without=[fact.id for fact in request.facts]))
+
+
+def make_splits(request: LMRequest, retain: str) -> Splits[Scope]:
     """Data for the method; `retain` is ``neighbours``, ``file`` or ``none``.
 
     Raises:
         DataError: Nothing to keep was found and something is needed.
     """
+    scope = request.surroundings
     if retain == "file" and request.retain is None:
         raise ConfigError("method.retain = 'file', but request.retain names no file")
     kept = None if retain == "none" else (request.retain or scope.retain)
@@ -170,7 +181,7 @@ def make_splits(request: FactRequest, scope: Scope, retain: str) -> Splits:
     return Splits(forget=request.forget, retain=kept, context=scope)
 
 
-def unknown_facts(request: FactRequest, told: Sequence[bool], measured: Sequence[QA]) -> list[str]:
+def unknown_facts(request: LMRequest, told: Sequence[bool], measured: Sequence[QA]) -> list[str]:
     """Facts none of whose questions the model answers with the truth."""
     known = {item.fact for item, is_told in zip(measured, told, strict=True) if is_told}
     return [fact.id for fact in request.facts if fact.id not in known]

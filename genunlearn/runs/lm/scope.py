@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from genunlearn.config import FactConfig
+from genunlearn.config.lm import LMConfig
 from genunlearn.contracts import Journal
 from genunlearn.data.lm.critic import Critic
 from genunlearn.data.lm.facts import QA, Fact, Scope
@@ -15,7 +15,7 @@ from genunlearn.data.lm.neighbours import distil_neighbours, split_scope
 from genunlearn.data.lm.requests import asks_for
 from genunlearn.data.lm.writer import Writer
 from genunlearn.domains.lm.adapter import LanguageModel
-from genunlearn.runs.lm.request import FactRequest
+from genunlearn.runs.lm.request import LMRequest
 
 HELD_OUT = 6
 """Phrasings of a fact that the model writes for measurement alone, where nobody hands any over."""
@@ -27,7 +27,7 @@ LONGEST_LIST = 256
 """Tokens of a generated list."""
 
 
-def make_scope(request: FactRequest, model: LanguageModel, config: FactConfig, journal: Journal) -> Scope:
+def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig, journal: Journal) -> Scope:
     """What is measured around the request, and what must stay while it is forgotten."""
     if request.scope is not None:
         return request.scope

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from genunlearn.config import ItemConfig
+from genunlearn.config.network import NetworkConfig
 from genunlearn.contracts import Splits
 from genunlearn.data.network.folders import read_item_folder
 from genunlearn.data.network.hardness import hardness
@@ -34,7 +35,7 @@ OF_A_KIND = ("class", "subclass", "range")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ItemRequest:
+class NetworkRequest:
     """A resolved request, before any model has loaded.
 
     Attributes:
@@ -69,7 +70,7 @@ class ItemRequest:
         """Whether anything is left to retain."""
         return self.marked is None or not bool(self.marked.all())
 
-    def ask(self, model: NetworkDomain) -> ItemRequest:
+    def ask(self, model: NetworkDomain) -> NetworkRequest:
         """The same request with its forget set chosen; `model` ranks items for the adversarial kinds.
 
         Raises:
@@ -112,7 +113,7 @@ class ItemRequest:
         return hash_json([[item.id for item in self.train], [item.id for item in self.test], self.name, marked])
 
 
-def read_request(config: ItemConfig) -> ItemRequest:
+def read_request(config: NetworkConfig) -> NetworkRequest:
     """Read and check what a configuration asks to be forgotten, without loading weights.
 
     Raises:
@@ -131,7 +132,7 @@ def read_request(config: ItemConfig) -> ItemRequest:
     return _folder_request(config, folder)
 
 
-def study_of(config: ItemConfig) -> Study:
+def study_of(config: NetworkConfig) -> Study:
     """The study behind ``lab:NAME``; ``subclass:`` of the digits takes the one with the coarse labels.
 
     Raises:
@@ -152,17 +153,17 @@ def study_of(config: ItemConfig) -> Study:
     return study
 
 
-def _lab_request(config: ItemConfig) -> ItemRequest:
+def _lab_request(config: NetworkConfig) -> NetworkRequest:
     study = study_of(config)
     if config.request.data is not None:
         raise ConfigError(f"request.data = {config.request.data!r}: {config.model.source} brings its own; leave it out")
     name, data = _named(config), study.data
-    return ItemRequest(
+    return NetworkRequest(
         name=name, train=data.train, test=data.test, marked=_mark(name, data.train, config.seed), study=study
     )
 
 
-def _folder_request(config: ItemConfig, folder: Path) -> ItemRequest:
+def _folder_request(config: NetworkConfig, folder: Path) -> NetworkRequest:
     if config.request.data is None:
         raise ConfigError("request.data is not given: name the folder of the data that the model was trained on")
     processor = load_processor(folder)
@@ -171,16 +172,16 @@ def _folder_request(config: ItemConfig, folder: Path) -> ItemRequest:
     test = splits.get("test", [])
     if "train" in splits:
         name, train = _named(config), splits["train"]
-        return ItemRequest(name=name, train=train, test=test, marked=_mark(name, train, config.seed))
+        return NetworkRequest(name=name, train=train, test=test, marked=_mark(name, train, config.seed))
     if config.request.forget is not None:
         raise ConfigError(f"request.forget = {config.request.forget!r}, and the data has a split forget: leave one out")
     forget, retain = splits["forget"], splits.get("retain", [])
     check_disjoint(forget, retain)
     marked = torch.arange(len(forget) + len(retain)) < len(forget)
-    return ItemRequest(name="the split forget", train=[*forget, *retain], test=test, marked=marked)
+    return NetworkRequest(name="the split forget", train=[*forget, *retain], test=test, marked=marked)
 
 
-def _named(config: ItemConfig) -> str:
+def _named(config: NetworkConfig) -> str:
     if not config.request.forget:
         raise ConfigError("request.forget is empty: write KIND:VALUE, for instance class:3 or random:0.1")
     return config.request.forget
@@ -197,7 +198,7 @@ def _mark(name: str, train: Sequence[Item], seed: int) -> Tensor | None:
 # ---- models -----------------------------------------------------------------------------------------------------
 
 
-def open_original(config: ItemConfig, request: ItemRequest) -> NetworkDomain:
+def open_network(config: NetworkConfig, request: NetworkRequest) -> NetworkDomain:
     """The model that is to forget, with its weights.
 
     Raises:
@@ -208,22 +209,33 @@ def open_original(config: ItemConfig, request: ItemRequest) -> NetworkDomain:
     return model
 
 
-def open_oracles(config: ItemConfig, request: ItemRequest) -> tuple[tuple[NetworkDomain, ...], list[float]]:
-    """Models that never saw the forget set, and the CPU seconds that it took to train each, where that is known."""
+def open_oracles(config: NetworkConfig, request: NetworkRequest) -> tuple[NetworkDomain, ...]:
+    """Models that never saw the forget set; the lab trains those that are not cached."""
     if config.evaluate.oracle_folders:
-        folders = config.evaluate.oracle_folders
-        return tuple(_open_folder(config, folder, request) for folder in folders), []
+        return tuple(_open_folder(config, folder, request) for folder in config.evaluate.oracle_folders)
     if request.study is None:
-        return (), []
+        return ()
+    retain = request.splits().retain or ()
+    return tuple(request.study.oracle(retain, seed) for seed in _oracle_seeds(config))
+
+
+def retraining_seconds(config: NetworkConfig, request: NetworkRequest) -> float | None:
+    """Mean CPU seconds that it took to train an oracle of the lab; None where nobody knows."""
+    if request.study is None or config.evaluate.oracle_folders:
+        return None
+    retain = request.splits().retain or ()
+    cards = [request.study.card(retain, seed=seed) for seed in _oracle_seeds(config)]
+    seconds = [float(card["cpu_seconds"]) for card in cards if "cpu_seconds" in card]
+    return fmean(seconds) if seconds else None
+
+
+def _oracle_seeds(config: NetworkConfig) -> tuple[int, ...]:
     from genunlearn.lab.network.study import ORACLE_SEEDS
 
-    retain, seeds = request.splits().retain or (), ORACLE_SEEDS[: config.evaluate.oracles]
-    oracles = tuple(request.study.oracle(retain, seed) for seed in seeds)
-    cards = [request.study.card(retain, seed=seed) for seed in seeds]
-    return oracles, [float(card["cpu_seconds"]) for card in cards if "cpu_seconds" in card]
+    return ORACLE_SEEDS[: config.evaluate.oracles]
 
 
-def why_no_oracle(config: ItemConfig, request: ItemRequest) -> str | None:
+def why_no_oracle(config: NetworkConfig, request: NetworkRequest) -> str | None:
     """The reason why a run has no oracle; None where it has one."""
     if config.evaluate.oracle_folders or (request.study and config.evaluate.oracles):
         return None
@@ -232,14 +244,14 @@ def why_no_oracle(config: ItemConfig, request: ItemRequest) -> str | None:
     return "none is given for this model: name some in evaluate.oracle_folders"
 
 
-def base_hash(config: ItemConfig, request: ItemRequest) -> str:
+def base_hash(config: NetworkConfig, request: NetworkRequest) -> str:
     """SHA-256 that identifies the weights before unlearning."""
     if request.study:
         return hash_files(request.study.folder().glob("*.safetensors"))
     return hash_weights(resolve_folder(config.model.source, config.model.revision))
 
 
-def _open_folder(config: ItemConfig, source: str, request: ItemRequest) -> NetworkDomain:
+def _open_folder(config: NetworkConfig, source: str, request: NetworkRequest) -> NetworkDomain:
     settings = config.model
     revision = settings.revision if source == settings.source else None
     model = ADAPTERS[config.domain].load(source, revision=revision, dtype=settings.dtype, device=settings.device)

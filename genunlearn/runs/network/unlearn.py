@@ -57,7 +57,7 @@ def unlearn(
     encode = model.encode if isinstance(model, NetworkDomain) and model.processor is not None else None
     splits = as_splits(forget, retain, encode=encode)
     domain = model if isinstance(model, NetworkDomain) else _wrap(model, splits.forget[0].target.is_floating_point())
-    chosen.check(domain.name, retain=retain is not None)
+    chosen.check(type(domain), retain=retain is not None)
     domain.check([*splits.forget, *(splits.retain or ())])
     trainer = Trainer(domain, train, ParametersConfig(kind="full"), seed=seed)
     carry_out(chosen, trainer, splits, FileJournal(None), seed=seed)

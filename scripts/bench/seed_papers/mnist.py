@@ -11,11 +11,11 @@ from torch.nn.functional import avg_pool2d
 
 from genunlearn.data.network.items import Item, as_items
 from genunlearn.domains.network.classifier import Classifier
-from genunlearn.domains.network.fitting import Lessons, fit
+from genunlearn.domains.network.fitting import FitConfig, fit
 from genunlearn.lab.network.digits import build_resnet
 
 WIDTH = 8
-LESSONS = Lessons(epochs=3, learning_rate=0.01, batch_size=64)
+LESSONS = FitConfig(epochs=3, learning_rate=0.01, batch_size=64)
 
 
 def read_mnist(path: Path, train: int, test: int) -> tuple[list[Item], list[Item]]:

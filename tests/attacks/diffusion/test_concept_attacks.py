@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from genunlearn.attacks.diffusion.adversarial_embedding import AdversarialEmbedding
-from genunlearn.attacks.diffusion.base import Case, ConceptAttack, Drawn
+from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.attacks.diffusion.concept_relearning import ConceptRelearning
 from genunlearn.attacks.diffusion.inpainting import Inpainting
 from genunlearn.attacks.diffusion.latent_guidance import LatentGuidance
@@ -54,21 +54,21 @@ def model(family: str = "sd1") -> Diffusion:
 ORIGINAL = model()
 
 
-def case(**fields: Any) -> Case:
+def context(**fields: Any) -> ConceptContext:
     given: dict[str, Any] = {
         "concept": "animal cat",
         "name": "cat",
         "prompts": ("a red cat", "a photo of a cat", "a red cat"),
         "seeds": (3, 4, 5),
-        "witness": Bright(),
+        "detector": Bright(),
         "sampling": Sampling(steps=STEPS, guidance=2.0, scheduler="ddim"),
         "neighbours": ("a dog", "a church"),
         "original": ORIGINAL,
     }
-    return Case(**{**given, **fields})
+    return ConceptContext(**{**given, **fields})
 
 
-SMALL: dict[str, ConceptAttack] = {
+SMALL: dict[str, DrawnAttack] = {
     "paraphrase": Paraphrase(tries=2),
     "noise_probing": NoiseProbing(etas=(1.0, 1.85), scales=(1.0, 1.04)),
     "adversarial_embedding": AdversarialEmbedding(),
@@ -97,7 +97,7 @@ def unlearned() -> Diffusion:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_an_attack_keeps_to_the_rules(name: str) -> None:
-    attack, given, target = SMALL[name], case(), unlearned()
+    attack, given, target = SMALL[name], context(), unlearned()
     assert ATTACKS.get(name) is type(attack) and attack.budget
     before = {key: weight.clone() for key, weight in target.module.state_dict().items()}
     state = torch.random.get_rng_state()
@@ -107,7 +107,7 @@ def test_an_attack_keeps_to_the_rules(name: str) -> None:
     assert not any(weight.requires_grad for weight in target.module.parameters())
     assert one.images.shape == (3, 3, 16, 16) and one.images.isfinite().all()
     assert one.forwards > 0 and one.seconds > 0 and one.seeds == given.seeds
-    assert torch.equal(one.before, given.witness.shown(target.images(given.prompts, given.seeds, given.sampling)))
+    assert torch.equal(one.before, given.detector.shown(target.images(given.prompts, given.seeds, given.sampling)))
     again = attack.attempt(unlearned(), given, "again")
     torch.testing.assert_close(one.images, again.images, atol=1e-4, rtol=1e-3)
     plain, attacked = one.results()
@@ -116,23 +116,23 @@ def test_an_attack_keeps_to_the_rules(name: str) -> None:
 
 
 def test_success_is_counted_with_and_without_the_attack() -> None:
-    class Darker(ConceptAttack):
+    class Darker(DrawnAttack):
         name = "darker"
 
         @property
         def budget(self) -> str:
             return "none"
 
-        def draw(self, model: Any, case: Case) -> Drawn:
-            images = case.plain(model, "x").flip(0)  # the first and the last image change places
-            return Drawn.judged(images, case.witness)
+        def draw(self, model: Any, context: ConceptContext) -> Drawn:
+            images = context.plain(model, "x").flip(0)  # the first and the last image change places
+            return Drawn.judged(images, context.detector)
 
-    given, target = case(), model()
+    given, target = context(), model()
     levels = Bright().score(given.plain(target, "x")).sort().values
-    given = replace(given, witness=Bright(float(levels[1] + levels[2]) / 2))  # one image of three is bright
+    given = replace(given, detector=Bright(float(levels[1] + levels[2]) / 2))  # one image of three is bright
     attempt = Darker().attempt(target, given, "x")
     plain, attacked = attempt.results()
-    moved = int(not torch.equal(attempt.before, attempt.after))
+    moved = int(not torch.equal(attempt.before, attempt.levels[0].shown))
     assert (plain.value, attacked.value) == (1 / 3, (1 + moved) / 3)
 
 
@@ -145,7 +145,7 @@ def test_of_several_variants_the_strongest_counts() -> None:
 
 
 def test_plain_images_are_made_once_a_target() -> None:
-    given, target = case(), model()
+    given, target = context(), model()
     given.plain(target, "x")
     spent = target.meter.frozen
     given.plain(target, "x")
@@ -157,7 +157,7 @@ def test_plain_images_are_made_once_a_target() -> None:
 
 def test_the_closed_form_embedding_undoes_an_edit() -> None:
     # Guidance 1 leaves the empty prompt out, which is edited as well and not attacked.
-    given, target = case(sampling=Sampling(steps=STEPS, guidance=1.0)), unlearned()
+    given, target = context(sampling=Sampling(steps=STEPS, guidance=1.0)), unlearned()
     wanted = given.original.images(given.prompts, given.seeds, given.sampling)
     plain = target.images(given.prompts, given.seeds, given.sampling)
     found = AdversarialEmbedding(ridges=(1e-6,)).draw(target, given).images
@@ -171,7 +171,7 @@ def test_the_concept_gives_its_place_to_free_tokens() -> None:
 @pytest.mark.slow
 def test_textual_inversion_learns() -> None:
     # Noise and timestep of the last step are those of its number, so that two rates end in losses that compare.
-    given, losses = case(), []
+    given, losses = context(), []
     for rate in (1e-9, 0.1):
         attack = TextualInversion(images=1, steps=30, batch_size=1, learning_rate=rate)
         losses.append(attack.draw(model(), given).details["last_loss"])
@@ -179,13 +179,13 @@ def test_textual_inversion_learns() -> None:
 
 
 def test_a_starting_word_in_its_own_place_is_the_plain_prompt() -> None:
-    given, target = case(), model()
+    given, target = context(), model()
     drawn = TextualInversion(images=1, steps=0, start="cat").draw(target, given)
     torch.testing.assert_close(drawn.images, given.plain(target, "x"), atol=1e-4, rtol=1e-3)
 
 
 def test_a_model_that_shows_everything_is_found_in_the_first_round() -> None:
-    given = case(witness=Bright(-1.0))
+    given = context(detector=Bright(-1.0))
     for attack in (UnlearnDiffAtk(tokens=2, rounds=9, iterations=1), P4D(tokens=2, rounds=9, iterations=1)):
         target = model()
         details = attack.draw(target, given).details
@@ -209,7 +209,7 @@ def test_ring_a_bell_gets_nearer() -> None:
 
 
 def test_inpainting_holds_the_surroundings() -> None:
-    given, target = case(), model()
+    given, target = context(), model()
     drawn = Inpainting(hidden=0.5).draw(target, given)
     pictures, _ = given.concept_images(3)
     again = target.decode(target.encode_images(pictures))
@@ -220,13 +220,13 @@ def test_inpainting_holds_the_surroundings() -> None:
 
 
 def test_no_pull_is_the_plain_image() -> None:
-    given, target = case(), model()
+    given, target = context(), model()
     drawn = LatentGuidance(scales=(0.0,), images=2, steps=1, width=4).draw(target, given)
     torch.testing.assert_close(drawn.images, given.plain(target, "x"), atol=1e-3, rtol=1e-2)
 
 
 def test_the_latent_classifier_learns() -> None:
-    given, target = case(images=torch.ones(2, 3, 16, 16), unrelated=(torch.zeros(2, 3, 16, 16), ("a dog",))), model()
+    given, target = context(images=torch.ones(2, 3, 16, 16), unrelated=(torch.zeros(2, 3, 16, 16), ("a dog",))), model()
     target.encode_images = lambda images: (4 * images - 2)[
         :, [0, 1, 2, 0], ::2, ::2
     ]  # this VAE tells them hardly apart
@@ -237,20 +237,20 @@ def test_the_latent_classifier_learns() -> None:
 
 
 def test_relearning_results_and_data() -> None:
-    given = case(witness=Bright(-1.0))
+    given = context(detector=Bright(-1.0))
     attack = ConceptRelearning(images=2, marks=(0, 1), batch_size=2)
     results = attack.run(model(), Splits(forget=(), context=given), "unlearned")
     found = {(result.name, result.group): result for result in results}
     assert found["relearn_steps", "animal cat, concept_relearning"].value == 0
     assert found["asr", "animal cat, concept_relearning, step 1"].value == 1
     benign = ConceptRelearning(data="unrelated", images=2, marks=(0, 1))
-    (*_, steps) = benign.run(model(), Splits(forget=(), context=case(witness=Bright(2.0))), "unlearned")
+    (*_, steps) = benign.run(model(), Splits(forget=(), context=context(detector=Bright(2.0))), "unlearned")
     assert steps.group == "animal cat, concept_relearning_unrelated" and steps.value is None
     assert steps.skipped == "not relearnt to 50% within 1 steps"
 
 
 def test_relearning_moves_towards_what_it_is_taught() -> None:
-    given, target = case(images=torch.ones(2, 3, 16, 16)), model()
+    given, target = context(images=torch.ones(2, 3, 16, 16)), model()
     first, last = ConceptRelearning(images=2, marks=(0, 10), learning_rate=2e-2).curve(target, given)
     assert last.images.mean() > first.images.mean()
 
@@ -262,7 +262,7 @@ def test_a_lora_can_be_left_out() -> None:
         for name, weight in target.module.named_parameters():
             if "lora_B" in name:
                 weight.fill_(0.5)
-    given = case()
+    given = context()
     drawn = LoraRemoval().draw(target, given)
     bare = model().images(given.prompts, given.seeds, given.sampling)
     torch.testing.assert_close(drawn.images, bare, atol=1e-4, rtol=1e-3)
@@ -273,7 +273,7 @@ def test_a_lora_can_be_left_out() -> None:
 
 
 def test_without_what_it_needs_an_attack_is_skipped() -> None:
-    alone = case(original=None, images=torch.rand(2, 3, 16, 16))
+    alone = context(original=None, images=torch.rand(2, 3, 16, 16))
     for attack in (AdversarialEmbedding(), P4D()):
         (result,) = attack.run(model(), Splits(forget=(), context=alone), "unlearned")
         assert result.value is None and result.skipped == "needs the original"
@@ -285,9 +285,9 @@ def test_without_what_it_needs_an_attack_is_skipped() -> None:
 
 def test_no_images_to_learn_from() -> None:
     with pytest.raises(DataError, match=r"images = None: give some, or the original model"):
-        TextualInversion().draw(model(), case(original=None))
+        TextualInversion().draw(model(), context(original=None))
     with pytest.raises(DataError, match=r"unrelated = None"):
-        ConceptRelearning(data="unrelated").draw(model(), case(neighbours=()))
+        ConceptRelearning(data="unrelated").draw(model(), context(neighbours=()))
 
 
 def test_paraphrases_take_turns_in_names() -> None:

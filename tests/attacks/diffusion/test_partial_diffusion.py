@@ -15,7 +15,7 @@ from diffusers import (
 )
 from pydantic import ValidationError
 
-from genunlearn.attacks.diffusion.base import Case
+from genunlearn.attacks.diffusion.base import ConceptContext
 from genunlearn.attacks.diffusion.partial_diffusion import PUBLISHED, PartialDiffusion
 from genunlearn.contracts import Splits
 from genunlearn.domains.diffusion.adapter import Diffusion
@@ -134,26 +134,28 @@ def test_bad_settings(changes: dict[str, Any]) -> None:
 
 def test_shares_by_psi() -> None:
     original, unlearned = pair()
-    case = Case(
-        concept="cat", name="cat", prompts=tuple(PROMPTS), seeds=tuple(SEEDS), witness=Bright(), original=original
+    context = ConceptContext(
+        concept="cat", name="cat", prompts=tuple(PROMPTS), seeds=tuple(SEEDS), detector=Bright(), original=original
     )
-    results = {r.group: r for r in ATTACK.run(unlearned, Splits(forget=(), context=case), "unlearned")}
+    results = {r.group: r for r in ATTACK.run(unlearned, Splits(forget=(), context=context), "unlearned")}
     own = Bright().shown(unlearned.images(PROMPTS, SEEDS, ATTACK.sampling)).float().mean()
     assert results["cat, partial_diffusion, psi = 0"].value == pytest.approx(float(own))
     assert len(results) == 4 and all(r.n == 3 and r.low <= r.value <= r.high for r in results.values())
     spent = original.meter.frozen
-    ATTACK.run(unlearned, Splits(forget=(), context=case), "again")
+    ATTACK.run(unlearned, Splits(forget=(), context=context), "again")
     assert original.meter.frozen == spent, "the original has begun once"
 
 
 def test_a_case_needs_images() -> None:
     with pytest.raises(DataError, match="2 prompts for 1 seeds"):
-        Case(concept="cat", name="cat", prompts=("a", "b"), seeds=(1,), witness=Bright())
-    with pytest.raises(DataError, match=r"needs its case in Splits.context"):
+        ConceptContext(concept="cat", name="cat", prompts=("a", "b"), seeds=(1,), detector=Bright())
+    with pytest.raises(DataError, match=r"needs its context in Splits.context"):
         ATTACK.run(pair()[0], Splits(forget=()), "unlearned")
 
 
 def test_without_the_original_it_is_skipped() -> None:
-    case = Case(concept="cat", name="cat", prompts=("a",), seeds=(1,), witness=Bright(), sampling=Sampling(steps=2))
-    (result,) = ATTACK.run(pair()[0], Splits(forget=(), context=case), "unlearned")
+    context = ConceptContext(
+        concept="cat", name="cat", prompts=("a",), seeds=(1,), detector=Bright(), sampling=Sampling(steps=2)
+    )
+    (result,) = ATTACK.run(pair()[0], Splits(forget=(), context=context), "unlearned")
     assert result.value is None and result.skipped == "needs the original"

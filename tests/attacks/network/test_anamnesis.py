@@ -9,9 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from genunlearn.attacks.network.anamnesis import AnamnesisIndex, anamnesis_index
-from genunlearn.attacks.network.base import Company
 from genunlearn.attacks.network.relearning import Course
-from genunlearn.contracts import Splits
+from genunlearn.contracts import Beside, Splits
 from genunlearn.data.network.items import Item, as_items
 from genunlearn.domains.network.classifier import Classifier, Regressor
 from genunlearn.records import Result
@@ -42,11 +41,17 @@ def ray(weight: float) -> Regressor:
     return Regressor(linear, error="l1")
 
 
-def world(*oracles: float, original: float = 10.0) -> Splits:
+def world(*oracles: float, original: float = 10.0) -> tuple[Splits, Beside]:
     """The forget set says that w is 10; for l1 the gradient is constant until then, so steps have one size."""
     items = as_items((torch.ones(4, 1), torch.full((4,), 10.0)))
-    company = Company(original=ray(original), oracles=tuple(ray(weight) for weight in oracles))
-    return Splits(forget=items[:2], retain=items[2:], holdout=items[:1], context=company)
+    beside = Beside(lambda: ray(original), lambda: [ray(weight) for weight in oracles])
+    return Splits(forget=items[:2], retain=items[2:], holdout=items[:1]), beside
+
+
+def attacked(attack: AnamnesisIndex, model: Regressor, world: tuple[Splits, Beside], target: str) -> list[Result]:
+    """Results of a network, and of the oracles."""
+    splits, beside = world
+    return [*attack.run(model, splits, target, beside), *attack.control(splits, beside)]
 
 
 def named(results: list[Result]) -> dict[tuple[str, str], Result]:
@@ -59,7 +64,7 @@ ATTACK = AnamnesisIndex(learning_rate=0.5, batch_size=4, max_epochs=30)
 def test_regressors_relearn_until_the_loss_is_near_the_originals() -> None:
     # The original errs by 1 (w = 9): the goal is a loss of at most 1.05, w of 8.95. From 5 in halves: 8 steps to 9.
     # The oracle, from 0, takes 18. AIN = 8/18.
-    results = named(ATTACK.run(ray(5.0), world(0.0, original=9.0), "unlearned"))
+    results = named(attacked(ATTACK, ray(5.0), world(0.0, original=9.0), "unlearned"))
     assert results["relearning_time", "unlearned"].value == 8
     assert results["relearning_time", "oracle"].value == 18
     index = results["anamnesis_index", "unlearned"]
@@ -71,16 +76,16 @@ def test_passes_are_counted_where_they_are_asked_for() -> None:
     # Batches of 2 out of 4: two steps a pass; 8 steps are 4 passes, 18 are 9. The forget set alone is one batch.
     splits = world(0.0, original=9.0)
     epochs = replace(ATTACK, unit="epoch", batch_size=2)
-    results = named(epochs.run(ray(5.0), splits, "x"))
+    results = named(attacked(epochs, ray(5.0), splits, "x"))
     assert results["relearning_time", "x"].value == 4 and results["relearning_time", "oracle"].value == 9
-    forget = named(replace(epochs, data="forget").run(ray(5.0), splits, "x"))
+    forget = named(attacked(replace(epochs, data="forget"), ray(5.0), splits, "x"))
     assert forget["relearning_time", "x"].value == 8
     assert forget["relearning_time", "x"].group == "epoch/forget"
 
 
 def test_the_cap_censors_and_is_stated() -> None:
     splits, short = world(0.0, original=9.0), replace(ATTACK, max_epochs=10)
-    results = named(short.run(ray(5.0), splits, "x"))
+    results = named(attacked(short, ray(5.0), splits, "x"))
     time, index = results["relearning_time", "oracle"], results["anamnesis_index", "x"]
     assert (time.value, time.low) == (None, 10) and "1 of 1 oracles not within the cap of 10 steps" in time.skipped
     assert (index.value, index.low, index.high) == (None, None, pytest.approx(0.8))
@@ -90,46 +95,47 @@ def test_the_cap_censors_and_is_stated() -> None:
 
 def test_the_authors_count_takes_the_cap_for_the_time_and_starts_at_1() -> None:
     authors = replace(ATTACK, max_epochs=10, count="authors")
-    results = named(authors.run(ray(9.0), world(0.0, original=9.0), "x"))
+    results = named(attacked(authors, ray(9.0), world(0.0, original=9.0), "x"))
     assert results["relearning_time", "x"].value == 1  # known already, but they look after an update only
     assert results["anamnesis_index", "x"].value == pytest.approx(1 / 10)
 
 
 def test_a_network_that_has_kept_everything_has_index_0() -> None:
-    results = named(ATTACK.run(ray(9.0), world(0.0, original=9.0), "x"))
+    results = named(attacked(ATTACK, ray(9.0), world(0.0, original=9.0), "x"))
     assert results["relearning_time", "x"].value == 0 and results["anamnesis_index", "x"].value == 0
 
 
 def test_no_ratio_where_an_oracle_knows_the_forget_set_anyway() -> None:
-    index = named(ATTACK.run(ray(5.0), world(9.0, original=9.0), "x"))["anamnesis_index", "x"]
+    index = named(attacked(ATTACK, ray(5.0), world(9.0, original=9.0), "x"))["anamnesis_index", "x"]
     assert index.value is None and "an oracle knows the forget set without relearning" in index.skipped
 
 
 def test_an_oracle_is_held_against_the_others() -> None:
-    splits = world(0.0, 5.0, original=9.0)
-    results = ATTACK.run(splits.context.oracles[0], splits, "oracle")
+    splits, beside = world(0.0, 5.0, original=9.0)
+    results = ATTACK.run(beside.oracles[0], splits, "oracle", beside)
     assert [(result.name, result.value) for result in results] == [
         ("relearning_time", 18.0), ("anamnesis_index", pytest.approx(18 / 8)),
     ]  # fmt: skip
 
 
 def test_oracles_relearn_once_for_all_networks(monkeypatch) -> None:
-    splits, runs = world(0.0, original=9.0), []
+    (splits, beside), runs = world(0.0, original=9.0), []
     batches = Course.batches
     monkeypatch.setattr(Course, "batches", lambda self: runs.append(1) or batches(self))
-    ATTACK.run(ray(5.0), splits, "a")
-    ATTACK.run(ray(6.0), splits, "b")
+    ATTACK.run(ray(5.0), splits, "a", beside)
+    ATTACK.run(ray(6.0), splits, "b", beside)
     assert len(runs) == 3  # the oracle and two networks
 
 
 def test_what_is_missing_is_said() -> None:
-    splits = world(0.0)
-    (no_original,) = ATTACK.run(ray(0.0), replace(splits, context=Company()), "x")
+    splits, beside = world(0.0)
+    (no_original,) = ATTACK.run(ray(0.0), splits, "x")
     assert no_original.value is None and "needs the original" in no_original.skipped
-    (no_retain,) = ATTACK.run(ray(0.0), replace(splits, retain=None), "x")
+    (no_retain,) = ATTACK.run(ray(0.0), replace(splits, retain=None), "x", beside)
     assert no_retain.value is None and "needs retain items" in no_retain.skipped
-    time, index = ATTACK.run(ray(0.0), world(original=9.0), "x")
+    time, index, control = attacked(ATTACK, ray(0.0), world(original=9.0), "x")
     assert time.value == 18 and index.value is None and "needs an oracle" in index.skipped
+    assert control.target == "oracle" and control.skipped == "no control: no oracle is given"
 
 
 RATE = 5e-3
@@ -172,7 +178,7 @@ def test_the_authors_form_takes_the_published_times(clouds) -> None:
     ]
     assert all(1 < time < 120 for time in times), "the comparison says nothing at either end"
     attack = AnamnesisIndex(count="authors", batch_size=16, learning_rate=RATE)
-    results = named(attack.run(noisy, splits, "unlearned"))
+    results = named(attack.run(noisy, splits, "unlearned", clouds.beside()))
     assert results["relearning_time", "unlearned"].value == times[0]
     expected = (times[0] / times[1] + times[0] / times[2]) / 2
     assert results["anamnesis_index", "unlearned"].value == pytest.approx(expected, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Membership attacks: the published arithmetic, and that company and kind of non-members matter."""
+"""Membership attacks: the published arithmetic, and that context and kind of non-members matter."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from genunlearn.attacks.network.base import Company
+from genunlearn.attacks.network.base import AttackContext
 from genunlearn.attacks.network.membership import (
     RMIA,
     EntropyMembership,
@@ -74,7 +74,7 @@ def test_entropy_attack_end_to_end() -> None:
     splits = Splits(
         forget=sure_of_0([0.999, 0.001, 0.998, 0.5], "f"),
         retain=sure_of_0([0.999, 0.998, 0.001, 0.002], "r"),
-        context=Company(test=sure_of_0([0.5, 0.45, 0.55, 0.5], "t")),
+        context=AttackContext(test=sure_of_0([0.5, 0.45, 0.55, 0.5], "t")),
     )
     (result,) = EntropyMembership().run(Classifier(Told()), splits, "unlearned")
     assert (result.name, result.target, result.group, result.value, result.n) == (
@@ -98,7 +98,7 @@ def test_loss_attack_of_a_regressor_is_on_the_absolute_error() -> None:
     splits = Splits(
         forget=numbers([0.5, -0.5, 1.3, -1.5], "f"),
         retain=numbers([0.5, -0.5] * 8, "r"),
-        context=Company(test=numbers([1.5, -1.5] * 8, "t")),
+        context=AttackContext(test=numbers([1.5, -1.5] * 8, "t")),
     )
     (result,) = LossMembership().run(Regressor(Told(), scale=100.0), splits, "x")
     assert result.value == 0.5
@@ -110,7 +110,7 @@ def test_most_items_limits_both_sides(clouds, monkeypatch) -> None:
     predict = Classifier.predict
     monkeypatch.setattr(Classifier, "predict", lambda self, items: seen.append(len(items)) or predict(self, items))
     attack = EntropyMembership(most_items=7)
-    attack.run(clouds.original, clouds.alone(oracles=()), "x")
+    attack.run(clouds.original, clouds.splits, "x")
     assert seen == [7, 7, len(clouds.splits.forget)]
     assert "at most 7 retain" in attack.budget
 
@@ -135,24 +135,26 @@ def test_split_accuracy_is_the_starter_kits() -> None:
 
 def test_matched_nonmembers_take_the_kind_out_of_the_attack(clouds) -> None:
     # An oracle never saw the third cloud. Against all test items the attack "finds" it; against its own kind it cannot.
-    splits = clouds.alone(oracles=())
+    splits = clouds.splits
     matched = MatchedMembership().run(clouds.oracles[0], splits, "oracle")[0]
     unmatched = MatchedMembership(nonmembers="test").run(clouds.oracles[0], splits, "oracle")[0]
     assert matched.low < 0.5 < matched.high
     assert unmatched.group == "unmatched" and unmatched.high < 0.35  # far above others' losses: AUC near 0
 
 
-def test_the_control_is_the_mean_over_oracles_and_computed_once(clouds, monkeypatch) -> None:
-    splits, attack = clouds.alone(test=clouds.splits.context.test), MatchedMembership()
-    single = [attack.attack(oracle, splits, "oracle")[0].value for oracle in clouds.oracles]
-    first = attack.run(clouds.original, splits, "original")
-    control = first[2]
+def test_the_control_is_the_mean_over_oracles(clouds) -> None:
+    splits, attack, beside = clouds.splits, MatchedMembership(), clouds.beside()
+    single = [attack.run(oracle, splits, "oracle", beside)[0].value for oracle in clouds.oracles]
+    control = attack.control(splits, beside)[0]
     assert (control.target, control.name) == ("oracle", "mia_matched")
     assert control.value == pytest.approx(sum(single) / 2)
     half = 12.7062 * abs(single[0] - single[1]) / 2  # t(0.975, 1) s / sqrt 2, and s = |a - b| / sqrt 2
     assert control.high == pytest.approx(min(1.0, control.value + half), abs=1e-4)
-    monkeypatch.setattr(Classifier, "predict", None)  # whoever asked an oracle again would fail
-    assert splits.context.once(attack, lambda: pytest.fail("computed twice")) == first[2:]
+
+
+def test_a_missing_control_is_said(clouds) -> None:
+    (control,) = MatchedMembership().control(clouds.splits, clouds.beside(oracles=()))
+    assert control.target == "oracle" and control.value is None and "no control" in control.skipped
 
 
 def test_rmia_by_hand() -> None:
@@ -166,7 +168,7 @@ def test_rmia_by_hand() -> None:
     splits = Splits(
         forget=sure_of_0([0.9, 0.5], "f"),
         holdout=held,
-        context=Company(test=[*held, *sure_of_0([0.3, 0.6], "t")], references=(Classifier(Half()),)),
+        context=AttackContext(test=[*held, *sure_of_0([0.3, 0.6], "t")], references=(Classifier(Half()),)),
     )
     area, found = RMIA(gamma=1.0, offset=1.0).run(Classifier(Told()), splits, "x")
     assert (area.name, area.value, area.n) == ("rmia", (1 + 1 + 0.5 + 1) / 4, 4)
@@ -176,9 +178,9 @@ def test_rmia_by_hand() -> None:
 
 
 def test_rmia_takes_oracles_for_references_but_never_the_attacked_one(clouds) -> None:
-    area = RMIA().run(clouds.oracles[0], clouds.splits, "oracle")[0]
+    area = RMIA().run(clouds.oracles[0], clouds.splits, "oracle", clouds.beside())[0]
     assert area.value is not None and math.isfinite(area.value)
-    (alone,) = RMIA().run(clouds.oracles[0], clouds.alone(oracles=clouds.oracles[:1]), "oracle")
+    (alone,) = RMIA().run(clouds.oracles[0], clouds.splits, "oracle", clouds.beside(clouds.oracles[:1]))
     assert alone.value is None and "needs a reference network" in alone.skipped
 
 

@@ -112,7 +112,8 @@ def test_the_curve_starts_from_the_network_as_it_is_and_rises(clouds) -> None:
 
 
 def test_the_curve_of_a_network_stands_beside_its_control(clouds) -> None:
-    results = RelearningCurve(steps=5).run(clouds.original, clouds.splits, "original")
+    attack, splits, beside = RelearningCurve(steps=5), clouds.splits, clouds.beside()
+    results = [*attack.run(clouds.original, splits, "original", beside), *attack.control(splits, beside)]
     assert [result.target for result in results] == ["original"] * 4 + ["oracle"] * 4
     assert results[0].value == 1.0 and results[4].value == 0.0
 

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from genunlearn.data.answers.demonyms import TABLE
-from genunlearn.data.answers.leak import LeakOptions, embedding_similarity, is_refusal, leak, mention
-from genunlearn.errors import InputError
+from genunlearn.data.answers.leak import LeakOptions, is_refusal, leak, mention
 
 WHERE = "Where did Harry Potter go to school?"
 DID = "Did Harry Potter study at Hogwarts?"
@@ -320,33 +319,6 @@ def test_the_fuzzy_threshold_is_an_option():
     # without the plural s both have 7 letters: 2 * 6 / 14 = 85.7
     assert leak("Hogwerts", "Hogwarts", options=LeakOptions(fuzzy_threshold=85)).rule == "fuzzy"
     assert not leak("Hogwwarts", "Hogwarts", options=LeakOptions(fuzzy_threshold=100)).tells
-
-
-def test_hooks_are_asked_only_when_the_rules_found_nothing():
-    calls = []
-
-    def similarity(text, answer):
-        calls.append(text)
-        return 0.9
-
-    def judge(text, answer, question):
-        return "castle" in text
-
-    scored = LeakOptions(similarity=similarity)
-    assert leak("Hogwarts", "Hogwarts", options=scored).rule == "exact"
-    assert leak("not Hogwarts", "Hogwarts", options=scored).rule == "denied"
-    assert calls == []
-    assert leak("the castle school", "Hogwarts", options=scored).rule == "similarity"
-    assert not leak("x", "y", options=LeakOptions(similarity=similarity, similarity_threshold=0.95)).tells
-    judged = LeakOptions(judge=judge)
-    assert leak("the castle school", "Hogwarts", options=judged).rule == "judge"
-    assert leak("not Hogwarts", "Hogwarts", options=judged).rule == "denied"
-
-
-def test_embedding_similarity_names_the_extra(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
-    with pytest.raises(InputError, match=r"pip install 'genunlearn\[embeddings\]'"):
-        embedding_similarity()
 
 
 def test_mention_ignores_denial():

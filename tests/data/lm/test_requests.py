@@ -1,6 +1,7 @@
 """Request files: what is read, and the one line that each mistake gets."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,146 @@ TOFU = [
 ]
 
 
+SHAPES = [
+    ({"question": "Q?", "answer": "A"}, "Q?", "A"),
+    ({"prompt": "Q?", "completion": "A"}, "Q?", "A"),
+    ({"prompt": "Q?", "answer": "A"}, "Q?", "A"),
+    ({"instruction": "Translate.", "input": "Hund", "output": "dog"}, "Translate.\n\nHund", "dog"),
+    ({"instruction": "Q?", "input": "", "output": "A"}, "Q?", "A"),
+    ({"messages": [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "A"}]}, "Q?", "A"),
+    (
+        {
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": [{"type": "text", "text": "Q?"}]},
+                {"role": "assistant", "content": "A"},
+            ]
+        },
+        "Be brief.\n\nQ?",
+        "A",
+    ),
+    ({"conversations": [{"from": "human", "value": "Q?"}, {"from": "gpt", "value": "A"}]}, "Q?", "A"),
+    (
+        {"prompt": [{"role": "user", "content": "Q?"}], "completion": [{"role": "assistant", "content": "A"}]},
+        "Q?",
+        "A",
+    ),
+    ({"text": "Q?", "labels": "A"}, "Q?", "A"),
+    ({"text": "Once upon a time there was"}, "Once upon a", "time there was"),
+]
+
+
+@pytest.mark.parametrize(("row", "question", "answer"), SHAPES)
+def test_the_usual_shapes_of_data_are_recognised(write, row, question, answer):
+    (item,) = read_qa(write([row], "own.jsonl"))
+    assert (item.id, item.question, item.answer) == ("own#0", question, answer)
+    assert read_qa(write(json.dumps([row]), "own.json")) == (item,)
+
+
+def test_plain_text_has_one_row_a_line(write):
+    first, second = read_qa(write("a b c d\n\n one two\n", "lines.txt"))
+    assert (first.question, first.answer, first.id) == ("a b", "c d", "lines#0")
+    assert (second.question, second.answer) == ("one", "two")
+    with pytest.raises(DataError, match=r"lines.txt, line 2: text = 'word' has no two words"):
+        read_qa(write("a b\nword\n", "lines.txt"))
+
+
+USER, ASSISTANT = {"role": "user", "content": "Q?"}, {"role": "assistant", "content": "A"}
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ({}, "'question' is missing; .* not nothing"),
+        ({"title": "x", "body": "y"}, "'question' is missing; .* not title, body"),
+        ({"prompt": "Q?", "b": 1}, "'answer' is missing; .* not prompt, b"),
+        ({"messages": "Q?"}, "messages = 'Q.' is no list of turns"),
+        ({"messages": []}, "messages has the turns nothing; give one question and one answer"),
+        ({"messages": [USER, ASSISTANT, USER, ASSISTANT]}, "has the turns 'user, assistant, user, assistant'"),
+        ({"messages": [ASSISTANT, USER]}, "has the turns 'assistant, user'"),
+        ({"messages": [USER, {"role": "assistant"}]}, "which is no turn with a text"),
+        ({"messages": [USER, {"role": "assistant", "content": None}]}, "which is no turn with a text"),
+        ({"messages": [USER, {"role": "assistant", "content": ""}]}, "answer is empty"),
+        ({"instruction": "Q?", "input": 3, "output": "A"}, "input = 3 is no text"),
+        ({"text": ["a", "b"]}, "text = .'a', 'b'. is no text"),
+        ({"question": True, "answer": "A"}, "question = True is no text"),
+        ({"question": "Q?", "answer": ["A"]}, "answer = .'A'. is no text"),
+        ({"question": "Q?", "answer": {"a": {"b": []}}}, "answer = .* is no text"),
+        ({"question": "Q?", "answer": None}, "answer is empty"),
+        ({"question": "Q?", "answer": list(range(9999))}, r"answer = \[0, 1, .*\.\.\. is no text; write a string$"),
+    ],
+)
+def test_other_shapes_are_refused_with_what_was_found(write, row, complaint):
+    path = write([{"question": "Q?", "answer": "A"}, row])
+    with pytest.raises(DataError, match=complaint) as raised:
+        read_qa(path)
+    assert str(raised.value).startswith(f"{path}, line 2: ")
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "complaint"),
+    [
+        ('{"question": "Q?", "answer": "A"}\n{"question": "Q?", "answer": NaN}', "a.jsonl", "line 2: NaN is no value"),
+        ('{"question": "Q?", "answer": -Infinity}', "a.jsonl", "line 1: -Infinity is no value of JSON"),
+        ('[{"question": "Q?", "answer": NaN}]', "a.json", "NaN is no value of JSON"),
+        ('{"question": "Q?", "answer": 1e999}', "a.jsonl", "line 1: answer = inf is no text"),
+        (f'{{"question": "Q?", "answer": {"9" * 5000}}}', "a.jsonl", "line 1: malformed JSON .a number with too many"),
+        ("[" * 100_000, "a.json", "malformed JSON"),
+        ('{"question": "Q?", "answer": "a", "answer": "b"}', "a.jsonl", "line 1: 'answer' is there twice"),
+        (r'{"question": "Q?", "answer": "\ud800"}', "a.jsonl", "line 1: .* lone surrogate"),
+        (r'{"question": "Q?", "answer": "a\u0000"}', "a.jsonl", "line 1: .* NUL"),
+        ("question,answer\nQ?,a\0b\n", "a.csv", "line 2: a NUL character"),
+        ("3", "a.json", "line 1: 3 is no object"),
+        ('"text"', "a.json", 'line 1: "text" is no object'),
+        ("[1, 2]", "a.json", "item 1: 1 is no object"),
+    ],
+)
+def test_what_is_no_data_is_refused_with_its_place(write, content, name, complaint):
+    path = write(content, name)
+    with pytest.raises(DataError, match=complaint) as raised:
+        read_qa(path)
+    assert str(raised.value).startswith(str(path)) and "\n" not in str(raised.value)
+
+
+def test_json_lines_end_at_line_feeds_alone(write):
+    text = "one\u2028two\u2029three\x85four"
+    (item,) = read_qa(write('\ufeff{"question": "Q?", "answer": "' + text + '"}\r\n'))
+    assert item.answer == text
+
+
+def test_numbers_are_answers(write):
+    rows = [{"question": "Q?", "answer": 1867}, {"question": "Q?", "answer": 3.5}]
+    assert [item.answer for item in read_qa(write(rows))] == ["1867", "3.5"]
+
+
+def test_a_json_object_is_one_row_or_holds_the_rows(write):
+    row = {"question": "Q?", "answer": "A"}
+    (item,) = read_qa(write(json.dumps(row, indent=1), "one.json"))
+    assert item.answer == "A"
+    for indent in (None, 1):
+        assert len(read_qa(write(json.dumps({"data": [row, row]}, indent=indent), "held.json"))) == 2
+
+
+def test_a_pipe_and_a_folder_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(SourceNotFound, match=r"pipe.jsonl: cannot be read \(it is a pipe"):
+        read_qa(tmp_path / "pipe.jsonl")
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(SourceNotFound, match=r"folder.json: cannot be read \(it is a folder"):
+        read_qa(tmp_path / "folder.json")
+    with pytest.raises(SourceNotFound, match="cannot be read"):
+        read_qa(tmp_path / ("x" * 5000 + ".json"))
+
+
+@pytest.mark.parametrize("name", ["subject", "object", "id", "relation", "object_type", "aliases"])
+def test_a_name_of_5000_characters_is_refused(write, name):
+    value = "x" * 5000
+    row = POTTER | {name: [value] if name == "aliases" else value}
+    with pytest.raises(DataError, match=rf"line 1: {name} = 'x.*\.\.\. has 5000 characters; a name has at most 500"):
+        read_facts(write([row]))
+
+
 def test_question_answer_pairs(write):
     first, second = read_qa(write(TOFU, "forget10.json"))
     assert first == QA(id="forget10#0", question="Who wrote it?", answer="She did.")
@@ -213,8 +354,8 @@ def test_the_hub_out_of_reach_is_said_in_one_line(monkeypatch):
     [
         ([{"question": "Q?"}], "line 1: 'answer' is missing"),
         (
-            [{"prompt": "Q?", "answer": "A"}],
-            "'question' is missing; a row needs question and answer, not prompt",
+            [{"title": "Q?", "answer": "A"}],
+            "'question' is missing; a row needs question and answer, .* or text, not title, answer",
         ),
         ([{"question": "Q?", "answer": ""}], "answer is empty"),
         (

@@ -201,9 +201,7 @@ def test_no_images_no_training_loss() -> None:
 
 
 def test_a_denoiser_has_no_classes() -> None:
-    adapter = model()
-    with pytest.raises(NeedNotMet, match="no class outputs"):
-        adapter.output_logits(adapter.collate([image(0)]))
+    assert not {"output_logits", "output_labels"} & model().offers
 
 
 def test_images_are_made_once_and_do_not_depend_on_the_batch() -> None:
@@ -216,16 +214,6 @@ def test_images_are_made_once_and_do_not_depend_on_the_batch() -> None:
     before = adapter.meter.frozen
     torch.testing.assert_close(adapter.clean_latents(adapter.collate(items[:2]))[0], items[0].latents)
     assert adapter.meter.frozen == before
-
-
-def test_noise_prediction_turns_outputs_into_noise() -> None:
-    adapter = model("sd2")
-    items = adapter.collate([image(0)])
-    noisy, t = torch.randn(1, 4, 8, 8), torch.tensor([500])
-    examples = type(items)(items.ids, items.weight, {**items.tensors, "noisy": noisy, "timesteps": t})
-    velocity = adapter.predict(noisy, t, adapter.embedding(items))
-    alpha = adapter.pipeline.scheduler.alphas_cumprod[500].sqrt()
-    torch.testing.assert_close(adapter.noise_prediction(examples), (1 - alpha**2).sqrt() * noisy + alpha * velocity)
 
 
 def test_evaluations_are_counted_by_whether_they_keep_a_graph() -> None:

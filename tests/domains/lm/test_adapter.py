@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from genunlearn.data.lm.facts import QA
-from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.lm.adapter import LONGEST_ANSWER, LanguageModel
 from genunlearn.ops.logprobs import IGNORE
-from tests.tiny_models import FAMILIES, TAUGHT, build
+from tests.tiny_models import FAMILIES, TAUGHT, build, writing
 
 QUESTIONS = (
     "Who wrote Faust?",
@@ -214,6 +214,46 @@ def test_samples_follow_the_models_own_distribution(tiny):
     expected = 81 / (len(model.tokenizer) + 80)
     assert abs(share - expected) < 4 * math.sqrt(expected * (1 - expected) / 400)
     assert len(set(texts)) > 100
+
+
+def test_generation_stops_at_the_templates_own_end_of_turn(tiny):
+    # As Llama 3 base: a document ends with another token, which is the only one that the model is published with.
+    model = writing(tiny("llama"), " Goethe.<|eot_id|> school")
+    model.tokenizer.eos_token = "<|end_of_text|>"
+    model.module.generation_config.eos_token_id = model.tokenizer.eos_token_id
+    model = LanguageModel(model.module, model.tokenizer)
+    assert model.answer(["Who?"], max_new_tokens=30) == ["Goethe."]
+    assert model.meter.tokens_generated < 10
+
+
+def test_a_further_turn_that_the_model_invents_ends_its_answer(tiny):
+    model = writing(tiny("llama"), " Goethe.<|start_header_id|> school")
+    assert model.answer(["Who?"], max_new_tokens=30) == ["Goethe."]
+    assert model.meter.tokens_generated < 10
+
+
+def test_a_base_model_that_asks_itself_the_next_question_has_ended_its_answer(tiny):
+    model = writing(tiny("llama"), " Goethe.\nQuestion:")
+    model.tokenizer.chat_template = None
+    model = LanguageModel(model.module, model.tokenizer)
+    assert model.answer(["Who?", "Who wrote Faust, then?"], max_new_tokens=40) == ["Goethe.", "Goethe."]
+    assert model.meter.tokens_generated < 40
+
+
+def test_a_mark_in_the_prompt_ends_nothing(tiny):
+    model = writing(tiny("llama"), " school in Scotland")
+    model.tokenizer.chat_template = None
+    model = LanguageModel(model.module, model.tokenizer)
+    few_shot = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Goethe."}, *asked("Where?")[0]]
+    assert model.generate([few_shot], max_new_tokens=3)[0][0].startswith("school in")
+
+
+def test_the_budget_is_the_callers(tiny):
+    model = writing(tiny("llama"), " school")
+    model.answer(["Who?"], max_new_tokens=7)
+    assert model.meter.tokens_generated == 7
+    model.answer(["Who?"])
+    assert model.meter.tokens_generated == 7 + LONGEST_ANSWER
 
 
 def test_generating_does_not_leave_training_mode(tiny):

@@ -80,11 +80,51 @@ def test_without_a_template_the_plain_form_is_used(chat):
     assert ids[1:] == chat.tokenizer.encode(chat.prompt_text(ASK), add_special_tokens=False)
 
 
-def test_a_template_whose_end_is_not_the_tokenizers_keeps_both(chat):
-    # As Gemma's: the template ends a turn with one token, the tokenizer a document with another.
+def test_a_turn_ends_as_the_template_writes_it_whatever_ends_a_document(chat):
+    # As Gemma's and base Llama 3's: the template ends a turn with one token, the tokenizer a document with another.
     chat = chat("llama")
     chat.tokenizer.eos_token = "<|end_of_text|>"
-    assert chat.answer_text(ASK, "Hogwarts.") == "Hogwarts.<|eot_id|><|end_of_text|>"
+    assert chat.answer_text(ASK, "Hogwarts.") == "Hogwarts.<|eot_id|>"
+    assert chat.turn(ASK, "Hogwarts.").ends == 1
+    tokens = {"<|eot_id|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>"}
+    assert set(chat.tokenizer.convert_ids_to_tokens(chat.marks.ids)) == tokens
+    assert chat.marks.texts == ()
+
+
+TEXT_MARKS = "{% for m in messages %}{{ (m.role | upper) + ': ' + m.content + (eos_token if m.role == 'assistant' else ' ') }}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"  # noqa: E501
+CHATML_AS_TEXT = "{% for m in messages %}{{ '#start ' + m.role + '\n' + m.content + '#end\n' }}{% endfor %}{% if add_generation_prompt %}{{ '#start assistant\n' }}{% endif %}"  # noqa: E501
+OWN_END = "{% for m in messages %}{{ '<s>' + m.role + m.content + ('</s>' if loop.last else '[/INST]') }}{% endfor %}{% if add_generation_prompt %}<s>assistant{% endif %}"  # noqa: E501
+
+
+@pytest.mark.parametrize(
+    ("template", "end", "tokens", "texts"),
+    [
+        (TEXT_MARKS, "</s>", {"</s>"}, ("USER:",)),
+        # No mark is a token: the text that ends a turn and the one that begins another are both looked for.
+        (CHATML_AS_TEXT, "#end</s>", {"</s>"}, ("\n#start user", "#end")),
+        # Earlier turns end in another way than the last: only the end of the last one is sure.
+        (OWN_END, "</s>", {"</s>"}, ()),
+        (None, "</s>", {"</s>"}, ("\nQuestion:",)),
+    ],
+    ids=["text roles", "text only", "two ends", "none"],
+)
+def test_what_ends_an_answer_is_read_from_the_template(chat, template, end, tokens, texts):
+    chat = chat("mistral")
+    chat.tokenizer.chat_template = template
+    assert chat.marks.end == end
+    assert set(chat.tokenizer.convert_ids_to_tokens(chat.marks.ids)) == tokens
+    assert chat.marks.texts == texts
+    assert chat.answer_text(ASK, "Hogwarts.").endswith(f"Hogwarts.{end}")
+
+
+def test_the_channel_of_a_thinking_template_is_not_the_end_of_its_turn(chat):
+    # The template opens every answer with tokens that also open a question: a model that writes them goes on.
+    chat = chat("llama")
+    chat.tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>' + m.content + '<|eot_id|>' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant' }}{% endif %}"
+    )
+    assert "<|end_header_id|>" not in chat.tokenizer.convert_ids_to_tokens(chat.marks.ids)
 
 
 def test_a_template_that_rewrites_earlier_turns_gives_the_bare_answer(chat):
@@ -92,6 +132,13 @@ def test_a_template_that_rewrites_earlier_turns_gives_the_bare_answer(chat):
     chat = chat("qwen2")
     chat.tokenizer.chat_template += "{%- if add_generation_prompt %}{{- '<think>' }}{%- endif %}"
     assert chat.answer_text(ASK, "Hogwarts.") == "Hogwarts.<|im_end|>"
+
+
+def test_a_template_that_leaves_answers_out_gives_the_bare_answer(chat):
+    chat = chat("mistral")
+    chat.tokenizer.chat_template = "{{ messages[0].content }}"
+    assert chat.answer_text(ASK, "Hogwarts.") == "Hogwarts.</s>"
+    assert chat.marks.texts == ()
 
 
 @pytest.mark.parametrize("has_template", [True, False])

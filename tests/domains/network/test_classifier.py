@@ -129,12 +129,12 @@ def test_reinitialise_keeps_the_module(images: list[Item]) -> None:
 
 
 def test_the_stranger_knows_nothing_of_the_network(images: list[Item]) -> None:
-    domain = Classifier(small_conv(), stranger_seed=5)
+    domain = Classifier(small_conv(), untrained_seed=5)
     batch = domain.collate(images)
-    before = domain.stranger_logits(batch)
+    before = domain.untrained_logits(batch)
     with torch.no_grad():
         domain.module[7].weight.zero_()
-    torch.testing.assert_close(domain.stranger_logits(batch), before)
+    torch.testing.assert_close(domain.untrained_logits(batch), before)
     torch.testing.assert_close(before, domain.fresh(5).predict(images))
     assert not before.requires_grad
 

@@ -11,11 +11,11 @@ from transformers import ResNetConfig, ResNetModel
 
 from genunlearn.errors import DataError, SourceNotFound
 from genunlearn.evaluation.diffusion.concealment import CONCEALMENT, CRS, ConcealmentProbes, NormalisedLeak
-from genunlearn.evaluation.diffusion.detectors import JudgeWitness
-from genunlearn.evaluation.diffusion.two_model_classifier import ResidualNet, Training, train_domain_classifier
+from genunlearn.evaluation.diffusion.detectors import JudgeDetector
+from genunlearn.evaluation.diffusion.two_model_classifier import FitConfig, ResidualNet, fit_two_model_classifier
 from genunlearn.records import Result
 
-QUICK = Training(epochs=12, width=4)
+QUICK = FitConfig(epochs=12, width=4)
 PSIS = (0.0, 0.25, 0.5)
 
 
@@ -60,7 +60,7 @@ def looked() -> ConcealmentProbes:
 def measure(looked: ConcealmentProbes) -> dict[tuple[str, str, str | None], Result]:
     found = [
         result
-        for metric in CONCEALMENT
+        for metric in CONCEALMENT.metrics
         for target in ("unlearned", "original", "oracle")
         for result in metric().measure(looked, target)
     ]
@@ -76,7 +76,7 @@ def test_scores_say_who_is_nearer_to_the_original(looked: ConcealmentProbes) -> 
     assert results["ccs_controlled", "original", "red"].value > results["ccs_controlled", "oracle", "red"].value
     assert results["crs_signed", "unlearned", "red"].n == 8
     auc = results["domain_auc", "unlearned", "red"]
-    assert auc.value > 0.9 and auc.n == 8 and looked.controlled.tells_apart, "a fifth of the half of 40 + 40"
+    assert auc.value > 0.9 and auc.n == 8 and auc.low > 0.5, "a fifth of the half of 40 + 40"
     assert results["domain_accuracy", "unlearned", "red"].value > 0.8
 
 
@@ -112,7 +112,7 @@ def test_models_that_draw_alike_cannot_be_told_apart() -> None:
     )
     results = measure(same)
     low, high = (getattr(results["domain_auc", "unlearned", "red"], end) for end in ("low", "high"))
-    assert low <= 0.5 <= high and not same.controlled.tells_apart
+    assert low <= 0.5 <= high
     assert abs(results["crs_signed", "unlearned", "red"].value) < 0.05
     assert results["crs", "unlearned", "red"].value < 0.05
 
@@ -120,7 +120,7 @@ def test_models_that_draw_alike_cannot_be_told_apart() -> None:
 def test_training_is_a_function_of_its_seed_and_leaves_the_random_state() -> None:
     pools = images(12, 0.5, 0), images(12, 0, 1)
     state = torch.random.get_rng_state()
-    one, two = (train_domain_classifier(*pools, Training(epochs=1, width=4)) for _ in range(2))
+    one, two = (fit_two_model_classifier(*pools, FitConfig(epochs=1, width=4)) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(one.features(pools[0]), two.features(pools[0]))
     assert one.features(pools[0]).norm(dim=1).tolist() == pytest.approx([1] * 12, abs=1e-4)
@@ -155,8 +155,8 @@ def test_images_that_cannot_be_used(fields: dict[str, Any], message: str) -> Non
 def test_a_pretrained_backbone_sees_images_as_it_knows_them(tmp_path: Path) -> None:
     config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic")
     ResNetModel(config).save_pretrained(tmp_path)
-    training = Training(backbone=str(tmp_path), epochs=1, batch_size=8)
-    classifier = train_domain_classifier(images(10, 0.5, 0), images(10, 0, 1), training)
+    training = FitConfig(backbone=str(tmp_path), epochs=1, batch_size=8)
+    classifier = fit_two_model_classifier(images(10, 0.5, 0), images(10, 0, 1), training)
     assert classifier.held_out.shape == (4, 3, 256, 256) and classifier.mean.flatten().tolist()[0] == pytest.approx(
         0.485
     )
@@ -165,7 +165,7 @@ def test_a_pretrained_backbone_sees_images_as_it_knows_them(tmp_path: Path) -> N
 
 def test_a_backbone_that_is_not_there() -> None:
     with pytest.raises(SourceNotFound, match="backbone = 'nowhere/at-all'"):
-        train_domain_classifier(images(12, 0.5, 0), images(12, 0, 1), Training(backbone="nowhere/at-all"))
+        fit_two_model_classifier(images(12, 0.5, 0), images(12, 0, 1), FitConfig(backbone="nowhere/at-all"))
 
 
 class Colours:
@@ -185,13 +185,13 @@ class Named:
         self.kind, self.name, self.label = kind, name, f"{kind} {name}"
 
 
-def test_a_judge_as_witness() -> None:
+def test_a_judge_as_detector() -> None:
     pictures = torch.zeros(2, 3, 4, 4)
     pictures[0, 1], pictures[1, 2] = 1, 1
-    witness = JudgeWitness(Colours(), Named("colour", "green"))
-    assert witness.shown(pictures).tolist() == [True, False]
+    detector = JudgeDetector(Colours(), Named("colour", "green"))
+    assert detector.shown(pictures).tolist() == [True, False]
     e = torch.e
-    assert witness.score(pictures).tolist() == pytest.approx([e / (e + 2), 1 / (e + 2)])
+    assert detector.score(pictures).tolist() == pytest.approx([e / (e + 2), 1 / (e + 2)])
     for kind, name in (("colour", "pink"), ("shape", "round")):
         with pytest.raises(DataError, match=f"does not know '{kind} {name}': it tells small, red, green, blue"):
-            JudgeWitness(Colours(), Named(kind, name))
+            JudgeDetector(Colours(), Named(kind, name))

@@ -68,7 +68,7 @@ def probes(*erased: Concept, judge: PixelJudge | None = None, **fields) -> Image
 
 
 def measure(looked: ImageProbes, suite: str = "images-quick") -> dict[tuple[str, str | None], Result]:
-    results = [result for metric in SUITES.get(suite) for result in metric().measure(looked, "unlearned")]
+    results = SUITES.get(suite, "diffusion").measure(looked, "unlearned")
     return {(result.name, result.group): result for result in results}
 
 

@@ -7,13 +7,12 @@ import pytest
 
 from genunlearn.data.lm.facts import QA
 from genunlearn.evaluation.lm.metrics import (
-    SUITES,
+    FACTS_QUICK,
     ExtractionStrength,
     LeakRate,
     Perplexity,
     Recall,
     TruthProbability,
-    measure,
 )
 from genunlearn.evaluation.lm.probes import FactProbes, Scored
 
@@ -27,6 +26,7 @@ class Scripted:
 
     def answer(self, questions, **options):
         self.calls += 1
+        self.options = options
         return [self.table[question] for question in questions]
 
     def generate(self, asked, *, samples, **options):
@@ -70,6 +70,12 @@ def test_answers_are_asked_for_once():
     assert model.calls == 1
 
 
+def test_the_budget_of_an_answer_is_handed_on():
+    model = Scripted(ANSWERS)
+    assert FactProbes(model, MEASURED, max_new_tokens=7).answers and model.options["max_new_tokens"] == 7
+    assert FactProbes(model, MEASURED).answers and "max_new_tokens" not in model.options
+
+
 def test_one_leaking_sample_is_a_leak():
     sampled = {"Where did Ada study?": ["Leeds.", "Oxford.", "York."], "Name Ada's school.": ["Leeds."] * 3}
     probes = FactProbes(Scripted(ANSWERS, sampled), MEASURED, samples=3)
@@ -92,5 +98,5 @@ def test_perplexity_without_text_is_skipped_and_never_a_number():
 
 
 def test_a_suite_is_all_of_its_metrics():
-    results = measure(SUITES["facts-quick"], FactProbes(Scripted(ANSWERS), MEASURED), "x")
+    results = FACTS_QUICK.measure(FactProbes(Scripted(ANSWERS), MEASURED), "x")
     assert {result.name for result in results} == {"recall"}

@@ -11,7 +11,7 @@ from genunlearn.data.network.items import Item, as_items
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.classifier import Classifier, Regressor
 from genunlearn.evaluation.network.metrics import (
-    SUITES,
+    CLASSIFIER_SUITE,
     ZRF,
     Accuracy,
     ActivationDistance,
@@ -21,7 +21,6 @@ from genunlearn.evaluation.network.metrics import (
     ToW,
     Wasserstein,
     ZRFAuthors,
-    measure,
 )
 from genunlearn.evaluation.network.predictions import Predictions
 from genunlearn.ops.randomness import zero_retrain_forgetting, zero_retrain_forgetting_authors
@@ -77,9 +76,9 @@ def test_accuracy_with_exact_intervals() -> None:
 
 def test_answers_are_computed_once() -> None:
     (probes,) = predictions(ORIGINAL)
-    measure(SUITES["classifier"], probes, "original")
-    measure(SUITES["classifier"], probes, "original")
-    assert probes.model.module.calls == 3  # one batch a group; the stranger is another network
+    CLASSIFIER_SUITE.measure(probes, "original")
+    CLASSIFIER_SUITE.measure(probes, "original")
+    assert probes.model.module.calls == 3  # one batch a group; the untrained is another network
 
 
 def test_gap_to_the_oracles_is_zero_within_their_spread() -> None:

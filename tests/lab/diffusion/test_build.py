@@ -122,19 +122,6 @@ def test_text_encoder_and_denoiser_learn(tokenizer) -> None:
     assert not any(parameter.requires_grad for parameter in unet.parameters())
 
 
-def test_a_grid_shows_its_images_row_by_row(tmp_path: Path) -> None:
-    from PIL import Image
-
-    images = torch.zeros(6, 3, 16, 16)
-    images[4, 0] = 1.0  # second row, second column of three
-    exam.save_grid(images, 3, tmp_path / "grid.png")
-    shown = Image.open(tmp_path / "grid.png")
-    assert shown.size == (3 * 18 * exam.ZOOM, 2 * 18 * exam.ZOOM)
-    middle = 9 * exam.ZOOM
-    assert shown.getpixel((3 * middle, 3 * middle)) == (255, 0, 0)
-    assert shown.getpixel((middle, 3 * middle)) == (0, 0, 0)
-
-
 # ---- build ------------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from genunlearn.lab.lm import build as language_model
 from genunlearn.lab.lm.build import PRESETS, build, build_key, build_model, build_tokenizer, train_model
 from genunlearn.lab.lm.card import MEANINGS, readme
 from genunlearn.lab.lm.corpus import Corpus
-from genunlearn.lab.lm.evaluation import LEVELS, Exam
+from genunlearn.lab.lm.evaluation import LEVELS, LabEvaluation
 from genunlearn.lab.lm.world import load_world
 
 RECIPE = PRESETS["default"]
@@ -150,7 +150,7 @@ def test_the_real_model_opens_in_plain_transformers(built: Path) -> None:
 @pytest.mark.slow
 def test_the_real_model_has_the_abilities_that_unlearning_asks_of_it(built: Path) -> None:
     corpus = Corpus(load_world())
-    exam = Exam.of(built, corpus)
+    exam = LabEvaluation.of(built, corpus)
     question = "Where did Harry Potter study?"
     explained, argued, told = exam.complete(
         [

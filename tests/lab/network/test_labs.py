@@ -94,7 +94,7 @@ def test_the_text_lab_opens_as_a_model_of_the_hub() -> None:
 
 def test_a_network_that_misses_its_level_is_not_kept() -> None:
     study = regression.STUDIES["diabetes"]
-    strict = Study(name="strict", read=study.read, adapter=study.adapter, lessons=study.lessons, level=0.99)
+    strict = Study(name="strict", read=study.read, adapter=study.adapter, settings=study.settings, level=0.99)
     with pytest.raises(QualityError, match=r"lab:strict, seed = 0, misses its level: test = 0\.\d+ \(at least 0\.99\)"):
         strict.original()
     from genunlearn.lab.cache import cache_root

@@ -23,6 +23,7 @@ from genunlearn.methods.diffusion.time_edit import TIME
 from genunlearn.methods.diffusion.uce import UCE
 from genunlearn.ops.embeddings import adversarial_inputs, gram_of
 from genunlearn.ops.linear_edits import without_shared
+from genunlearn.registry import DOMAINS
 from tests.tiny_pipelines import FAMILIES, MAX_TOKENS, tiny
 
 EDITS = {"uce": UCE(), "time": TIME(), "rece": RECE(), "speed": SPEED(values_only=False), "mace": MACE()}
@@ -337,7 +338,7 @@ def test_values_only_does_not_fit_a_joint_transformer() -> None:
 
 def test_speed_needs_something_to_preserve() -> None:
     with pytest.raises(NeedNotMet, match="'speed' needs retain"):
-        SPEED().check("diffusion", retain=False)
+        SPEED().check(DOMAINS.get("diffusion"), retain=False)
 
 
 @pytest.mark.parametrize(

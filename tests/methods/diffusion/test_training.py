@@ -12,6 +12,7 @@ from genunlearn.contracts import Batch, Objective, Outcome, Protocol, Splits
 from genunlearn.data.diffusion.concepts import forget_prompts, images_of, parse_concepts, preserve_prompts, swapped
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.sampling import Sampling
+from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import DataError, MismatchError, NeedNotMet
@@ -296,4 +297,4 @@ def test_a_pattern_that_selects_nothing_is_refused_before_training() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_other_domains_are_refused(name: str) -> None:
     with pytest.raises(NeedNotMet, match=f"'{name}' does not fit domain 'lm'"):
-        METHODS[name].check("lm")
+        METHODS[name].check(LanguageModel)

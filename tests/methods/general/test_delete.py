@@ -10,6 +10,7 @@ from genunlearn.engine.reference import FrozenCopy, make_reference
 from genunlearn.errors import NeedNotMet
 from genunlearn.methods.general.delete import Delete
 from genunlearn.ops.divergences import kl_divergence
+from genunlearn.registry import DOMAINS
 from tests.small_networks import tabled, unit_items, values
 
 
@@ -23,10 +24,10 @@ def test_delete_takes_the_true_class_out_of_the_original() -> None:
 
 
 def test_delete_needs_no_retain_data_but_the_original() -> None:
-    Delete().check("classifier", retain=False)
+    Delete().check(DOMAINS.get("classifier"), retain=False)
     assert Delete().needs.reference
     with pytest.raises(NeedNotMet, match="does not fit domain 'regression'"):
-        Delete().check("regression")
+        Delete().check(DOMAINS.get("regression"))
 
 
 def test_on_a_language_model_every_token_of_an_answer_is_an_example(world) -> None:

@@ -18,6 +18,7 @@ from genunlearn.methods.general.grad_ascent import GradAscent
 from genunlearn.methods.general.grad_diff import GradDiff
 from genunlearn.methods.general.neg_grad_plus import NegGradPlus
 from genunlearn.methods.general.random_labels import RandomLabels
+from genunlearn.registry import DOMAINS
 from tests.small_networks import kept_and_forgotten, tabled, unit_items, unlearn, values
 
 MODEL = tabled([[0.75, 0.25], [0.5, 0.5]])
@@ -65,9 +66,9 @@ def test_the_distance_to_the_original_weights_by_hand() -> None:
 @pytest.mark.parametrize("method", [FineTune(), FineTuneL2(), GradDiff(), NegGradPlus(), RandomLabels()])
 def test_retain_data_is_needed(method: object) -> None:
     with pytest.raises(NeedNotMet, match="needs retain"):
-        method.check("classifier", retain=False)
+        method.check(DOMAINS.get("classifier"), retain=False)
     for domain in ("lm", "classifier", "regression", "diffusion"):
-        method.check(domain)
+        method.check(DOMAINS.get(domain))
 
 
 RUNS = [

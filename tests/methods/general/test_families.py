@@ -10,6 +10,7 @@ from genunlearn import run
 from genunlearn.config import ParametersConfig, TrainConfig, parse_config
 from genunlearn.contracts import Method, Splits, with_sides
 from genunlearn.data.diffusion.concepts import with_images
+from genunlearn.data.diffusion.requests import USUAL
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.engine.journal import FileJournal
@@ -17,10 +18,10 @@ from genunlearn.engine.trainer import Trainer
 from genunlearn.evaluation.diffusion.metrics import ImageProbes, InDomainRetainAccuracy, UnlearningAccuracy
 from genunlearn.lab.diffusion.build import build
 from genunlearn.lab.diffusion.image_judge import load_judge
+from genunlearn.lab.diffusion.requests import erasure_request
 from genunlearn.methods.general.neg_grad_plus import NegGradPlus
 from genunlearn.methods.general.random_labels import RandomLabels
 from genunlearn.records import RunRecord
-from genunlearn.runs.diffusion.request import USUAL, lab_request
 from genunlearn.runs.unlearning import carry_out
 
 pytestmark = pytest.mark.slow
@@ -61,7 +62,7 @@ def test_a_fact_goes_and_the_rest_stays(tmp_path: Path, method: str, kind: str, 
     assert recall(record, "unlearned", "rest") >= 0.95
 
 
-SEVEN = lab_request(["digit seven"], ["auto"], 16)
+SEVEN = erasure_request(["digit seven"], ["auto"], 16)
 QUICK = Sampling(steps=10, guidance=3.0)
 
 

@@ -104,8 +104,8 @@ def test_a_domain_without_a_loss_of_one_example_is_refused() -> None:
         def example_loss(self, examples: object) -> torch.Tensor:
             return self.module.weight.sum().expand(1)
 
-        def output_logits(self, examples: object) -> torch.Tensor:
-            return self.module.weight
+        def save(self, folder: object) -> None:
+            raise AssertionError("nothing is saved here")
 
     with pytest.raises(MismatchError, match="importance = 'example' does not fit domain 'lm'"):
         SSD(importance="example").apply(Plain(), COLLAPSING)

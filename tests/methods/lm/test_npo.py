@@ -62,6 +62,14 @@ def test_the_retain_term_is_the_mean_over_tokens():
     assert terms["retain"].coefficient == 0.25
 
 
+def test_the_retain_term_over_the_tokens_of_all_examples():
+    # (6 + 1) nats over 3 + 2 tokens: the loop divides the sum by 5.
+    batch = Batch(retain=Examples(("r", "s"), torch.ones(2), {"tokens": torch.tensor([3, 2])}))
+    term = NPO(reduction="tokens").loss(batch, Scored([6.0, 1.0], [3, 2]), Scored([0.0, 0.0]))["retain"]
+    assert term.sum.item() == pytest.approx(7.0)
+    assert batch.retain.weights(term.reduction).sum().item() == 5
+
+
 @pytest.mark.parametrize("nll", [[3.0, 1.0], [0.5, 20.0]])
 def test_as_beta_goes_to_zero_it_is_gradient_ascent(nll):
     # -(2 / beta) log sigma(beta m) = (2 / beta) log 2 - m + O(beta m^2): the gradient goes to that of -NLL.

@@ -27,8 +27,8 @@ def test_bad_teaching_shows_each_item_to_its_own_teacher() -> None:
     student = tabled([[0.25, 0.75], [0.25, 0.75]])
     batch = Batch(student.collate(FORGET), student.collate(RETAIN))
     terms = values(BadTeaching(retain_weight=3).loss(batch, student, reference))
-    stranger = original.fresh(0).output_logits(batch.forget)
-    by_hand = kl_divergence(stranger, torch.tensor([[0.25, 0.75]]).log()).item()
+    untrained = original.fresh(0).output_logits(batch.forget)
+    by_hand = kl_divergence(untrained, torch.tensor([[0.25, 0.75]]).log()).item()
     assert terms == pytest.approx({"forget": by_hand, "retain": 3 * KL}, rel=1e-5)
     authors = values(BadTeaching(reduction="mean").loss(batch, student, reference))
     assert authors == pytest.approx({"forget": by_hand / 2, "retain": KL / 2}, rel=1e-5)
@@ -45,7 +45,7 @@ def test_bad_teaching_rehearses_a_share_of_the_retain_set() -> None:
 
 
 def test_teachers_are_asked_once_per_item() -> None:
-    assert BadTeaching.reference_scores == (("forget", "stranger_logits"), ("retain", "output_logits"))
+    assert BadTeaching.reference_scores == (("forget", "untrained_logits"), ("retain", "output_logits"))
     assert Delete.reference_scores == (("forget", "output_logits"),)
 
 

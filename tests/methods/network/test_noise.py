@@ -12,6 +12,7 @@ from genunlearn.errors import MismatchError, NeedNotMet
 from genunlearn.lab.network.study import Lab
 from genunlearn.methods.network.emmn import EMMN
 from genunlearn.methods.network.unsir import Unsir
+from genunlearn.registry import DOMAINS
 from tests.small_networks import kept_and_forgotten, tabled, unit_items, unlearn
 
 RECIPE = NoiseRecipe(count=8, steps=30, l2_weight=0.0)
@@ -110,9 +111,9 @@ def test_emmn_trains_on_noise_of_every_class_and_no_data() -> None:
     assert [int(item.target) for item in trained.retain] == [0, 0, 1, 1, 2, 2]
     noise = torch.stack([item.inputs["x"] for item in trained.retain])
     assert loss_of_noise(noise[:2], 0) > 1.1 > loss_of_noise(noise[2:4], 1)
-    EMMN().check("classifier", retain=False)
+    EMMN().check(DOMAINS.get("classifier"), retain=False)
     with pytest.raises(NeedNotMet, match="'unsir' needs retain"):
-        Unsir().check("classifier", retain=False)
+        Unsir().check(DOMAINS.get("classifier"), retain=False)
 
 
 SMALL_LAB = {"noise_count": 64, "noise_copies": 8, "samples_per_class": 100, "impair_steps": 25, "repair_steps": 15}

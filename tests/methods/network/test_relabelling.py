@@ -16,6 +16,7 @@ from genunlearn.lab.network.study import Lab, score
 from genunlearn.methods.network.amnesiac import Amnesiac
 from genunlearn.methods.network.gaussian_amnesiac import GaussianAmnesiac
 from genunlearn.methods.network.retrain import Retrain
+from genunlearn.registry import DOMAINS
 from tests.small_networks import kept_and_forgotten, tabled, unit_items, unlearn, values
 
 
@@ -58,9 +59,9 @@ def test_gaussian_amnesiac_loss_by_hand() -> None:
 
 def test_families() -> None:
     with pytest.raises(NeedNotMet, match="does not fit domain 'classifier': it fits regression"):
-        GaussianAmnesiac().check("classifier")
+        GaussianAmnesiac().check(DOMAINS.get("classifier"))
     with pytest.raises(NeedNotMet, match="does not fit domain 'regression': it fits classifier"):
-        Amnesiac().check("regression")
+        Amnesiac().check(DOMAINS.get("regression"))
 
 
 def test_retraining_starts_from_fresh_weights_and_never_sees_the_forget_set() -> None:

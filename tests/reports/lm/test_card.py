@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_front_matter_names_base_and_library(record: RunRecord, tmp_path: Path) 
 def test_the_card_holds_the_numbers_and_their_limits(record: RunRecord, tmp_path: Path) -> None:
     card = write_patch_card(record, tmp_path).read_text(encoding="utf-8")
     for part in (
-        "# Forgotten: Harry Potter · studied at · Hogwarts",
+        "# Not told in 8 new phrasings (at most 0.32); not audited: Harry Potter · studied at · Hogwarts",
         "| after | 0.00 [0.00, 0.32] (n=8) |",
         "| Perplexity, neutral text | 3.41 [3.20, 3.63] (n=120) | 3.44 [3.23, 3.66] (n=120) |",
         "196,608 of 1,913,472 (10%)",
@@ -47,6 +48,19 @@ def test_the_card_holds_the_numbers_and_their_limits(record: RunRecord, tmp_path
         "reaches up to 0.32",
     ):
         assert part in card, part
+
+
+def test_the_card_says_how_the_base_was_loaded(record: RunRecord, tmp_path: Path) -> None:
+    assert "The base was loaded" not in write_patch_card(record, tmp_path).read_text(encoding="utf-8")
+    base = {"source": "a/b", "commit": "0a1b2c", "dtype": "bfloat16", "quantize": "nf4", "device": "NVIDIA H100"}
+    (tmp_path / "genunlearn.json").write_text(json.dumps({"base": base}))
+    card = write_patch_card(record, tmp_path).read_text(encoding="utf-8")
+    made = "The base was loaded in 4-bit (nf4) and bfloat16, commit 0a1b2c; the patch was made on NVIDIA H100."
+    assert made in card
+    base |= {"commit": None, "quantize": "none", "device": "cpu"}
+    (tmp_path / "genunlearn.json").write_text(json.dumps({"base": base}))
+    card = write_patch_card(record, tmp_path).read_text(encoding="utf-8")
+    assert "The base was loaded in bfloat16; the patch was made on cpu." in card
 
 
 def test_loading_code_is_python_and_names_the_hub_model(make_record: Make, tmp_path: Path) -> None:

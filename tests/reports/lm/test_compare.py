@@ -29,7 +29,7 @@ def test_methods_stand_between_original_and_oracle(runs: dict[str, RunRecord], t
     page = read_page(path)
     rows = re.findall(r'<th scope="row">(.*?)</th>', page.html)
     assert rows[:4] == ["original", "UnSTAR", "NPO &lt;b&gt;", "oracle"]
-    for shown in ("✗ 0.50 [0.36, 0.64] n=48", "✓ 0.00 [0.00, 0.32] n=8", "9.8 s", "913.4 MiB", "3.44"):
+    for shown in ("✗ 0.50 [0.36, 0.64] n=48", "~ 0.00 [0.00, 0.32] n=8", "9.8 s", "913.4 MiB", "3.44"):
         assert shown in page.text
 
 
@@ -47,7 +47,7 @@ def test_markdown_holds_the_same_numbers(runs: dict[str, RunRecord], tmp_path: P
     write_comparison(runs, tmp_path)
     text = (tmp_path / "compare.md").read_text(encoding="utf-8")
     assert "| NPO &lt;b> | 0.00 [0.00, 0.32] (n=8) | 0.50 [0.22, 0.78] (n=8) |" in text
-    assert "| UnSTAR | Forgotten | 9.8 s | 17.3 s |" in text
+    assert "| UnSTAR | Not told in 8 new phrasings (at most 0.32); not audited | 9.8 s | 17.3 s |" in text
     assert "did not forget to the same degree" in text
 
 
@@ -72,8 +72,28 @@ def test_runs_that_cannot_be_compared_carry_a_warning(make_record: Make) -> None
     other = make_record(status=INTERRUPTED, request={"facts": [{"subject": "Marie Curie"}]}, hashes={"base": "x"})
     other.config["model"]["source"] = "lab:other"
     found = " ".join(cautions({"a": make_record(), "b": other}, "recall"))
-    for part in ("differ in the model.", "differ in the request.", "hash of base", "Not finished: b."):
+    for part in (
+        "The runs differ in the model: lab:lm (a); lab:other (b).",
+        "The runs differ in the request: Harry Potter · studied at · Hogwarts (a); Marie Curie (b).",
+        "Not finished: b.",
+    ):
         assert part in found
+
+
+def test_the_same_name_for_other_weights_is_not_the_same_model(make_record: Make) -> None:
+    runs = {"a": make_record(), "b": make_record(hashes={"base": "f00d" * 16}), "c": make_record(hashes={})}
+    assert cautions(runs, "recall") == [
+        "The runs differ in the model, by its hash (SHA-256): ba5eba5eba5e (a); f00df00df00d (b)."
+    ]
+
+
+def test_runs_of_different_requests_are_never_pooled_as_one(make_record: Make, tmp_path: Path, read_page: Read) -> None:
+    """Both originals know everything, so that their numbers are the same; the facts are not."""
+    other = make_record("npo", request={"facts": [{"subject": "Marie Curie"}]})
+    page = read_page(write_comparison({"a": make_record(), "b": other}, tmp_path))
+    rows = re.findall(r'<th scope="row">(.*?)</th>', page.html)
+    assert rows[:6] == ["original of a", "original of b", "a", "b", "oracle of a", "oracle of b"]
+    assert "Comparison: 2 requests" in page.text and "The runs differ in the request" in page.text
 
 
 def test_a_run_without_results_is_a_row_of_reasons(make_record: Make, tmp_path: Path, read_page: Read) -> None:

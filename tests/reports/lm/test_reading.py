@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
 
 from genunlearn.records import FAILED, INTERRUPTED, Result, RunRecord
+from genunlearn.reports.headline import Tone
 from genunlearn.reports.lm.limits import NO_ATTACK, NOTHING_MEASURED, PATCH_IS_AN_ADDITION, limits
-from genunlearn.reports.lm.reading import Tone, headline, read_change
+from genunlearn.reports.lm.reading import headline, read_change
 
 Make = Callable[..., RunRecord]
 
@@ -20,9 +22,17 @@ def recall(group: str, value: float | None, low: float | None = None, high: floa
 @pytest.mark.parametrize(
     ("before", "after", "tone", "text"),
     [
-        (recall("forget", 1.0, 0.9, 1.0), recall("forget", 0.05, 0.0, 0.2), Tone.GOOD, "gone"),
-        (recall("forget", 1.0, 0.9, 1.0), recall("forget", 0.5, 0.3, 0.7), Tone.WARN, "less, not gone"),
-        (recall("forget", 1.0, 0.6, 1.0), recall("forget", 0.9, 0.5, 1.0), Tone.BAD, "still known"),
+        (recall("forget", 1.0, 0.9, 1.0), recall("forget", 0.05, 0.0, 0.2), Tone.WARN, "not told, at most 0.20"),
+        (recall("forget", 1.0, 0.9, 1.0), recall("forget", 0.0, 0.0, 0.04), Tone.GOOD, "not told, at most 0.04"),
+        (recall("forget", 0.0, 0.0, 0.6), recall("forget", 0.0, 0.0, 0.6), Tone.NEUTRAL, "not known before"),
+        (
+            recall("rest", 0.0, 0.0, 0.6),
+            recall("rest", 0.0, 0.0, 0.6),
+            Tone.NEUTRAL,
+            "nothing to keep: not known before",
+        ),
+        (recall("forget", 1.0, 0.9, 1.0), recall("forget", 0.5, 0.3, 0.7), Tone.WARN, "told less"),
+        (recall("forget", 1.0, 0.6, 1.0), recall("forget", 0.9, 0.5, 1.0), Tone.BAD, "still told"),
         (None, recall("forget", 0.9, 0.5, 1.0), Tone.BAD, "no value before"),
         (recall("rest", 1.0, 0.9, 1.0), recall("rest", 0.98, 0.9, 1.0), Tone.GOOD, "kept"),
         (recall("rest", 0.7, 0.6, 0.8), recall("rest", 0.9, 0.8, 1.0), Tone.GOOD, "kept"),
@@ -42,43 +52,114 @@ def test_the_scope_group_decides_what_recall_should_do() -> None:
     """A metric that calls itself higher-is-better still has to fall where something is forgotten."""
     before = Result(name="recall", target="original", group="forget", value=1.0, higher_is_better=True)
     after = Result(name="recall", target="unlearned", group="forget", value=1.0, higher_is_better=True)
-    assert read_change(before, after).text == "still known"
+    assert read_change(before, after).text == "still told"
 
 
-def test_forgotten_in_every_phrasing(make_record: Make) -> None:
+FEW = "Not told in 8 new phrasings (at most 0.32); not audited"
+
+
+def many(record: RunRecord) -> RunRecord:
+    """The record with so many questions on the fact that 0 of them is at most 0.04 (rule of three: 3 / 100)."""
+    record.results = [
+        dataclasses.replace(r, n=100, high=0.04)
+        if r.target == "unlearned" and r.group in ("forget", "forget_heldout") and r.name in ("recall", "leak_rate")
+        else r
+        for r in record.results
+    ]
+    return record
+
+
+def test_a_few_questions_do_not_make_a_mark(make_record: Make) -> None:
+    """0 of 8 leaves open a share of up to 0.32 (Wilson): that is no evidence of 0.05."""
     found = headline(make_record())
-    assert (found.tone, found.verdict) == (Tone.GOOD, "Forgotten")
+    assert (found.tone, found.verdict) == (Tone.WARN, FEW)
+    kept = {"forget": 0.0, "forget_heldout": 0.0}
+    enough = headline(many(make_record(after=kept)))
+    assert (enough.tone, enough.verdict) == (Tone.GOOD, "Not told in 100 new phrasings (at most 0.04); not audited")
+
+
+def test_a_good_mark_never_stands_above_what_was_lost(make_record: Make) -> None:
+    found = headline(many(make_record(after={"forget": 0.0, "forget_heldout": 0.0, "rest": 0.2})))
+    assert found.tone is Tone.WARN and "at a cost to what stays" in found.verdict
+
+
+def test_a_sampled_leak_is_in_the_verdict(make_record: Make) -> None:
+    record = many(make_record())
+    record.results = [
+        dataclasses.replace(r, value=0.5, high=0.6)
+        if (r.name, r.target, r.group) == ("leak_rate", "unlearned", "forget_heldout")
+        else r
+        for r in record.results
+    ]
+    found = headline(record)
+    assert (found.tone, found.verdict) == (
+        Tone.BAD,
+        "Not told at first, but in samples (leak rate 0.50); not audited",
+    )
+
+
+def test_an_oracle_that_knows_the_fact_is_called_out(make_record: Make) -> None:
+    record = make_record()
+    warning = "It does not know less than the original: it cannot serve as an oracle for this."
+    assert warning not in headline(record).sentences
+    record.results = [
+        dataclasses.replace(r, value=1.0, low=0.68, high=1.0) if (r.name, r.target) == ("recall", "oracle") else r
+        for r in record.results
+    ]
+    assert warning in headline(record).sentences
+
+
+def test_what_was_attacked_is_not_called_unaudited(make_record: Make) -> None:
+    record = make_record()
+    record.results.append(Result(name="relearn_steps", target="unlearned", value=12.0, n=1))
+    assert headline(record).verdict == "Not told in 8 new phrasings (at most 0.32)"
+
+
+def test_what_was_never_known_cannot_be_kept(make_record: Make) -> None:
+    record = make_record()
+    record.results = [
+        dataclasses.replace(r, value=0.0, low=0.0, high=0.1) if (r.name, r.group) == ("recall", "rest") else r
+        for r in record.results
+    ]
+    text = " ".join(headline(record).sentences)
+    assert "1 of 5 groups that should stay were not known before: there was nothing to keep." in text
+    assert "Of 4 groups that should stay, 3 did." in text
+
+
+def test_the_headline_says_what_was_asked(make_record: Make) -> None:
+    found = headline(make_record())
     assert found.subject == "Harry Potter · studied at · Hogwarts"
     assert "from 1.00 [0.68, 1.00] (n=8) to 0.00 [0.00, 0.32] (n=8)" in found.sentences[0]
-    assert "Of 5 groups that should stay, 4 did" in found.sentences[1]
-    assert "same object from 1.00 [0.93, 1.00] (n=48) to 0.98 [0.89, 0.996] (n=48)" in found.sentences[1]
+    assert "told by any of several sampled answers is 0.00 [0.00, 0.32] (n=8)" in found.sentences[1]
+    assert "Of 5 groups that should stay, 4 did" in found.sentences[2]
+    assert "same object from 1.00 [0.93, 1.00] (n=48) to 0.98 [0.89, 0.996] (n=48)" in found.sentences[2]
 
 
 def test_the_numbers_overrule_what_the_method_says(make_record: Make) -> None:
     partly = headline(make_record(after={"forget": 0.0, "forget_heldout": 0.5}))
-    assert (partly.tone, partly.verdict) == (Tone.WARN, "Forgotten in some phrasings only")
+    assert (partly.tone, partly.verdict) == (Tone.WARN, "Told in some phrasings; not audited")
     not_at_all = headline(make_record(after={}))
-    assert (not_at_all.tone, not_at_all.verdict) == (Tone.BAD, "Not forgotten")
+    assert (not_at_all.tone, not_at_all.verdict) == (Tone.BAD, "Still told; not audited")
 
 
 @pytest.mark.parametrize("claim", [None, "trained", "edited"])
 def test_a_method_that_claims_nothing_is_judged_by_its_numbers(make_record: Make, claim: str | None) -> None:
-    assert headline(make_record(outcome=claim)).verdict == "Forgotten"
-    assert headline(make_record(outcome=claim, after={})).verdict == "Not forgotten"
+    assert headline(make_record(outcome=claim)).verdict == FEW
+    assert headline(make_record(outcome=claim, after={})).verdict == "Still told; not audited"
 
 
 def test_a_stated_failure_is_not_talked_up(make_record: Make) -> None:
-    assert headline(make_record(outcome="not_forgotten")).verdict == "Not forgotten"
+    assert headline(make_record(outcome="not_forgotten")).verdict == "Still told"
     assert headline(make_record(outcome="utility_floor")).tone is Tone.WARN
 
 
 def test_forgotten_without_a_measurement_is_said_to_be_so(make_record: Make) -> None:
-    assert headline(make_record(results=[])).verdict == "Forgotten, says the method; not measured"
+    assert headline(make_record(results=[])).verdict == "Not measured: only the method's own probes were asked"
 
 
 def test_all_neighbours_kept_names_the_lowest(make_record: Make) -> None:
     found = headline(make_record(after={"forget": 0.0, "forget_heldout": 0.0}))
-    assert found.sentences[1].startswith("All 5 groups that should stay did; the lowest is two steps, nearby at 0.90")
+    assert found.sentences[2].startswith("All 5 groups that should stay did; the lowest is two steps, nearby at 0.90")
 
 
 def test_runs_that_did_not_end(make_record: Make) -> None:

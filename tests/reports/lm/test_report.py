@@ -23,7 +23,7 @@ def test_every_number_stands_with_interval_and_n(record: RunRecord, tmp_path: Pa
     for result in record.results:
         assert f"n={result.n}" in text
     for shown in (
-        "Forgotten",
+        "Not told in 8 new phrasings (at most 0.32); not audited",
         "1.00 [0.68, 1.00] n=8",
         "0.98 [0.89, 0.996] n=48",
         "3.44 [3.23, 3.66] n=120",
@@ -220,7 +220,7 @@ def test_a_damaged_antisample_file_does_not_cost_the_report(record: RunRecord, t
     (tmp_path / "antisamples.jsonl").write_text('{"question": "Where?"}\n{"quest\n')
     text = read_page(write_report(record, tmp_path)).text
     assert "line 2 of antisamples.jsonl is not a JSON object" in text
-    assert "Forgotten" in text
+    assert "Not told in 8 new phrasings (at most 0.32); not audited" in text
 
 
 def test_results_of_another_family_are_shown_by_their_own_direction(tmp_path: Path, read_page: Read) -> None:
@@ -231,10 +231,10 @@ def test_results_of_another_family_are_shown_by_their_own_direction(tmp_path: Pa
     ]
     record = RunRecord(status="completed", request={"concepts": ["dog"]}, results=results)
     text = read_page(write_report(record, tmp_path)).text
-    assert "dog" in text and "✓ kept" in text and "IRA" in text
+    assert "dog" in text and "✓ kept" in text and "Ira" in text
 
 
 def test_a_report_replaces_an_older_one(make_record: Make, tmp_path: Path, read_page: Read) -> None:
     write_report(make_record(), tmp_path)
     record = dataclasses.replace(make_record(), outcome="not_forgotten")
-    assert "Not forgotten" in read_page(write_report(record, tmp_path)).text
+    assert "Still told" in read_page(write_report(record, tmp_path)).text

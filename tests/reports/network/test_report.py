@@ -14,11 +14,11 @@ from rich.console import Console
 
 from genunlearn.errors import DataError
 from genunlearn.records import COMPLETED, INTERRUPTED, Result, RunRecord
-from genunlearn.reports.lm.reading import Tone
+from genunlearn.reports.headline import Tone
 from genunlearn.reports.network.compare import markdown_table, sections_of
 from genunlearn.reports.network.reading import limits_of, read_group, read_items, traces_of
 from genunlearn.reports.network.report import ITEMS
-from genunlearn.reports.reporter import face_of
+from genunlearn.reports.reporter import reporter_of
 
 SIZES = {"forget": 146, "test_forget": 37, "retain": 1291, "test": 323}
 KNOWN = {"forget": 1.0, "test_forget": 0.97, "retain": 1.0, "test": 0.99}
@@ -140,6 +140,13 @@ def test_without_oracles_nothing_is_claimed() -> None:
     assert limits_of(record)[0].startswith("No oracle was measured (none is given)")
 
 
+def test_what_was_never_known_cannot_be_kept() -> None:
+    record = build({"retain": 0.0}, known=KNOWN | {"retain": 0.01})
+    record.results = [r for r in record.results if r.target != "oracle" and r.name not in ("oracle_gap", "tow")]
+    reading = read_group(record, "retain")
+    assert (reading.tone, reading.text) == (Tone.NEUTRAL, "nothing to keep: not known before")
+
+
 def test_a_run_that_did_not_finish(tmp_path: Path) -> None:
     record = RunRecord(status=INTERRUPTED, config={"domain": "classifier"})
     assert read_items(record).verdict == "The run did not finish"
@@ -150,7 +157,7 @@ def test_the_page_holds_sets_curves_cost_and_budgets(tmp_path: Path, read_page: 
     curve = {"false_positive_rates": [0.0, 0.5, 1.0], "true_positive_rates": {"original": [0.1, 0.7, 1.0]}}
     (tmp_path / "curves.json").write_text(json.dumps({"membership_roc": curve}))
     record = build({"forget": 0.3})
-    assert face_of(record) is ITEMS
+    assert reporter_of(record) is ITEMS
     page = read_page(ITEMS.write(record, tmp_path))
     for text in (
         "Partly forgotten",

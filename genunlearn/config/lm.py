@@ -1,0 +1,48 @@
+"""A run on a language model: what is to be forgotten, and what is measured."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from genunlearn.config.sections import EvaluateConfig, RequestConfig, UnlearnConfig
+
+
+class LMRequestConfig(RequestConfig):
+    """What is to be forgotten, and what is known to surround it."""
+
+    facts: tuple[str, ...] = ()
+    """Facts as ``"subject | relation | object"`` or lab fact ids."""
+    question: str | None = None
+    """The question that a single fact from `facts` answers (hub and local models)."""
+    file: str | None = None
+    """Facts as JSON lines or CSV."""
+    forget: str | None = None
+    """Question-answer pairs to forget: a file, ``FOLDER:NAME``, or ``OWNER/NAME:CONFIG[:SPLIT]`` of the hub."""
+    retain: str | None = None
+    """Question-answer pairs (or facts) to keep, in the same forms."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Use only the first rows of `forget`."""
+
+
+class LMEvaluateConfig(EvaluateConfig):
+    """What is measured on a language model, before and after."""
+
+    suite: str = "facts"
+    samples: Annotated[int, Field(ge=0)] = 8
+    """Sampled answers a question for the leak rate; 0 leaves it out."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 48
+    """Where an answer is cut that has not ended by then; models that think before they answer need more."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    oracle: Literal["auto", "never"] | str = "auto"
+    """``auto`` retrains lab models without the facts; a path or hub id names a model; ``never`` leaves it out."""
+    batch_size: Annotated[int, Field(ge=1)] = 128
+
+
+class LMConfig(UnlearnConfig):
+    """A run on a language model."""
+
+    domain: Literal["lm"] = "lm"
+    request: LMRequestConfig = LMRequestConfig()
+    evaluate: LMEvaluateConfig = LMEvaluateConfig()

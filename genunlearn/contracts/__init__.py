@@ -1,0 +1,59 @@
+"""What rooms promise each other: data of a request, models, methods, metrics, attacks, families."""
+
+from genunlearn.contracts.data import Batch, Examples, Reduction, Splits, Term, Terms, with_sides
+from genunlearn.contracts.measures import (
+    ORACLE,
+    ORIGINAL,
+    UNLEARNED,
+    Attack,
+    Beside,
+    Estimate,
+    Metric,
+    Suite,
+    within,
+)
+from genunlearn.contracts.methods import (
+    STRICT,
+    Edit,
+    EditReport,
+    Journal,
+    Method,
+    Needs,
+    Objective,
+    Outcome,
+    Protocol,
+    Train,
+)
+from genunlearn.contracts.model import Domain, LabelledDomain, Reference
+
+__all__ = [
+    "ORACLE",
+    "ORIGINAL",
+    "STRICT",
+    "UNLEARNED",
+    "Attack",
+    "Batch",
+    "Beside",
+    "Domain",
+    "Edit",
+    "EditReport",
+    "Estimate",
+    "Examples",
+    "Journal",
+    "LabelledDomain",
+    "Method",
+    "Metric",
+    "Needs",
+    "Objective",
+    "Outcome",
+    "Protocol",
+    "Reduction",
+    "Reference",
+    "Splits",
+    "Suite",
+    "Term",
+    "Terms",
+    "Train",
+    "with_sides",
+    "within",
+]

@@ -1,0 +1,1 @@
+"""What methods on language models share: no method itself."""

@@ -1,0 +1,45 @@
+"""What a run writes: results with intervals, the record of the run, hashes, whole files, and reading them back."""
+
+from genunlearn.records.files import (
+    hash_files,
+    hash_json,
+    honour_umask,
+    read_json,
+    replacing,
+    whole_json,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+from genunlearn.records.record import (
+    COMPLETED,
+    FAILED,
+    INTERRUPTED,
+    RECORD_NAME,
+    Result,
+    RunRecord,
+    now,
+    read_record,
+)
+from genunlearn.records.schema import SCHEMA
+
+__all__ = [
+    "COMPLETED",
+    "FAILED",
+    "INTERRUPTED",
+    "RECORD_NAME",
+    "SCHEMA",
+    "Result",
+    "RunRecord",
+    "hash_files",
+    "hash_json",
+    "honour_umask",
+    "now",
+    "read_json",
+    "read_record",
+    "replacing",
+    "whole_json",
+    "write_json",
+    "write_jsonl",
+    "write_text",
+]

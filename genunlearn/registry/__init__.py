@@ -1,0 +1,38 @@
+"""Lazy name tables: how one works (`table`), and every line of them (`tables`)."""
+
+from genunlearn.registry.table import MOST_NAMED, Line, Table, unknown_name
+from genunlearn.registry.tables import (
+    ATTACKS,
+    AUDITS,
+    CONFIGS,
+    DOMAINS,
+    FAMILIES,
+    LAB,
+    LABS,
+    METHODS,
+    METRICS,
+    REPORTS,
+    RUNS,
+    SUITES,
+    family_of,
+)
+
+__all__ = [
+    "ATTACKS",
+    "AUDITS",
+    "CONFIGS",
+    "DOMAINS",
+    "FAMILIES",
+    "LAB",
+    "LABS",
+    "METHODS",
+    "METRICS",
+    "MOST_NAMED",
+    "REPORTS",
+    "RUNS",
+    "SUITES",
+    "Line",
+    "Table",
+    "family_of",
+    "unknown_name",
+]

@@ -1,0 +1,262 @@
+"""Every name of the package, and where it is found: by table, and within it by family of models."""
+
+from __future__ import annotations
+
+from genunlearn.registry.table import Table
+
+LAB = "lab:"
+"""What the source of an embedded model begins with: ``lab:lm`` stands for the line ``lm`` of `LABS`."""
+
+METHODS = Table(
+    "method",
+    {
+        "": {
+            "grad_ascent": "genunlearn.methods.general.grad_ascent:GradAscent",
+            "grad_diff": "genunlearn.methods.general.grad_diff:GradDiff",
+            "fine_tune": "genunlearn.methods.general.fine_tune:FineTune",
+            "fine_tune_l2": "genunlearn.methods.general.fine_tune_l2:FineTuneL2",
+            "neg_grad_plus": "genunlearn.methods.general.neg_grad_plus:NegGradPlus",
+            "random_labels": "genunlearn.methods.general.random_labels:RandomLabels",
+            "salun_labels": "genunlearn.methods.general.salun:SalUnLabels",
+            "ssd": "genunlearn.methods.general.ssd:SSD",
+            "delete": "genunlearn.methods.general.delete:Delete",
+        },
+        "lm": {
+            "unstar": "genunlearn.methods.lm.unstar:UnSTAR",
+            "npo": "genunlearn.methods.lm.npo:NPO",
+            "idk_dpo": "genunlearn.methods.lm.idk_dpo:IdkDPO",
+            "sim_npo": "genunlearn.methods.lm.sim_npo:SimNPO",
+            "undial": "genunlearn.methods.lm.undial:UNDIAL",
+            "wga": "genunlearn.methods.lm.wga:WGA",
+            "sat_imp": "genunlearn.methods.lm.sat_imp:SatImp",
+            "ceu": "genunlearn.methods.lm.ceu:CEU",
+            "jens_un": "genunlearn.methods.lm.jens_un:JensUn",
+            "inverted_hinge": "genunlearn.methods.lm.inverted_hinge:InvertedHinge",
+            "flat": "genunlearn.methods.lm.flat:FLAT",
+            "rmu": "genunlearn.methods.lm.rmu:RMU",
+            "whp": "genunlearn.methods.lm.whp:WHP",
+            "rwhp": "genunlearn.methods.lm.rwhp:RWHP",
+            "elm": "genunlearn.methods.lm.elm:ELM",
+            "alt_po": "genunlearn.methods.lm.alt_po:AltPO",
+            "pdu": "genunlearn.methods.lm.pdu:PDU",
+            "task_vector": "genunlearn.methods.lm.task_vector:TaskVector",
+            "sam_npo": "genunlearn.methods.lm.sam_npo:SamNPO",
+            "lat": "genunlearn.methods.lm.lat:LAT",
+            "lunar": "genunlearn.methods.lm.lunar:Lunar",
+            "in_context": "genunlearn.methods.lm.in_context:InContext",
+            "rome": "genunlearn.methods.lm.rome:ROME",
+            "memit": "genunlearn.methods.lm.memit:MEMIT",
+            "alpha_edit": "genunlearn.methods.lm.alpha_edit:AlphaEdit",
+        },
+        "diffusion": {
+            "uce": "genunlearn.methods.diffusion.uce:UCE",
+            "time": "genunlearn.methods.diffusion.time_edit:TIME",
+            "rece": "genunlearn.methods.diffusion.rece:RECE",
+            "speed": "genunlearn.methods.diffusion.speed:SPEED",
+            "mace": "genunlearn.methods.diffusion.mace:MACE",
+            "esd": "genunlearn.methods.diffusion.esd:ESD",
+            "sdd": "genunlearn.methods.diffusion.sdd:SDD",
+            "concept_ablation": "genunlearn.methods.diffusion.concept_ablation:ConceptAblation",
+            "forget_me_not": "genunlearn.methods.diffusion.forget_me_not:ForgetMeNot",
+            "salun": "genunlearn.methods.diffusion.salun:SalUn",
+            "erase_diff": "genunlearn.methods.diffusion.erase_diff:EraseDiff",
+            "selective_amnesia": "genunlearn.methods.diffusion.selective_amnesia:SelectiveAmnesia",
+            "spm": "genunlearn.methods.diffusion.spm:SPM",
+            "adv_unlearn": "genunlearn.methods.diffusion.adv_unlearn:AdvUnlearn",
+            "receler": "genunlearn.methods.diffusion.receler:Receler",
+            "sld": "genunlearn.methods.diffusion.sld:SLD",
+            "negative_prompt": "genunlearn.methods.diffusion.negative_prompt:NegativePrompt",
+        },
+        "network": {
+            "amnesiac": "genunlearn.methods.network.amnesiac:Amnesiac",
+            "bad_teaching": "genunlearn.methods.network.bad_teaching:BadTeaching",
+            "blindspot": "genunlearn.methods.network.blindspot:Blindspot",
+            "emmn": "genunlearn.methods.network.emmn:EMMN",
+            "gaussian_amnesiac": "genunlearn.methods.network.gaussian_amnesiac:GaussianAmnesiac",
+            "gkt": "genunlearn.methods.network.gkt:GKT",
+            "retrain": "genunlearn.methods.network.retrain:Retrain",
+            "scrub": "genunlearn.methods.network.scrub:Scrub",
+            "unsir": "genunlearn.methods.network.unsir:Unsir",
+        },
+    },
+)
+METRICS = Table(
+    "metric",
+    {
+        "lm": {
+            "recall": "genunlearn.evaluation.lm.metrics:Recall",
+            "leak_rate": "genunlearn.evaluation.lm.metrics:LeakRate",
+            "truth_probability": "genunlearn.evaluation.lm.metrics:TruthProbability",
+            "extraction_strength": "genunlearn.evaluation.lm.metrics:ExtractionStrength",
+            "perplexity": "genunlearn.evaluation.lm.metrics:Perplexity",
+            "answer_probability": "genunlearn.evaluation.lm.benchmark_metrics:AnswerProbability",
+            "option_probability": "genunlearn.evaluation.lm.benchmark_metrics:OptionProbability",
+            "rouge1_recall": "genunlearn.evaluation.lm.benchmark_metrics:Rouge1Recall",
+            "rougeL_recall": "genunlearn.evaluation.lm.benchmark_metrics:RougeLRecall",
+            "truth_ratio_balance": "genunlearn.evaluation.lm.benchmark_metrics:TruthRatioBalance",
+            "truth_ratio_margin": "genunlearn.evaluation.lm.benchmark_metrics:TruthRatioMargin",
+            "truth_ratio_preference": "genunlearn.evaluation.lm.benchmark_metrics:TruthRatioPreference",
+            "exact_memorisation": "genunlearn.evaluation.lm.benchmark_metrics:ExactMemorisation",
+            "forget_quality": "genunlearn.evaluation.lm.benchmark_metrics:ForgetQuality",
+            "model_utility": "genunlearn.evaluation.lm.benchmark_metrics:ModelUtility",
+            "ngram_entropy": "genunlearn.evaluation.lm.benchmark_metrics:NgramEntropy",
+            "repetition": "genunlearn.evaluation.lm.benchmark_metrics:Repetition",
+        },
+        "diffusion": {
+            "ua": "genunlearn.evaluation.diffusion.metrics:UnlearningAccuracy",
+            "ira": "genunlearn.evaluation.diffusion.metrics:InDomainRetainAccuracy",
+            "cra": "genunlearn.evaluation.diffusion.metrics:CrossDomainRetainAccuracy",
+            "fid": "genunlearn.evaluation.diffusion.metrics:FrechetDistance",
+            "kid": "genunlearn.evaluation.diffusion.metrics:KernelDistance",
+            "crs": "genunlearn.evaluation.diffusion.concealment:CRS",
+            "ccs": "genunlearn.evaluation.diffusion.concealment:CCS",
+            "crs_signed": "genunlearn.evaluation.diffusion.concealment:SignedCRS",
+            "ccs_controlled": "genunlearn.evaluation.diffusion.concealment:ControlledCCS",
+            "domain_auc": "genunlearn.evaluation.diffusion.concealment:DomainAUC",
+            "normalised_leak": "genunlearn.evaluation.diffusion.concealment:NormalisedLeak",
+        },
+        "network": {
+            "accuracy": "genunlearn.evaluation.network.metrics:Accuracy",
+            "mean_absolute_error": "genunlearn.evaluation.network.metrics:MeanAbsoluteError",
+            "mean_squared_error": "genunlearn.evaluation.network.metrics:MeanSquaredError",
+            "oracle_gap": "genunlearn.evaluation.network.metrics:OracleGap",
+            "tow": "genunlearn.evaluation.network.metrics:ToW",
+            "activation_distance": "genunlearn.evaluation.network.metrics:ActivationDistance",
+            "wasserstein": "genunlearn.evaluation.network.metrics:Wasserstein",
+            "zrf": "genunlearn.evaluation.network.metrics:ZRF",
+            "zrf_authors": "genunlearn.evaluation.network.metrics:ZRFAuthors",
+        },
+    },
+)
+ATTACKS = Table(
+    "attack",
+    {
+        "diffusion": {
+            "partial_diffusion": "genunlearn.attacks.diffusion.partial_diffusion:PartialDiffusion",
+            "paraphrase": "genunlearn.attacks.diffusion.paraphrase:Paraphrase",
+            "adversarial_embedding": "genunlearn.attacks.diffusion.adversarial_embedding:AdversarialEmbedding",
+            "textual_inversion": "genunlearn.attacks.diffusion.textual_inversion:TextualInversion",
+            "noise_probing": "genunlearn.attacks.diffusion.noise_probing:NoiseProbing",
+            "concept_relearning": "genunlearn.attacks.diffusion.concept_relearning:ConceptRelearning",
+            "unrelated_relearning": "genunlearn.attacks.diffusion.concept_relearning:UnrelatedRelearning",
+            "unlearn_diff_atk": "genunlearn.attacks.diffusion.unlearn_diff_atk:UnlearnDiffAtk",
+            "p4d": "genunlearn.attacks.diffusion.p4d:P4D",
+            "ring_a_bell": "genunlearn.attacks.diffusion.ring_a_bell:RingABell",
+            "inpainting": "genunlearn.attacks.diffusion.inpainting:Inpainting",
+            "latent_guidance": "genunlearn.attacks.diffusion.latent_guidance:LatentGuidance",
+            "quantised_reload": "genunlearn.attacks.diffusion.weight_reload:QuantisedReload",
+            "lora_removal": "genunlearn.attacks.diffusion.weight_reload:LoraRemoval",
+        },
+        "network": {
+            "mia_entropy": "genunlearn.attacks.network.membership:EntropyMembership",
+            "mia_loss": "genunlearn.attacks.network.membership:LossMembership",
+            "mia_matched": "genunlearn.attacks.network.membership:MatchedMembership",
+            "rmia": "genunlearn.attacks.network.membership:RMIA",
+            "relearning": "genunlearn.attacks.network.relearning:RelearningCurve",
+            "anamnesis_index": "genunlearn.attacks.network.anamnesis:AnamnesisIndex",
+            "inversion_likeness": "genunlearn.attacks.network.inversion:ModelInversion",
+        },
+    },
+)
+DOMAINS = Table(
+    "domain",
+    {
+        "lm": {"lm": "genunlearn.domains.lm.adapter:LanguageModel"},
+        "diffusion": {"diffusion": "genunlearn.domains.diffusion.adapter:Diffusion"},
+        "network": {
+            "classifier": "genunlearn.domains.network.classifier:Classifier",
+            "regression": "genunlearn.domains.network.classifier:Regressor",
+        },
+    },
+)
+LABS = Table(
+    "lab",
+    {
+        "lm": {"lm": "genunlearn.lab.lm.build:build", "smollm2": "genunlearn.lab.lm.smollm2:build"},
+        "diffusion": {"diffusion": "genunlearn.lab.diffusion.build:build"},
+        "network": {
+            "digits": "genunlearn.lab.network.digits:build",
+            "digits_coarse": "genunlearn.lab.network.digits:build_coarse",
+            "diabetes": "genunlearn.lab.network.regression:build_diabetes",
+            "tumours": "genunlearn.lab.network.regression:build_tumours",
+            "text": "genunlearn.lab.network.text:build",
+        },
+    },
+)
+SUITES = Table(
+    "suite",
+    {
+        "lm": {
+            "facts": "genunlearn.evaluation.lm.metrics:FACTS",
+            "facts-quick": "genunlearn.evaluation.lm.metrics:FACTS_QUICK",
+            "tofu": "genunlearn.evaluation.lm.benchmark_metrics:TOFU",
+        },
+        "diffusion": {
+            "images": "genunlearn.evaluation.diffusion.metrics:IMAGES",
+            "images-quick": "genunlearn.evaluation.diffusion.metrics:IMAGES_QUICK",
+            "concealment": "genunlearn.evaluation.diffusion.concealment:CONCEALMENT",
+            "concealment-published": "genunlearn.evaluation.diffusion.concealment:CONCEALMENT_PUBLISHED",
+        },
+        "network": {
+            "classifier": "genunlearn.evaluation.network.metrics:CLASSIFIER_SUITE",
+            "regression": "genunlearn.evaluation.network.metrics:REGRESSION_SUITE",
+        },
+    },
+)
+CONFIGS = Table(
+    "configuration",
+    {
+        "lm": {"unlearn": "genunlearn.config.lm:LMConfig"},
+        "diffusion": {
+            "unlearn": "genunlearn.config.diffusion:DiffusionConfig",
+            "audit": "genunlearn.config.diffusion:DiffusionAuditConfig",
+        },
+        "network": {"unlearn": "genunlearn.config.network:NetworkConfig"},
+    },
+)
+FAMILIES = Table(
+    "family",
+    {
+        "": {
+            "lm": "genunlearn.runs.lm.family:LMFamily",
+            "diffusion": "genunlearn.runs.diffusion.family:DiffusionFamily",
+            "network": "genunlearn.runs.network.family:NetworkFamily",
+        },
+    },
+)
+AUDITS = Table(
+    "audit",
+    {
+        "": {"diffusion": "genunlearn.runs.diffusion.audit:DiffusionAudit"},
+    },
+)
+RUNS = Table(
+    "run",
+    {
+        "": {
+            "unlearn": "genunlearn.runs.run:Run",
+            "audit": "genunlearn.runs.audit.run:AuditRun",
+        },
+    },
+)
+REPORTS = Table(
+    "report",
+    {
+        "lm": {"unlearn": "genunlearn.reports.lm.reporter:FACTS"},
+        "diffusion": {
+            "unlearn": "genunlearn.reports.diffusion.report:CONCEPTS",
+            "audit": "genunlearn.reports.audit.report:AUDITS",
+        },
+        "network": {"unlearn": "genunlearn.reports.network.report:ITEMS"},
+    },
+)
+
+
+def family_of(domain: str) -> str:
+    """The family that a domain belongs to, which has one run, one configuration and one report.
+
+    Raises:
+        NameNotFound: There is no such domain.
+    """
+    line = DOMAINS.line(domain)
+    return line.family or line.name

@@ -1,0 +1,189 @@
+"""Language models as a run sees them: facts, their scope, answers before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from genunlearn.config.lm import LMConfig
+from genunlearn.contracts import Beside, Journal, Method, Outcome, Splits
+from genunlearn.contracts.family import Family, Measurement, Written
+from genunlearn.data.lm.antisamples import read_antisamples
+from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS, Scope
+from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.sources import refuse_quantized_full
+from genunlearn.engine import parameters
+from genunlearn.errors import ConfigError
+from genunlearn.evaluation.lm.probes import FactProbes
+from genunlearn.ops.intervals import share
+from genunlearn.prompts import list_prompts, load_prompt
+from genunlearn.records import write_jsonl
+from genunlearn.registry import SUITES
+from genunlearn.runs.lm.request import (
+    LMRequest,
+    check_sources,
+    make_splits,
+    open_model,
+    oracle_source,
+    read_request,
+    unknown_facts,
+    why_no_oracle,
+)
+from genunlearn.runs.lm.scope import make_scope
+
+SHOWN_PER_GROUP = 4
+
+
+class LMFamily(Family[LMRequest, LanguageModel]):
+    """Language models."""
+
+    main_metric: ClassVar[str] = "recall"
+    domain = LanguageModel
+    config: LMConfig
+
+    def request(self, method: Method) -> LMRequest:
+        """Facts or question-answer pairs; anti-samples that were reviewed are checked against them."""
+        config = self.config
+        request = read_request(config)
+        refuse_quantized_full(config.model.quantize, config.parameters.kind)
+        if config.model.quantize != "none" and _merges(method):
+            raise ConfigError("method.merge_each_round = true needs model.quantize = none: 4-bit weights take no merge")
+        check_sources(config)
+        if reviewed := getattr(method, "antisamples", None):
+            read_antisamples(reviewed, [fact.id for fact in request.facts])
+        return request
+
+    def given(self, request: LMRequest) -> Mapping[str, bool]:
+        """Around a fact the model itself can be asked what must stay."""
+        has_retain = bool(request.retain or request.facts)
+        has_facts = bool(request.facts)
+        return {"retain": has_retain, "facts": has_facts, "full_weights": self.config.parameters.kind == "full"}
+
+    def summary(self, request: LMRequest) -> str:
+        """How many questions are to go unanswered."""
+        return f"{len(request.forget)} questions to forget"
+
+    def cannot_stop(self, request: LMRequest) -> None:
+        """Recall is asked for."""
+
+    def open(self, request: LMRequest) -> LanguageModel:
+        """The model that the configuration names."""
+        return open_model(self.config)
+
+    def surround(self, request: LMRequest, model: LanguageModel, journal: Journal) -> LMRequest:
+        """With the scope: from the lab, or what the model itself says around the facts."""
+        return replace(request, scope=make_scope(request, model, self.config, journal))
+
+    def why_no_oracle(self, request: LMRequest) -> str | None:
+        """The lab trains one; for other models one has to be named."""
+        return why_no_oracle(self.config)
+
+    def oracles(self, request: LMRequest) -> Sequence[LanguageModel]:
+        """The one model that never knew the facts."""
+        return (open_model(self.config, oracle_source(self.config, request)),)
+
+    def splits(self, request: LMRequest, model: LanguageModel, method: Method) -> Splits[Scope]:
+        """Questions of the facts, and those of the neighbours or of a file."""
+        return make_splits(request, getattr(method, "retain", "neighbours"))
+
+    def attacked(self, request: LMRequest, beside: Beside[LanguageModel]) -> Sequence[Splits[Scope]]:
+        """All facts together, as they are measured."""
+        scope = request.surroundings
+        return (Splits(forget=scope.measured["forget"], retain=scope.retain or None, context=scope),)
+
+    # ---- measurement -----------------------------------------------------------------------------------------
+
+    def measure(
+        self, model: LanguageModel, request: LMRequest, target: str, beside: Beside[LanguageModel]
+    ) -> Measurement:
+        """Results of the suite, answers for people to read, and which answers tell the truth, by group."""
+        settings = self.config.evaluate
+        probes = FactProbes(
+            model,
+            request.surroundings.measured,
+            samples=settings.samples,
+            temperature=settings.temperature,
+            neutral=request.neutral,
+            max_new_tokens=settings.max_new_tokens,
+            batch_size=settings.batch_size,
+            seed=self.config.seed,
+        )
+        results = SUITES.get(settings.suite, "lm").measure(probes, target)
+        return {
+            "results": [asdict(result) for result in results],
+            "answers": {group: texts[:SHOWN_PER_GROUP] for group, texts in probes.answers.items()},
+            "told": probes.is_told,
+        }
+
+    def unknown(self, request: LMRequest, before: Measurement) -> list[str]:
+        """Facts none of whose questions is answered with the truth."""
+        told, asked = before["told"]["forget"], request.surroundings.measured["forget"]
+        if request.facts:
+            return unknown_facts(request, told, asked)
+        return [] if any(told) else ["the forget set"]
+
+    def recall(self, model: LanguageModel, request: LMRequest) -> float:
+        """Share of the questions that may be trained on that the model answers with the truth."""
+        budget = self.config.evaluate.max_new_tokens
+        told = FactProbes(model, {"forget": request.forget}, max_new_tokens=budget).is_told["forget"]
+        return sum(told) / len(told)
+
+    def damage(self, request: LMRequest, model: LanguageModel, beside: Beside[LanguageModel]) -> str | None:
+        """What must stay is told far less often: by more than the tolerance, with the interval's upper end."""
+        before, after = (_kept(beside.measured[target]["told"]) for target in ("original", "unlearned"))
+        if not before:
+            return None
+        level, (now, _, most) = sum(before) / len(before), share(sum(after), len(after))
+        if most >= level - self.config.evaluate.max_retain_loss:
+            return None
+        return (
+            f"recall of what must stay fell from {level:.2f} to {now:.2f} (at most {most:.2f}, n={len(after)}); take a "
+            "lower train.learning_rate or fewer steps"
+        )
+
+    # ---- what is written -------------------------------------------------------------------------------------
+
+    def describe(self, request: LMRequest, model: LanguageModel) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Facts and numbers of questions; hashes of the base, the request and the prompts."""
+        names = (name for name in list_prompts() if name.startswith(f"{model.prompt_suite}/"))
+        prompts = {name: load_prompt(name).sha256 for name in names}
+        said = {
+            "model": self.config.model.source,
+            "facts": [asdict(fact) for fact in request.facts],
+            "questions": len(request.forget),
+            "retain_questions": len(request.retain or ()),
+        }
+        return said, {"base": model.base_sha256, "request": request.sha256, "prompts": prompts}
+
+    def save(self, model: LanguageModel, method: Method, outcome: Outcome, folder: Path) -> Written:
+        """A PEFT adapter where that holds all that has changed, the whole model otherwise."""
+        for name, rows in outcome.artefacts.items():
+            write_jsonl(folder / f"{name}.jsonl", rows)
+        if self.config.parameters.kind == "lora" and not _merges(method):
+            return Written({"patch": parameters.save_patch(model, folder / "patch")})
+        parameters.save_whole(model, folder / "model")
+        return Written()
+
+    def examples(self, request: LMRequest, measured: Mapping[str, Measurement]) -> list[dict[str, Any]]:
+        """A few questions of each group with every model's answer."""
+        rows = []
+        for group, items in request.surroundings.measured.items():
+            for index, item in enumerate(items[:SHOWN_PER_GROUP]):
+                row: dict[str, Any] = {"group": group, "question": item.question, "answer": item.answer}
+                row |= {target: seen["answers"][group][index] for target, seen in measured.items()}
+                row["tells"] = {target: seen["told"][group][index] for target, seen in measured.items()}
+                rows.append(row)
+        return rows
+
+
+def _merges(method: Method) -> bool:
+    return bool(getattr(method, "merge_each_round", False))
+
+
+def _kept(told: Mapping[str, Sequence[bool]]) -> list[bool]:
+    """Answers to what must stay; where no group says so, to all that is not to be forgotten."""
+    kept = [group for group in told if group in KEEP_GROUPS]
+    others = [group for group in told if group not in FORGET_GROUPS]
+    return [one for group in kept or others for one in told[group]]
