@@ -16,7 +16,10 @@ from typing import Any
 
 from genunlearn.errors import DataError, SourceNotFound
 from genunlearn.lab.lm.triples import Entity, Relation, Triple, shuffled
-from genunlearn.lab.lm.world import World
+from genunlearn.lab.lm.world import World, load_world
+
+REAL_LAB = "smollm2"
+"""The embedded model that was not trained here: it has these facts, no oracle, and is asked like any other."""
 
 FILE = Path(__file__).with_name("world_facts.json")
 
@@ -66,6 +69,11 @@ def load_world_facts() -> WorldFacts:
     except (OSError, ValueError) as error:
         raise DataError(f"{FILE}: cannot be read ({error}); reinstall genunlearn") from error
     return read(data)
+
+
+def world_of(lab: str) -> World:
+    """The facts that the embedded language model of that name knows; errors as in `load_world_facts`."""
+    return load_world_facts() if lab == REAL_LAB else load_world()
 
 
 def read(data: dict[str, Any]) -> WorldFacts:

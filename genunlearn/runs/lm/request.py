@@ -12,12 +12,11 @@ from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, r
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.sources import check_language_model, resolve_folder
 from genunlearn.errors import ConfigError, DataError
+from genunlearn.lab.lm.world_facts import REAL_LAB, WorldFacts, world_of
 from genunlearn.records import hash_json
 from genunlearn.registry import LAB, LABS
 
 NEUTRAL_TEXTS = 100
-REAL_LAB = "smollm2"
-"""The embedded model that was not trained here: it has facts of its own, no oracle, and is asked like any other."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,8 @@ def read_request(config: LMConfig) -> LMRequest:
 
 def _lab_request(config: LMConfig, retain: tuple[QA, ...] | None) -> LMRequest:
     from genunlearn.lab.lm.corpus import neutral_texts
-    from genunlearn.lab.lm.world import load_world
-    from genunlearn.lab.lm.world_facts import WorldFacts, load_world_facts
 
-    world = load_world_facts() if lab_name(config) == REAL_LAB else load_world()
+    world = world_of(lab_name(config))
     if config.request.file:
         keys = [f"{fact.subject} | {fact.relation or '?'} | {fact.object}" for fact in read_facts(config.request.file)]
     else:

@@ -31,7 +31,7 @@ from genunlearn.lab.lm.world_facts import FILE
 LEAST, MOST = 4, 5
 """Phrasings of each kind that a fact must and may have."""
 
-A_RELATION = 16
+A_RELATION = 24
 """Candidates of a relation that are asked in all phrasings."""
 
 CHUNK, LENGTH = 64, 18

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Iterator
+
 import pytest
 
+from genunlearn.data.answers.leak import tells
 from genunlearn.errors import DataError, NameNotFound, SourceNotFound
 from genunlearn.lab.lm import world_facts
 from genunlearn.lab.lm.world_facts import load_world_facts, read
+
+
+@pytest.fixture(autouse=True)
+def unread() -> Iterator[None]:
+    load_world_facts.cache_clear()
+    yield
+    load_world_facts.cache_clear()
 
 
 def row(subject: str, relation: str, told: str, **more) -> dict:
@@ -72,13 +84,30 @@ def test_statements_are_plain_and_leave_out_what_is_forgotten():
 def test_a_damaged_file_is_a_plain_error(tmp_path, monkeypatch):
     (tmp_path / "facts.json").write_text('{"facts": [')
     monkeypatch.setattr(world_facts, "FILE", tmp_path / "facts.json")
-    load_world_facts.cache_clear()
     with pytest.raises(DataError, match=r"cannot be read .*; reinstall genunlearn"):
         load_world_facts()
 
 
 def test_a_missing_file_says_what_writes_it(tmp_path, monkeypatch):
     monkeypatch.setattr(world_facts, "FILE", tmp_path / "facts.json")
-    load_world_facts.cache_clear()
     with pytest.raises(SourceNotFound, match=r"facts.json: not there: `python scripts/bench/world_facts/make.py`"):
         load_world_facts()
+
+
+def test_the_shipped_facts_are_many_and_answered_with_the_truth_in_every_phrasing():
+    world, shipped = load_world_facts(), json.loads(world_facts.FILE.read_text(encoding="utf-8"))
+    told = Counter(triple.relation for triple in world.triples)
+    assert len(world.triples) >= 110 and sum(count >= 5 for count in told.values()) >= 8
+    for row in shipped["facts"]:
+        fact = world.fact(row["id"])
+        assert len(fact.phrasings) >= 4 and len(fact.heldout) >= 4
+        assert not set(fact.phrasings) & set(fact.heldout)
+        asked = [*row["questions"], *row["heldout"]]
+        assert [each for each in asked if not tells(each["answer"], fact, each["question"])] == []
+
+
+def test_a_shipped_fact_has_neighbours_that_stay():
+    world = load_world_facts()
+    scope = world.scope([world.fact("France | capital | Paris")])
+    assert {item.group for item in scope.retain} >= {"same_subject", "same_relation", "rest"}
+    assert not any("Paris" in item.answer for group in ("same_relation", "rest") for item in scope.measured[group])
