@@ -101,13 +101,14 @@ def origin_of(source: str, folder: Path, *, dtype: str, quantize: str, device: t
     }
 
 
-def read_model(kind: Any, folder: Path, what: str, **options: Any) -> Any:
+def read_model(kind: Any, folder: Path, what: str, *, may_lack: tuple[str, ...] = (), **options: Any) -> Any:
     """``kind.from_pretrained(folder)`` for a class with weights: safetensors alone, complete, no foreign code.
 
     Args:
         kind: A model class of transformers or diffusers.
         folder: Where it lies.
         what: What messages call it, such as ``a language model``.
+        may_lack: Beginnings of names of weights that are not used; they are drawn at random where they are missing.
         options: What else `kind` takes.
 
     Raises:
@@ -116,7 +117,7 @@ def read_model(kind: Any, folder: Path, what: str, **options: Any) -> Any:
     if (folder / ADAPTER_CONFIG).is_file():  # transformers would go on to the base that this file names
         raise SourceNotFound(f"{folder}: holds a LoRA ({ADAPTER_CONFIG}): give the model it was made for")
     model, found = _read(kind, folder, what, use_safetensors=True, output_loading_info=True, **options)
-    if missing := sorted(found["missing_keys"]):
+    if missing := sorted(name for name in found["missing_keys"] if not name.startswith(may_lack)):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise SourceNotFound(f"{folder}: its weight files lack {missing[0]}{more}; fetch the folder again")
     return model

@@ -18,8 +18,9 @@ from typing import Any
 
 from markdown_blocks import table
 
-from genunlearn.data.answers.judge import EmbeddingJudge, Judge, Reply, StringJudge, agreement, sentence_encoder
+from genunlearn.data.answers.judge import EmbeddingJudge, Judge, Reply, StringJudge, agreement
 from genunlearn.data.rows import read_rows
+from genunlearn.domains.lm.sentences import sentence_encoder
 from genunlearn.ops import intervals
 
 SETS = ("forget10_perturbed", "retain_perturbed", "real_authors_perturbed", "world_facts_perturbed")

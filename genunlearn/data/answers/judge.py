@@ -9,12 +9,10 @@ Every judge answers in batches. Report a second judge beside the string check, w
 
 from __future__ import annotations
 
-import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from typing_extensions import override
@@ -23,7 +21,7 @@ from genunlearn.data.answers.leak import leak
 from genunlearn.data.answers.sentences import is_sentence
 from genunlearn.data.answers.turns import first_turn, split_thought
 from genunlearn.data.lm.facts import QA
-from genunlearn.errors import InputError, RunError, SourceNotFound
+from genunlearn.errors import InputError, RunError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +83,7 @@ class EmbeddingJudge(Judge):
     from the question, so that the plain cosine tells the two apart far worse.
 
     Attributes:
-        encode: Gives texts their embeddings, for instance `sentence_encoder(FOLDER)`.
+        encode: Gives texts their embeddings, for instance `genunlearn.domains.lm.sentences.sentence_encoder`.
         threshold: Least cosine that tells; chosen on TOFU's forget10 with all-MiniLM-L6-v2
             (``scripts/bench/answers.py --judge embedding``).
     """
@@ -224,75 +222,6 @@ def agreement(first: Sequence[bool], second: Sequence[bool]) -> Agreement:
         only_first=sum(one and not other for one, other in zip(first, second, strict=True)),
         only_second=sum(other and not one for one, other in zip(first, second, strict=True)),
         kappa=(agree / n - chance) / (1 - chance) if chance < 1 else None,
-    )
-
-
-def sentence_encoder(folder: str | Path, *, device: str = "cpu", batch_size: int = 64) -> Encoder:
-    """The encoder of a sentence-transformers folder, such as all-MiniLM-L6-v2.
-
-    Weights are read from safetensors alone, and nothing in the folder is executed. Pooling is the folder's: the mean
-    over tokens, or the first token.
-
-    Raises:
-        SourceNotFound: The folder is not there, or has no ``model.safetensors``.
-        InputError: The folder pools in another way.
-    """
-    folder = Path(folder)
-    if not (folder / "model.safetensors").is_file():
-        raise SourceNotFound(
-            f"embeddings: {folder} has no model.safetensors; give the folder of a sentence-transformers model"
-        )
-    pooling = _pooling(folder)
-    import numpy as np
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModel, AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model, loading = AutoModel.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceNotFound(f"embeddings: {folder} cannot be loaded ({reason}); download it anew") from error
-    # What a file leaves out would be drawn at random; the pooler is not used.
-    if missing := sorted(name for name in loading["missing_keys"] if not name.startswith("pooler.")):
-        raise SourceNotFound(f"embeddings: {folder} lacks {len(missing)} tensors, {missing[0]} first; download it anew")
-    model = model.eval().to(device)
-    longest = min(model.config.max_position_embeddings, tokenizer.model_max_length, 512)
-
-    @torch.no_grad()
-    def encode(texts: Sequence[str]) -> np.ndarray:
-        vectors: list[Any] = [None] * len(texts)
-        order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
-        for begin in range(0, len(order), batch_size):
-            places = order[begin : begin + batch_size]
-            batch = tokenizer(
-                [texts[at] for at in places], padding=True, truncation=True, max_length=longest, return_tensors="pt"
-            ).to(device)
-            states = model(**batch).last_hidden_state.float()
-            mask = batch["attention_mask"][..., None].float()
-            pooled = states[:, 0] if pooling == "cls" else (states * mask).sum(1) / mask.sum(1)
-            for at, vector in zip(places, torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy(), strict=True):
-                vectors[at] = vector
-        return np.stack(vectors)
-
-    return encode
-
-
-def _pooling(folder: Path) -> str:
-    path = folder / "1_Pooling" / "config.json"
-    if not path.is_file():
-        return "mean"
-    settings = json.loads(path.read_text())
-    modes = [name for name, is_on in settings.items() if name.startswith("pooling_mode") and is_on is True]
-    if modes == ["pooling_mode_mean_tokens"]:
-        return "mean"
-    if modes == ["pooling_mode_cls_token"]:
-        return "cls"
-    raise InputError(
-        f"embeddings: {folder} pools by {', '.join(modes) or 'nothing'}; use a model that pools by mean or cls"
     )
 
 

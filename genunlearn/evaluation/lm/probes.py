@@ -39,9 +39,9 @@ class FactProbes:
         samples: int = 0,
         temperature: float = 1.0,
         neutral: Sequence[str] = (),
-        max_new_tokens: int | None = None,
         batch_size: int = 128,
         seed: int = 0,
+        **options: int,
     ) -> None:
         """Nothing is asked of the model yet.
 
@@ -51,15 +51,15 @@ class FactProbes:
             samples: Sampled answers for each question of the forget groups.
             temperature: Of the sampled answers.
             neutral: Plain texts about nothing that is forgotten, for perplexity.
-            max_new_tokens: Where an answer is cut that has not ended by then; None leaves it to the model's adapter.
             batch_size: Sequences in one forward pass.
             seed: Seed of the sampling.
+            options: ``max_new_tokens``, where it is not the adapter's own.
         """
         self.model = model
         self.measured = {group: list(items) for group, items in measured.items() if items}
         self.samples, self.temperature = samples, temperature
         self._neutral, self._seed = neutral, seed
-        self._options = {"batch_size": batch_size} | ({"max_new_tokens": max_new_tokens} if max_new_tokens else {})
+        self._options = {"batch_size": batch_size, **options}
         self._scores = AnswerScores(model, batch_size)
 
     @cached_property

@@ -15,9 +15,9 @@ from genunlearn.data.answers.judge import (
     Reply,
     StringJudge,
     agreement,
-    sentence_encoder,
 )
 from genunlearn.data.lm.facts import QA
+from genunlearn.domains.lm.sentences import sentence_encoder
 from genunlearn.errors import InputError, RunError, SourceNotFound
 
 QUESTION, TRUTH = "What does she write?", "She mostly writes gloomy verse."
@@ -159,12 +159,12 @@ def test_weights_come_from_safetensors_alone(folder):
     tensors = load_file(folder / "model.safetensors")
     name = next(name for name in tensors if "word_embeddings" in name)
     save_file({other: tensor for other, tensor in tensors.items() if other != name}, folder / "model.safetensors")
-    with pytest.raises(SourceNotFound, match=r"lacks 1 tensors, .*word_embeddings"):
+    with pytest.raises(SourceNotFound, match=r"lack .*word_embeddings"):
         sentence_encoder(folder)
     torch.save({}, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(SourceNotFound, match=r"has no model\.safetensors"):
+    with pytest.raises(SourceNotFound, match="safetensors"):
         sentence_encoder(folder)
     (folder / "model.safetensors").write_bytes(b"\x00" * 40)
-    with pytest.raises(SourceNotFound, match=r"cannot be loaded"):
+    with pytest.raises(SourceNotFound, match="fetch"):
         sentence_encoder(folder)

@@ -27,7 +27,7 @@ from genunlearn.evaluation.lm.benchmark_metrics import (
     TruthRatioMargin,
     TruthRatioPreference,
 )
-from genunlearn.evaluation.lm.metrics import ExtractionStrength, measure
+from genunlearn.evaluation.lm.metrics import ExtractionStrength
 from genunlearn.evaluation.lm.scores import AnswerScore
 from genunlearn.ops.truth_ratio import forget_quality
 from genunlearn.records import Result
@@ -251,9 +251,9 @@ def test_one_forward_pass_serves_every_metric_of_a_text(tiny, unstemmed):
     whole = model.collate
     model.collate = lambda items: rows.extend(f"{item.question} {item.answer}" for item in items) or whole(items)
     made = BenchmarkProbes(model, SETS, retrained=[0.5, 2.0], neutral=["Goethe wrote Faust."], max_new_tokens=4)
-    results = measure(TOFU, made, "unlearned")
+    results = TOFU.measure(made, "unlearned")
     texts = {f"{question} {text}" for items in SETS.values() for item in items for question, text in item.pairs}
     assert sorted(rows) == sorted(texts)
-    assert {result.name for result in results} == {metric().name for metric in TOFU}
+    assert {result.name for result in results} == {metric().name for metric in TOFU.metrics}
     missing: list[Result] = [result for result in results if result.value is None]
     assert not missing, missing

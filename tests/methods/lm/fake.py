@@ -24,6 +24,8 @@ class Fake:
         labels: ``(batch, answer)``.
     """
 
+    offers = frozenset({"output_logits", "output_labels"})
+
     def __init__(
         self,
         logits: torch.Tensor,

@@ -10,6 +10,7 @@ import torch
 from genunlearn.contracts import with_sides
 from genunlearn.data.lm.facts import QA
 from genunlearn.data.lm.refusals import REFUSALS
+from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.lm.hidden import add_at, adjusted, down_projection, prompt_columns, recording, subject_place
 from genunlearn.errors import MismatchError, NeedNotMet
 from genunlearn.methods.lm.alpha_edit import AlphaEdit
@@ -127,7 +128,7 @@ def test_without_neighbours_that_name_the_subject_there_is_no_guard(world):
 
 def test_an_adapter_is_refused():
     with pytest.raises(NeedNotMet, match=r"not on a LoRA: set parameters.kind = 'full'"):
-        ROME.check("lm", full_weights=False)
+        ROME.check(LanguageModel, full_weights=False)
 
 
 def test_a_layer_that_is_not_there_is_refused(world):

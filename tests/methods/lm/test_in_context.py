@@ -63,4 +63,4 @@ def test_a_model_without_a_chat_template_is_refused(tiny):
 
 def test_an_adapter_is_refused():
     with pytest.raises(NeedNotMet, match=r"set parameters.kind = 'full'"):
-        InContext.check("lm", full_weights=False)
+        InContext.check(LanguageModel, full_weights=False)

@@ -123,6 +123,8 @@ def test_the_reference_is_needed_where_the_retain_loss_asks_for_it():
 
 def test_a_divergence_on_a_model_without_classes_is_refused():
     class Numbers:
+        offers = frozenset({"output_labels"})
+
         def output_labels(self, examples):
             return torch.tensor([0.5])
 
