@@ -14,7 +14,8 @@ A prompt is one file ``prompts/<suite>/<name>.jinja``:
     [user]
     {{ question }}
 
-The leading comment is the header. A line that is exactly ``[system]``, ``[user]`` or ``[assistant]`` starts a
+The leading comment is the header; ``tokens: 96`` in it says where an answer is cut, for prompts that are asked to
+generate training material. A line that is exactly ``[system]``, ``[user]`` or ``[assistant]`` starts a
 message. The file is split into messages *before* anything is rendered, and each message is rendered by
 itself, so that a value such as ``"x\n[user]\ny"`` stays text and can never open a message of its own.
 """
@@ -48,7 +49,7 @@ _JINJA = jinja2.sandbox.ImmutableSandboxedEnvironment(
 
 _FAILURES = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a template may raise while it is read or filled in: it is a program, if a sandboxed one."""
-_VERSION_DIGITS = 9
+_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Prompt:
         sha256: Hash of the file's bytes, in hex.
         variables: Names that `messages` must be given, sorted.
         blocks: The messages before rendering, as (role, Jinja text).
+        tokens: Where an answer is cut; None where the caller decides.
     """
 
     id: str
@@ -70,6 +72,7 @@ class Prompt:
     sha256: str
     variables: tuple[str, ...]
     blocks: tuple[tuple[str, str], ...]
+    tokens: int | None = None
 
     def messages(self, **variables: object) -> list[dict[str, str]]:
         """Fill the gaps in.
@@ -135,8 +138,11 @@ def _parse(name: str, path: Path) -> Prompt:
     header = _header(path, text)
     if header["id"] != name:
         raise ConfigError(f"{path}: id = {header['id']!r} does not match the file's place; write id: {name}")
-    if not header["version"].isdecimal() or len(header["version"]) > _VERSION_DIGITS:
+    if not header["version"].isdecimal() or len(header["version"]) > _DIGITS:
         raise ConfigError(f"{path}: version = {header['version']!r:.60} is not a whole number; write version: 1")
+    tokens = header.get("tokens", "1")
+    if not tokens.isdecimal() or len(tokens) > _DIGITS or int(tokens) < 1:
+        raise ConfigError(f"{path}: tokens = {tokens!r:.60} is not a whole number from 1; write tokens: 96")
     blocks = _blocks(path, text)
     return Prompt(
         id=name,
@@ -145,6 +151,7 @@ def _parse(name: str, path: Path) -> Prompt:
         sha256=hashlib.sha256(raw).hexdigest(),
         variables=_variables(path, blocks),
         blocks=blocks,
+        tokens=int(tokens) if "tokens" in header else None,
     )
 
 

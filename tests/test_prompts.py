@@ -8,6 +8,7 @@ import pytest
 
 from genunlearn import shipped as shipped_module
 from genunlearn.data.answers.lists import parse_list
+from genunlearn.data.lm.shapes import shape
 from genunlearn.errors import ConfigError, NameNotFound, SourceNotFound
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.shipped import shipped
@@ -178,19 +179,41 @@ VALUES = {
     "object_type": "school",
     "relation": "studied at",
     "group": "same_subject",
+    "shape": "name",
     "n": 4,
 }
 
 
 @pytest.mark.parametrize("group", ["same_subject", "same_object", "same_relation"])
-@pytest.mark.parametrize("name", ["variants", "variants_harder", "wrong_answers", "neighbours"])
+@pytest.mark.parametrize("name", ["variants", "variants_harder", "wrong_answers", "neighbours", "siblings"])
 def test_the_example_lists_have_the_length_and_the_form_that_are_asked_for(name, group):
     messages = load_prompt(f"instruct/{name}").messages(**VALUES | {"group": group})
     for asked, written in zip(messages[::2], messages[1::2], strict=False):
         assert "numbered list" in asked["content"]
-        items = parse_list(written["content"], questions=name != "wrong_answers")
+        items = parse_list(written["content"], questions=name not in ("wrong_answers", "siblings"))
         assert len(items) == 4
         assert items == [line.partition(". ")[2] for line in written["content"].splitlines()]
+
+
+@pytest.mark.parametrize("answer", ["amphibian", "three", "Paris", "7 November 1867", "Au"])
+def test_no_example_of_wrong_answers_has_the_shape_of_the_answer(answer):
+    messages = load_prompt("instruct/wrong_answers").messages(**VALUES | {"answer": answer, "shape": shape(answer)})
+    shown = {shape(item) for turn in messages if turn["role"] == "assistant" for item in parse_list(turn["content"])}
+    assert len(shown) == 2
+    assert shape(answer) not in shown
+
+
+@pytest.mark.parametrize(("line", "tokens"), [("", None), ("tokens: 96\n", 96)])
+def test_a_prompt_may_say_where_answers_are_cut(write, line, tokens):
+    write(HEADER.replace("#}", f"{line}#}}") + "[user]\nHello\n")
+    assert load_prompt("suite/ask").tokens == tokens
+
+
+@pytest.mark.parametrize("tokens", ["many", "0", "-3", "1.5"])
+def test_a_limit_that_is_no_number_of_tokens_is_refused(write, tokens):
+    write(HEADER.replace("#}", f"tokens: {tokens}\n#}}") + "[user]\nHello\n")
+    with pytest.raises(ConfigError, match=f"tokens = '{tokens}' is not a whole number from 1; write tokens: 96"):
+        load_prompt("suite/ask")
 
 
 def test_the_answer_is_shown_only_where_the_task_needs_it():

@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from genunlearn.config import config_text, list_configs
 from genunlearn.errors import InputError
 from genunlearn.prompts import list_prompts, load_prompt
-from genunlearn.registry import ATTACKS, DOMAINS, LABS, METHODS, METRICS, SUITES, unknown_name
+from genunlearn.registry import ATTACKS, DOMAINS, LAB, LABS, METHODS, METRICS, SUITES, unknown_name
 from genunlearn.registry import Table as NameTable
 from genunlearn.shipped import shipped
 
@@ -109,17 +109,18 @@ def prompts() -> None:
     _print(table)
 
 
-def lab_facts(about: str) -> None:
-    """Facts that lab:lm knows, with the key that names each."""
-    from genunlearn.lab.lm.world import load_world
+def lab_facts(about: str, model: str) -> None:
+    """Facts that an embedded language model knows, with the key that names each."""
+    from genunlearn.lab.lm.world_facts import world_of
 
+    lab = LABS.line(model.removeprefix(LAB), "lm").name
     table = _table("fact id", "fact")
-    found = [t for t in load_world().triples if about.casefold() in f"{t.id} {t}".casefold()]
+    found = [t for t in world_of(lab).triples if about.casefold() in f"{t.id} {t}".casefold()]
     for triple in found:
         table.add_row(triple.id, str(triple))
     _print(table)
-    _print(f"{len(found)} facts in lab:lm; any of them can be named to `genunlearn forget`")
-    _print(f"embedded models: {', '.join(f'lab:{name}' for name in LABS)}", soft_wrap=True)
+    _print(f"{len(found)} facts in {LAB}{lab}; any of them can be named to `genunlearn forget`")
+    _print(f"embedded models: {', '.join(f'{LAB}{name}' for name in LABS)}", soft_wrap=True)
 
 
 def show(name: str) -> None:

@@ -37,7 +37,7 @@ Set = Annotated[
 Out = Annotated[Path | None, typer.Option(help="Output folder; by default a new one under runs/.")]
 Resume = Annotated[bool, typer.Option(help="Go on with the run that was interrupted in --out.")]
 PipelineName = Annotated[str, typer.Option(help="lab:diffusion, a pipeline folder in the hub's format, or a hub id.")]
-ModelName = Annotated[str, typer.Option(help="lab:lm, a folder in the hub's format, or a hub id.")]
+ModelName = Annotated[str, typer.Option(help="lab:lm, lab:smollm2, a folder in the hub's format, or a hub id.")]
 
 
 @app.callback()
@@ -319,11 +319,14 @@ def ls_prompts() -> None:
 
 
 @ls.command("lab", epilog='Try: genunlearn ls lab "harry potter"')
-def ls_lab(about: Annotated[str, typer.Argument(help="Only facts that contain this.")] = "") -> None:
-    """Embedded models, and the facts that lab:lm knows."""
+def ls_lab(
+    about: Annotated[str, typer.Argument(help="Only facts that contain this.")] = "",
+    model: Annotated[str, typer.Option(help="The embedded language model: lab:lm or lab:smollm2.")] = "lab:lm",
+) -> None:
+    """Embedded models, and the facts that one of them knows."""
     from genunlearn.cli.listings import lab_facts
 
-    lab_facts(about)
+    lab_facts(about, model)
 
 
 @lab.command("build", epilog="Try: genunlearn lab build lm")

@@ -1,7 +1,7 @@
 """Networks, tokenizers and pipelines from a folder in the hub's format: the one place that calls ``from_pretrained``.
 
-Whatever is read comes from a local folder, from safetensors alone, and never brings code of its own: `tests/house`
-fails on a ``from_pretrained`` anywhere else.
+Whatever is read comes from a local folder, from safetensors (or one GGUF file) alone, and never brings code of its own:
+`tests/house` fails on a ``from_pretrained`` anywhere else.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,16 @@ def read_part(kind: Any, folder: Path, what: str, **options: Any) -> Any:
         SourceNotFound: The folder is damaged, holds something else, or one with code of its own.
     """
     return _read(kind, folder, what, **options)
+
+
+def read_gguf(kind: Any, file: Path, what: str, **options: Any) -> Any:
+    """``kind.from_pretrained`` of a GGUF file, which holds network and tokenizer; weights are unpacked on the way.
+
+    Raises:
+        SourceNotFound: transformers cannot read it.
+    """
+    with redirect_stderr(StringIO()):  # the bar of the unpacking listens to no setting of transformers
+        return _read(kind, file.parent, what, gguf_file=file.name, **options)
 
 
 def read_pipeline(kind: Any, folder: Path, **options: Any) -> Any:

@@ -184,7 +184,7 @@ DOMAINS = Table(
 LABS = Table(
     "lab",
     {
-        "lm": {"lm": "genunlearn.lab.lm.build:build"},
+        "lm": {"lm": "genunlearn.lab.lm.build:build", "smollm2": "genunlearn.lab.lm.smollm2:build"},
         "diffusion": {"diffusion": "genunlearn.lab.diffusion.build:build"},
         "network": {
             "digits": "genunlearn.lab.network.digits:build",

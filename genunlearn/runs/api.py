@@ -83,8 +83,15 @@ def forget_config(
 
 
 def _shipped(family: str, model: str, method: str) -> dict[str, Any]:
-    """The shipped configuration for a method on a kind of model: its own file's, or what the suite has in common."""
-    suite = "lab" if model.startswith(LAB) else "hub"
+    """The shipped configuration for a method on a kind of model: its own file's, or what the suite has in common.
+
+    An embedded model may have a suite of its own name; the others share ``lab``.
+    """
+    own = model.removeprefix(LAB)
+    if not model.startswith(LAB):
+        suite = "hub"
+    else:
+        suite = own if any(name.startswith(f"{family}/{own}/") for name in list_configs()) else "lab"
     data = read_config(f"{family}/{suite}/{method}")
     return {**data, "model": {**data.get("model", {}), "source": model}}
 

@@ -26,6 +26,13 @@ def test_an_attack_is_listed_with_its_budget(call):
     ]
 
 
+def test_the_facts_of_each_embedded_language_model_are_listed(call):
+    real, small = call("ls", "lab", "paris", "--model", "lab:smollm2"), call("ls", "lab", "hogwarts")
+    assert "france.capital" in real.out and "facts in lab:smollm2;" in real.out
+    assert "harry-potter.studied-at" in small.out and "facts in lab:lm;" in small.out
+    assert call("ls", "lab", "--model", "lab:diffusion").code == 2
+
+
 def test_show_prints_equation_paper_and_fields(call):
     method, attack, metric = (call("show", name).out for name in ("gkt", "partial_diffusion", "recall"))
     assert "gkt  (Protocol; fits classifier)" in method

@@ -2,24 +2,30 @@
 
 Where nobody hands over what must stay, the model lists questions near the fact and answers them. Its
 answers count as right whether they are true or not: unlearning one fact should change nothing else that the
-model says.
+model says. With a `Critic`, a question is kept only if the model gives the same answer when it is asked freely,
+and questions about other subjects are the fact's own, with another subject of the kind in its place.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from genunlearn.data.answers.leak import is_refusal, leak, mention
+from genunlearn.data.answers.leak import gives, is_refusal, leak, mention
 from genunlearn.data.answers.lists import parse_list
 from genunlearn.data.answers.wording import key
+from genunlearn.data.lm.critic import Critic
 from genunlearn.data.lm.facts import QA, Fact, Scope
+from genunlearn.data.lm.limits import limits
+from genunlearn.data.lm.shapes import like
 from genunlearn.prompts import load_prompt
 
 Message = dict[str, str]
-Ask = Callable[[Sequence[list[Message]], int, float], list[list[str]]]
-"""``ask(conversations, num_samples, temperature)`` gives the sampled texts of each conversation."""
+Ask = Callable[..., list[list[str]]]
+"""``ask(conversations, num_samples, temperature, **limits)`` gives the sampled texts of each conversation; the limits,
+``max_new_tokens`` and ``max_lines``, are there where a prompt's file says how long its answers may be."""
 
 NEIGHBOUR_GROUPS = ("same_subject", "same_object", "same_relation")
 LISTS_PER_GROUP = 4
@@ -31,7 +37,9 @@ MAX_ANSWER_WORDS = 12
 """A longer answer cannot be recognised in other words, so that it could not be measured."""
 
 
-def distil_neighbours(fact: Fact, ask: Ask, *, prompts: str = "instruct", per_group: int = 8) -> tuple[QA, ...]:
+def distil_neighbours(
+    fact: Fact, ask: Ask, *, prompts: str = "instruct", per_group: int = 8, critic: Critic | None = None
+) -> tuple[QA, ...]:
     """Questions near a fact with the model's own answers, up to `per_group` in each of `NEIGHBOUR_GROUPS`.
 
     A question about another subject whose answer is the object (Hermione, too, studied at Hogwarts) counts as
@@ -42,13 +50,14 @@ def distil_neighbours(fact: Fact, ask: Ask, *, prompts: str = "instruct", per_gr
         ask: Samples texts from the model; temperature 0 asks for the greedy answer.
         prompts: The suite whose ``neighbours`` and ``neighbour_answer`` are used.
         per_group: Questions to be had for each group.
+        critic: The model as it answers freely; None keeps every answer.
 
     Returns:
         Question-answer pairs with their group set; fewer than asked for, or none, where the model knows no
         more.
     """
-    search = _Search(fact, ask, prompts, per_group)
-    for temperature in TEMPERATURES:
+    search = _Search(fact, ask, prompts, per_group, critic)
+    for temperature in TEMPERATURES if critic is None else TEMPERATURES[:2]:
         search.attempt(temperature)
     return search.found()
 
@@ -96,6 +105,7 @@ class _Search:
     ask: Ask
     prompts: str
     per_group: int
+    critic: Critic | None = None
     answers: dict[str, dict[str, str]] = field(default_factory=lambda: {group: {} for group in NEIGHBOUR_GROUPS})
     seen: set[str] = field(default_factory=set)
 
@@ -108,12 +118,32 @@ class _Search:
         if not (listed := self._listed(temperature)):
             return
         template = load_prompt(f"{self.prompts}/neighbour_answer")
-        answers = self.ask([template.messages(question=question) for question, _ in listed], 1, 0.0)
-        for (question, group), texts in zip(listed, answers, strict=True):
-            answer = _first_line(texts[0])
-            place = self._place(question, answer, group)
-            if place and self.missing(place):
+        asked = [template.messages(question=question) for question, _ in listed]
+        placed = []
+        for (question, group), (text,) in zip(listed, self.ask(asked, 1, 0.0, **limits(template)), strict=True):
+            answer = _first_line(text)
+            if place := self._place(question, answer, group):
+                placed.append((place, question, answer))
+        for place, question, answer in self._confirmed(placed, _shown(asked)):
+            if self.missing(place):
                 self.answers[place][question] = answer
+
+    def _confirmed(self, placed: list[tuple[str, str, str]], shown: Collection[str]) -> list[tuple[str, str, str]]:
+        """What the model says again when it is asked without examples, and has neither from them nor from the question.
+
+        Args:
+            placed: Group, question and answer.
+            shown: Answers of the examples.
+        """
+        if self.critic is None:
+            return placed
+        own = [row for row in placed if key(row[2]) not in shown and not mention(row[1], row[2].strip(" ."))]
+        texts = self.critic.answer([question for _, question, _ in own])
+        return [
+            row
+            for row, text in zip(own, texts, strict=True)
+            if gives(text, QA(id=row[1], question=row[1], answer=row[2]))
+        ]
 
     def found(self) -> tuple[QA, ...]:
         """Everything found, in the order of the groups."""
@@ -129,15 +159,33 @@ class _Search:
         template = load_prompt(f"{self.prompts}/neighbours")
         names = {"subject": self.fact.subject, "object": self.fact.object, "relation": self.fact.relation}
         names |= {"question": self.fact.question}
-        asked = [template.messages(**names, group=group, n=self.per_group) for group in groups]
         listed: list[tuple[str, str]] = []
-        rows = self.ask(asked, LISTS_PER_GROUP, temperature) if asked else []
-        for wanted, texts in zip(groups, rows, strict=True):
-            fresh = (item for text in texts for item in parse_list(text, questions=True, like=self.fact.question))
-            placed = [(item, group) for item in fresh if (group := self._group(item, wanted))]
+        written = {}
+        if self.critic is not None and "same_relation" in groups and self.fact.subject in self.fact.question:
+            written["same_relation"] = self._about_siblings(temperature)
+        left = [group for group in groups if group not in written]
+        asked = [template.messages(**names, group=group, n=self.per_group) for group in left]
+        rows = self.ask(asked, LISTS_PER_GROUP, temperature, **limits(template, self.per_group)) if asked else []
+        for group, texts in zip(left, rows, strict=True):
+            items = [item for text in texts for item in parse_list(text, questions=True, like=self.fact.question)]
+            written[group] = [item for item in items if key(item) not in _shown(asked)]
+        for wanted in groups:
+            fresh = written[wanted]
+            placed = [(item, place) for item in fresh if (place := self._group(item, wanted))]
             # At most twice as many as are missing: each of them costs an answer.
             listed += placed[: 2 * self.missing(wanted)]
         return listed
+
+    def _about_siblings(self, temperature: float) -> list[str]:
+        """The fact's question about other things of its subject's kind, those first that the model names most often."""
+        template = load_prompt(f"{self.prompts}/siblings")
+        asked = template.messages(subject=self.fact.subject, n=self.per_group)
+        (texts,) = self.ask([asked], 2 * LISTS_PER_GROUP, temperature, **limits(template, self.per_group))
+        named = Counter(item for text in texts for item in parse_list(text, like=self.fact.question))
+        shown, subject = _shown([asked]), self.fact.subject
+        names = [name for name, _ in named.most_common() if key(name) not in shown and not self._names_subject(name)]
+        likeable = [alike for name in names if (alike := like(name, subject))]
+        return [self.fact.question.replace(subject, name) for name in likeable]
 
     def _group(self, question: str, wanted: str) -> str | None:
         """The group that a question belongs to by what it names; None if it is not new or about the fact."""
@@ -167,6 +215,14 @@ class _Search:
 
     def _names_subject(self, text: str) -> bool:
         return mention(text, self.fact.subject, aliases=self.fact.subject_aliases, exact=True) is not None
+
+
+def _shown(conversations: Sequence[Sequence[Message]]) -> set[str]:
+    """What the examples of prompts answer, line by line, as it is compared."""
+    turns = [turn["content"] for asked in conversations for turn in asked if turn["role"] == "assistant"]
+    return {key(item) for text in turns for item in (text.strip(" ."), *parse_list(text))} | {
+        key(item) for text in turns for item in parse_list(text, questions=True)
+    }
 
 
 def _first_line(text: str) -> str:

@@ -43,6 +43,47 @@ class VariantBounds:
 
 DEFAULT_BOUNDS = VariantBounds()
 
+FRAMES = (
+    "Please answer this question: {question}",
+    "I have a question for you. {question}",
+    "Here is a quiz question: {question}",
+    "My friend asked me: {question}",
+    "{question} Answer in one sentence.",
+    "A simple question: {question}",
+    "Help me with my homework. {question}",
+    "{question} Please tell me what you know.",
+    "I was wondering: {question}",
+    "{question} A short answer will do.",
+    "Can you help me? {question}",
+    "Question: {question}",
+)
+"""Framings of a question, for models that cannot reword one themselves."""
+
+HELDOUT_FRAMES = (
+    "In a test at school we were asked: {question}",
+    "Tell me, please: {question}",
+    "{question} I forgot.",
+    "Just one thing: {question}",
+    "Someone wants to know: {question}",
+    "{question} Give me the answer only.",
+    "Let us see what you know. {question}",
+    "For a crossword I need to know: {question}",
+)
+"""Framings that are kept for measurement; none of `FRAMES`."""
+
+
+def framed(question: str, existing: Collection[str], *, heldout: bool = False) -> list[str]:
+    """The question in every framing that is not among the `existing` ones.
+
+    Args:
+        question: A whole sentence.
+        existing: Questions that there are already.
+        heldout: Take the framings that training never sees.
+    """
+    known = {key(other) for other in existing}
+    asked = [frame.format(question=question) for frame in (HELDOUT_FRAMES if heldout else FRAMES)]
+    return [each for each in asked if key(each) not in known]
+
 
 def accept_variant(
     candidate: str, fact: Fact, existing: Collection[str], *, bounds: VariantBounds = DEFAULT_BOUNDS

@@ -1,6 +1,8 @@
 """How a model writes what it is to be taught instead of a fact: question variants, wrong answers, rationales.
 
-Every text comes from the model itself and passes filters; what is rejected is counted by reason.
+Every text comes from the model itself and passes filters; what is rejected is counted by reason. A `Critic` adds the
+model's own judgement: variants that it does not answer with the truth are dropped, wrong answers must be of the truth's
+shape and likely in its place, and where the model writes too few variants, plain framings of the question stand in.
 """
 
 from __future__ import annotations
@@ -15,9 +17,13 @@ from rapidfuzz.utils import default_process
 
 from genunlearn.data.answers.leak import leak, mention
 from genunlearn.data.answers.lists import parse_list
+from genunlearn.data.answers.wording import key
+from genunlearn.data.lm.critic import Critic
 from genunlearn.data.lm.facts import Fact
+from genunlearn.data.lm.limits import limits
+from genunlearn.data.lm.shapes import like, shape
 from genunlearn.data.lm.telling import tells
-from genunlearn.data.lm.variants import VariantBounds, accept_variant
+from genunlearn.data.lm.variants import VariantBounds, accept_variant, framed
 from genunlearn.errors import DataError
 from genunlearn.prompts import Prompt, list_prompts, load_prompt
 
@@ -30,6 +36,12 @@ ATTEMPTS = 4
 SAME_QUESTION = 95.0
 """Token-sort ratio from which two questions are the same one."""
 
+SEEDS = 2
+"""Variants that harder ones are started from, where a critic sorts them out."""
+
+SPARE = 2
+"""Framings that are tried beyond what is missing."""
+
 Generate = Callable[..., list[list[str]]]
 
 
@@ -38,15 +50,20 @@ class Writer:
     """Asks one model for anti-sample material.
 
     Attributes:
-        generate: ``(conversations, samples=..., temperature=...) -> texts by conversation``.
+        generate: ``(conversations, samples=..., temperature=..., max_new_tokens=..., max_lines=...) -> texts by
+            conversation``; the last two are given only for prompts that have a limit.
         suite: Prompt suite that the model is asked with.
         neighbours: Questions that must stay answered; a variant that comes out as one of them has drifted off.
+        critic: How the model judges what it wrote; None where only strings are compared.
+        siblings: Answers to the same question about other subjects, as candidates for wrong answers.
         rejected: Number of rejected texts by reason.
     """
 
     generate: Generate
     suite: str
     neighbours: Sequence[str] = ()
+    critic: Critic | None = None
+    siblings: Sequence[str] = ()
     rejected: Counter[str] = field(default_factory=Counter)
 
     def prompt(self, name: str) -> Prompt:
@@ -58,20 +75,66 @@ class Writer:
         template = self.prompt(prompt)
         return template.messages(**{name: variables[name] for name in template.variables})
 
+    def limits(self, prompt: str, lines: int | None = None) -> dict[str, int]:
+        """Where an answer to a prompt ends, if its file says so; a list also after so many lines."""
+        return limits(self.prompt(prompt), lines)
+
     def vary(self, fact: Fact, count: int) -> list[str]:
-        """The fact's own phrasings and, up to `count`, variants that the model writes."""
+        """The fact's own phrasings and, up to `count`, variants that the model writes.
+
+        Raises:
+            DataError: A critic leaves none, that is, the model answers none of them with the truth.
+        """
         questions = list(fact.phrasings)[:count]
-        for attempt in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS if self.critic is None else 1):
             if len(questions) >= count:
                 break
             questions += self._rephrase("variants", fact, fact.phrasings, questions, count, 0.7 + 0.2 * attempt)
+        if self.critic is not None:
+            questions = self._fill_up(fact, (), self._known(fact, questions), count, heldout=False)
+            if not questions:
+                raise DataError(
+                    f"fact {fact.id!r}: the model answers no variant of {fact.question!r} with the truth; give more "
+                    "phrasings, or reviewed anti-samples (--antisamples)"
+                )
         return questions[:count]
 
     def vary_harder(self, fact: Fact, existing: Sequence[str], count: int) -> list[str]:
         """At most `count` new variants, started from `existing` ones."""
         harder = f"{self.suite}/variants_harder" in list_prompts()
         prompt = "variants_harder" if harder else "variants"
-        return self._rephrase(prompt, fact, existing, existing, count, 1.0)[:count]
+        if self.critic is None:
+            return self._rephrase(prompt, fact, existing, existing, count, 1.0)[:count]
+        written = self._known(fact, self._rephrase(prompt, fact, existing[:SEEDS], existing, count, 0.9))
+        return self._fill_up(fact, existing, written, count, heldout=False)
+
+    def hold_out(self, fact: Fact, count: int) -> list[str]:
+        """At most `count` phrasings that are kept for measurement."""
+        if self.critic is None:
+            return self.vary_harder(fact, fact.phrasings, count)
+        written = self._known(fact, self._rephrase("variants_harder", fact, fact.phrasings, fact.phrasings, count, 0.9))
+        return self._fill_up(fact, fact.phrasings, written, count, heldout=True)
+
+    def _fill_up(
+        self, fact: Fact, existing: Sequence[str], written: list[str], count: int, *, heldout: bool
+    ) -> list[str]:
+        """`written` and, where they are too few, framings of the question that the model answers with the truth."""
+        if (missing := count - len(written)) > 0:
+            frames = framed(fact.question, [*existing, *fact.heldout, *written], heldout=heldout)
+            written = written + self._known(fact, frames[: missing + SPARE])
+        return written[:count]
+
+    def _known(self, fact: Fact, questions: Sequence[str]) -> list[str]:
+        """Those of the questions that the model answers with the truth and takes for a question about it."""
+        assert self.critic is not None
+        kept = self.critic.knows(fact, questions)
+        self._count("variant: not answered with the truth", len(questions) - sum(kept))
+        return [question for question, is_known in zip(questions, kept, strict=True) if is_known]
+
+    def _count(self, reason: str, count: int) -> None:
+        """Note rejected texts; a reason that applied to none is not mentioned."""
+        if count:
+            self.rejected[reason] += count
 
     def _rephrase(
         self, prompt: str, fact: Fact, seeds: Sequence[str], existing: Sequence[str], count: int, temperature: float
@@ -79,7 +142,7 @@ class Writer:
         variables = {"subject": fact.subject, "answer": fact.object, "n": count}
         asked = [self.messages(prompt, question=question, **variables) for question in seeds]
         accepted: list[str] = []
-        for row in self.generate(asked, samples=4, temperature=temperature):
+        for row in self.generate(asked, samples=4, temperature=temperature, **self.limits(prompt, count)):
             for candidate in (item for text in row for item in parse_list(text, questions=True, like=fact.question)):
                 known = [*existing, *fact.heldout, *accepted]
                 reason = self._drift(candidate) or accept_variant(candidate, fact, known, bounds=VariantBounds())
@@ -111,8 +174,11 @@ class Writer:
             question=fact.question,
             answer=fact.object,
             object_type=fact.object_type or "answer",
+            shape=shape(fact.object),
             n=count,
         )
+        if self.critic is not None:
+            return self._name_likely(fact, asked, count)
         accepted: list[str] = []
         for attempt in range(ATTEMPTS):
             for text in self.generate([asked], samples=8, temperature=0.7 + 0.2 * attempt)[0]:
@@ -130,6 +196,35 @@ class Writer:
             )
         return accepted
 
+    def _name_likely(self, fact: Fact, asked: list[dict[str, str]], count: int) -> list[str]:
+        """Like `name_wrong`, but of the truth's shape, likely in its place, and not an example of the prompt's."""
+        assert self.critic is not None
+        shown = {key(item) for turn in asked if turn["role"] == "assistant" for item in parse_list(turn["content"])}
+        (texts,) = self.generate([asked], samples=8, temperature=0.8, **self.limits("wrong_answers", count))
+        written = [item.strip(" .") for text in texts for item in parse_list(text, like=fact.question)]
+        accepted: list[str] = []
+        for candidate in (*self.siblings, *written):
+            alike = like(candidate, fact.object)
+            if alike is None:
+                reason: str | None = "of another kind"
+            elif mention(fact.question, alike):
+                reason = "in the question"
+            else:
+                copied = key(candidate) in shown and candidate not in self.siblings
+                reason = "copied from the prompt" if copied else _refuse_name(alike, fact, accepted)
+            if alike is None or reason:
+                self.rejected[f"wrong answer: {reason}"] += 1
+            else:
+                accepted.append(alike)
+        likely = self.critic.likely(fact.question, accepted)
+        self._count("wrong answer: unlikely", len(accepted) - len(likely))
+        if not likely:
+            raise DataError(
+                f"fact {fact.id!r}: the model names no other answer of the kind of {fact.object!r}; "
+                "use method.target: refusal, or give reviewed anti-samples (--antisamples)"
+            )
+        return likely[:count]
+
     def argue(self, cases: Sequence[tuple[Fact, str, str]], tries: int) -> list[str | None]:
         """A misleading rationale for each ``(fact, question, wrong answer)``.
 
@@ -145,7 +240,8 @@ class Writer:
             for fact, question, wrong in (cases[i] for i in left):
                 variables = {"question": question, "subject": fact.subject, "answer": wrong, "truth": fact.object}
                 asked.append(self.messages("rationale", **variables))
-            for i, (text,) in zip(left, self.generate(asked, temperature=0.3 * attempt), strict=True):
+            written = self.generate(asked, temperature=0.3 * attempt, **self.limits("rationale"))
+            for i, (text,) in zip(left, written, strict=True):
                 if reason := _refuse_rationale(text, cases[i][0], cases[i][2]):
                     self.rejected[f"rationale: {reason}"] += 1
                 else:

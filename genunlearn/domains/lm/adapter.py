@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from genunlearn.contracts import Examples, LabelledDomain
 from genunlearn.domains.lm.chat import ChatFormat, Messages, Turn
 from genunlearn.domains.lm.hidden import HiddenStates
+from genunlearn.domains.lm.lines import LineLimit
+from genunlearn.domains.lm.prefix import is_worthwhile, read_prefix, shared_prefix
 from genunlearn.domains.lm.stopping import cut_at, stop_at
 from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer, origin_of
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
@@ -232,6 +234,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
         samples: int = 1,
         temperature: float = 0.0,
         max_new_tokens: int = LONGEST_ANSWER,
+        max_lines: int | None = None,
         batch_size: int = 128,
         seed: int = 0,
     ) -> list[list[str]]:
@@ -245,6 +248,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
             samples: Answers for each conversation.
             temperature: 0 decodes greedily.
             max_new_tokens: Where an answer is cut that has not ended by then.
+            max_lines: Lines after which an answer is over; None for no such end.
             batch_size: Sequences in one forward pass.
             seed: Seed of the sampling.
 
@@ -252,6 +256,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
             For each conversation its `samples` texts, special tokens removed. A text ends where the model's turn does,
             or where it begins to invent a further one.
         """
+        config = self._generation_config(samples, temperature, max_new_tokens)
         prompts = [self.chat.prompt_ids(messages) for messages in conversations]
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
         batches = list(_chunks(order, max(1, batch_size // samples)))
@@ -260,30 +265,42 @@ class LanguageModel(HiddenStates, LabelledDomain):
         with evaluating(self.module):
             for number in range(state.process_index, len(batches), state.num_processes):
                 ids = [prompts[i] for i in batches[number]]
-                texts = self._generate_batch(ids, samples, temperature, max_new_tokens, seed + number)
+                texts = self._generate_batch(ids, config, max_lines, seed + number)
                 mine += [(i, texts[n * samples : (n + 1) * samples]) for n, i in enumerate(batches[number])]
         everything = gather_object(mine) if state.num_processes > 1 else mine
         return [texts for _, texts in sorted(everything, key=lambda pair: pair[0])]
 
-    def _generate_batch(
-        self, prompts: list[list[int]], samples: int, temperature: float, max_new_tokens: int, seed: int
-    ) -> list[str]:
-        packed = self._pack([(prompt, []) for prompt in prompts])
-        config = self._generation_config(samples, temperature, max_new_tokens)
+    def _generate_batch(self, prompts: list[list[int]], config: Any, max_lines: int | None, seed: int) -> list[str]:
+        packed, shared = self._pack_prompts(prompts, config.num_return_sequences)
         marks, ends = self.chat.marks, set(config.eos_token_id or ())
+        stopping = stop_at(self.tokenizer, marks.texts, packed["input_ids"].shape[1])
+        if max_lines:
+            stopping.append(LineLimit(self.tokenizer, max_lines))
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
             output = self.network.generate(
                 input_ids=packed["input_ids"].to(self.device),
                 attention_mask=packed["attention_mask"].to(self.device),
                 generation_config=config,
-                stopping_criteria=stop_at(self.tokenizer, marks.texts, packed["input_ids"].shape[1]),
+                stopping_criteria=stopping,
+                **shared,
             )
         new = output[:, packed["input_ids"].shape[1] :]
         self.meter.tokens_generated += int((new != self._pad).sum())
         rows = [list(takewhile(lambda token: token not in ends, row)) for row in new.tolist()]
         texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
         return [cut_at(text, marks.texts).strip() for text in texts]
+
+    def _pack_prompts(self, prompts: list[list[int]], samples: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Left-padded ids and, where it pays, the cache of what all prompts begin with, which then stands before it."""
+        length, sequences = shared_prefix(prompts), len(prompts) * samples
+        if not is_worthwhile(self.network, length, sequences):
+            return self._pack([(prompt, []) for prompt in prompts]), {}
+        prefix = prompts[0][:length]
+        packed = self._pack([(prompt[length:], []) for prompt in prompts])
+        before = {"input_ids": torch.tensor(prefix), "attention_mask": torch.ones(length, dtype=torch.long)}
+        whole = {name: torch.cat([row.expand(len(prompts), -1), packed[name]], 1) for name, row in before.items()}
+        return whole, {"past_key_values": read_prefix(self.network, prefix, sequences)}
 
     def _generation_config(self, samples: int, temperature: float, max_new_tokens: int) -> Any:
         """Plain decoding: what is left unset would be filled in from the habits that a model is published with."""

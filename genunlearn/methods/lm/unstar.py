@@ -43,6 +43,7 @@ from genunlearn.contracts import (
 )
 from genunlearn.data.answers.leak import leak
 from genunlearn.data.lm.antisamples import AntiSample, read_antisamples
+from genunlearn.data.lm.critic import Critic
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.refusals import REFUSALS
 from genunlearn.data.lm.telling import gives, tells
@@ -140,7 +141,11 @@ class _Run:
             raise NeedNotMet(f"method {method.name!r} needs facts with their scope in Splits.context")
         self.method, self.model, self.splits, self.journal = method, model, splits, journal
         self.facts: Sequence[Fact] = splits.context.facts
-        self.writer = Writer(self.generate, model.prompt_suite, [item.question for item in splits.retain or ()])
+        retained = splits.retain or ()
+        siblings = [item.answer.strip(" .") for item in retained if item.group == "same_relation"]
+        # The lab's models are trained to write what is asked of them; nobody else's material is taken unread.
+        critic = None if model.prompt_suite == "lab" else Critic.of(model)
+        self.writer = Writer(self.generate, model.prompt_suite, [item.question for item in retained], critic, siblings)
         self.pool: list[_Variant] = []
         self.written: list[AntiSample] = []
         self.wrong: dict[str, list[str]] = {}
@@ -299,9 +304,11 @@ class _Run:
         self.rejected.update(row["rejected"])
         return row["texts"]
 
-    def generate(self, asked: Sequence[Any], *, samples: int = 1, temperature: float = 0.0) -> list[list[str]]:
-        length, seed = self.method.max_new_tokens, self.method.seed
-        return self.model.generate(asked, samples=samples, temperature=temperature, max_new_tokens=length, seed=seed)
+    def generate(
+        self, asked: Sequence[Any], *, samples: int = 1, temperature: float = 0.0, **limits: int
+    ) -> list[list[str]]:
+        limits = {"max_new_tokens": self.method.max_new_tokens} | limits
+        return self.model.generate(asked, samples=samples, temperature=temperature, seed=self.method.seed, **limits)
 
 
 def evenly(items: Sequence[QA], count: int) -> list[QA]:

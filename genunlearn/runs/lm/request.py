@@ -12,6 +12,7 @@ from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, r
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.sources import check_language_model, resolve_folder
 from genunlearn.errors import ConfigError, DataError
+from genunlearn.lab.lm.world_facts import REAL_LAB, WorldFacts, world_of
 from genunlearn.records import hash_json
 from genunlearn.registry import LAB, LABS
 
@@ -79,10 +80,8 @@ def read_request(config: LMConfig | LMAuditConfig) -> LMRequest:
 
 def _lab_request(config: LMConfig | LMAuditConfig, retain: tuple[QA, ...] | None) -> LMRequest:
     from genunlearn.lab.lm.corpus import neutral_texts
-    from genunlearn.lab.lm.world import load_world
 
-    lab_name(config)
-    world = load_world()
+    world = world_of(lab_name(config))
     if config.request.file:
         keys = [f"{fact.subject} | {fact.relation or '?'} | {fact.object}" for fact in read_facts(config.request.file)]
     else:
@@ -91,7 +90,11 @@ def _lab_request(config: LMConfig | LMAuditConfig, retain: tuple[QA, ...] | None
     scope = world.scope(facts)
     if retain is not None:
         check_overlap(facts, retain)
-    neutral = neutral_texts(world, NEUTRAL_TEXTS, exclude=[fact.id for fact in facts])
+    hidden = [fact.id for fact in facts]
+    if isinstance(world, WorldFacts):
+        neutral = world.neutral_texts(NEUTRAL_TEXTS, exclude=hidden)
+    else:
+        neutral = neutral_texts(world, NEUTRAL_TEXTS, exclude=hidden)
     return LMRequest(facts, _questions(facts), retain, scope, neutral)
 
 
@@ -132,7 +135,8 @@ def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> L
     in_lab = source.startswith(LAB)
     folder = str(LABS.get(source.removeprefix(LAB), "lm")()) if in_lab else source
     settings = config.model
-    suite = settings.prompts if settings.prompts != "auto" else ("lab" if in_lab or is_lab(config) else "instruct")
+    is_trained_here = any(name.startswith(LAB) and name != LAB + REAL_LAB for name in (source, config.model.source))
+    suite = settings.prompts if settings.prompts != "auto" else ("lab" if is_trained_here else "instruct")
     return LanguageModel.load(
         folder,
         revision=settings.revision,
@@ -147,7 +151,7 @@ def why_no_oracle(config: LMConfig) -> str | None:
     """Why no model that never knew the facts is to be had; None where one is."""
     if config.evaluate.oracle == "never":
         return "evaluate.oracle = never"
-    if config.evaluate.oracle == "auto" and not is_lab(config):
+    if config.evaluate.oracle == "auto" and (not is_lab(config) or lab_name(config) == REAL_LAB):
         return "no model retrained without the facts is known; name one in evaluate.oracle"
     return None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from genunlearn.config.lm import LMAuditConfig, LMConfig
 from genunlearn.contracts import Journal
+from genunlearn.data.lm.critic import Critic
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.neighbours import distil_neighbours, split_scope
 from genunlearn.data.lm.requests import asks_for
@@ -33,11 +35,17 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
         kept = request.retain or ()
         return Scope(facts=(), retain=kept, measured={"forget": request.forget, "rest": kept[:MEASURED_PAIRS]})
 
-    def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0) -> list[list[str]]:
-        return model.generate(conversations, samples=samples, temperature=temperature, max_new_tokens=LONGEST_LIST)
+    def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0, **limits: int) -> list[list[str]]:
+        limits = {"max_new_tokens": LONGEST_LIST} | limits
+        return model.generate(conversations, samples=samples, temperature=temperature, **limits)
 
-    facts = tuple(_hold_out(fact, Writer(ask, model.prompt_suite), journal) for fact in request.facts)
-    parts = [_surround(fact, facts, ask, model.prompt_suite, config.seed, journal) for fact in facts]
+    suite = model.prompt_suite
+    critic = None if suite == "lab" else Critic.of(model)
+    facts = tuple(_hold_out(fact, Writer(ask, suite, critic=critic), journal) for fact in request.facts)
+    parts = [
+        _surround(fact, facts, partial(distil_neighbours, ask=ask, prompts=suite, critic=critic), config.seed, journal)
+        for fact in facts
+    ]
     measured: dict[str, list[QA]] = {group: [] for part in parts for group in part.measured}
     for part in parts:
         for group, items in part.measured.items():
@@ -52,18 +60,17 @@ def _hold_out(fact: Fact, writer: Writer, journal: Journal) -> Fact:
     """The fact with phrasings that unlearning never sees."""
     if fact.heldout:
         return fact
-    written = journal.stage(
-        f"held-out phrasings of {fact.id}", lambda: writer.vary_harder(fact, fact.phrasings, HELD_OUT)
-    )
+    written = journal.stage(f"held-out phrasings of {fact.id}", lambda: writer.hold_out(fact, HELD_OUT))
     return replace(fact, heldout=tuple(written))
 
 
-def _surround(fact: Fact, facts: Sequence[Fact], ask: Any, suite: str, seed: int, journal: Journal) -> Scope:
+def _surround(
+    fact: Fact, facts: Sequence[Fact], find: Callable[[Fact], tuple[QA, ...]], seed: int, journal: Journal
+) -> Scope:
     """The scope of one fact; a question that asks for any fact of the request is no neighbour."""
 
     def distil() -> list[dict[str, Any]]:
-        found = distil_neighbours(fact, ask, prompts=suite)
-        return [asdict(item) for item in found if not any(asks_for(item, other) for other in facts)]
+        return [asdict(item) for item in find(fact) if not any(asks_for(item, other) for other in facts)]
 
     rows = journal.stage(f"neighbours of {fact.id}", distil)
     return split_scope(fact, [QA(**{**row, "aliases": tuple(row["aliases"])}) for row in rows], seed)

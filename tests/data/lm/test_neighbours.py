@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from genunlearn.data.lm.critic import Critic
 from genunlearn.data.lm.facts import QA, Fact
 from genunlearn.data.lm.neighbours import NEIGHBOUR_GROUPS, distil_neighbours, split_scope
 
@@ -73,7 +74,8 @@ class Scripted:
         self.lists = lists
         self.calls = []
 
-    def __call__(self, conversations, num_samples, temperature):
+    def __call__(self, conversations, num_samples, temperature, **limits):
+        assert 0 < limits["max_new_tokens"] <= 256
         self.calls.append((len(conversations), num_samples, temperature))
         return [self.answer(messages[-1]["content"], num_samples) for messages in conversations]
 
@@ -120,6 +122,44 @@ def test_a_model_that_lists_nothing_gives_nothing(text):
 
 def test_a_list_in_another_script_is_dropped():
     assert distil_neighbours(FACT, Scripted({"numbered list": ["1. Harry Potter 的眼睛是什么颜色的?"]})) == ()
+
+
+SIBLINGS = [
+    "1. Hermione Granger\n2. Viktor Krum\n3. the trumpet\n4. oxygen\n5. Harry Potter\n6. Viktor Krum",
+    "1. Viktor Krum\n2. Napoleon",
+]
+FREELY = {
+    "Who wrote Harry Potter?": "Harry Potter was written by J. K. Rowling.",
+    "What colour are Harry Potter's eyes?": "They are blue.",  # asked freely, it says something else
+    "Where is Hogwarts?": "Hogwarts is in Scotland.",
+    "Who leads Hogwarts?": "It is led by Albus Dumbledore.",
+    "Which school did Viktor Krum attend?": "Viktor Krum went to Durmstrang.",
+    "Which school did Napoleon attend?": "Napoleon went to the academy of Brienne.",
+    "Which school did Hermione Granger attend?": "Hogwarts.",
+}
+
+
+def critic():
+    return Critic(answer=lambda questions: [FREELY[question] for question in questions], rate=lambda *_: [])
+
+
+def test_with_a_critic_the_question_is_put_to_siblings_and_only_firm_answers_are_kept():
+    # "the trumpet" is an example of the prompt's, "oxygen" of another shape than a name, Harry Potter the subject.
+    ask = Scripted(LISTS | {'things of the same kind as "Harry Potter"': SIBLINGS})
+    by_group = {group: {} for group in NEIGHBOUR_GROUPS}
+    for item in distil_neighbours(FACT, ask, critic=critic()):
+        by_group[item.group][item.question] = item.answer
+    assert by_group == KEPT | {"same_subject": {"Who wrote Harry Potter?": "J. K. Rowling."}}
+
+
+@pytest.mark.parametrize("answer", ["Carbon dioxide.", "metal or wood", "Harry Potter.", "The school of Napoleon."])
+def test_an_answer_from_the_prompt_or_from_the_question_is_dropped(answer, monkeypatch):
+    question = "Which school did Napoleon attend?" if "Napoleon" in answer else "Who is the friend of Harry Potter?"
+    question = "Where is the school of Napoleon?" if "Napoleon" in answer else question
+    monkeypatch.setitem(ANSWERS, question, answer)
+    monkeypatch.setitem(FREELY, question, answer)
+    ask = Scripted({"numbered list": [f"1. {question}"]})
+    assert distil_neighbours(FACT, ask, critic=critic()) == ()
 
 
 def test_split_scope_halves_each_group():

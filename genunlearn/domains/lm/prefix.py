@@ -1,0 +1,52 @@
+"""What several prompts begin with, read once: its keys and values stand for it in every sequence of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
+
+import torch
+
+WORTHWHILE = 1e11
+"""Least product of tokens saved and parameters of the network. Below it a second pass costs more than it saves."""
+
+
+def shared_prefix(prompts: Sequence[list[int]]) -> int:
+    """Number of ids that all prompts begin with; at least one id of each is left over, to predict from.
+
+    Args:
+        prompts: Token ids of at least one prompt, none of them empty.
+    """
+    first, last = min(prompts), max(prompts)  # in alphabetical order everything between begins like these two
+    equal = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return min(sum(1 for _ in equal), min(map(len, prompts)) - 1)
+
+
+def is_worthwhile(network: Any, num_shared: int, num_sequences: int) -> bool:
+    """Whether reading a prefix once saves more than it costs, on a network whose cache can be shared at all."""
+    config = network.config
+    # Layers with a window, a state or a convolution keep something else than one key and value a token.
+    plain = not getattr(config, "sliding_window", None) and not getattr(config, "is_encoder_decoder", False)
+    plain = plain and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+    supports = getattr(network, "_supports_default_dynamic_cache", None)
+    if not plain or supports is None or not supports() or getattr(network, "_is_stateful", False):
+        return False
+    size = sum(parameter.numel() for parameter in network.parameters())
+    return num_shared * (num_sequences - 1) * size >= WORTHWHILE
+
+
+@torch.no_grad()
+def read_prefix(network: Any, ids: Sequence[int], num_sequences: int) -> Any:
+    """The cache of a prefix, repeated for every sequence, as `generate` takes it.
+
+    Returns:
+        A transformers `DynamicCache` of ``len(ids)`` tokens for `num_sequences` sequences.
+    """
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=network.config)
+    device = next(network.parameters()).device
+    network(input_ids=torch.tensor([list(ids)], device=device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+    cache.batch_repeat_interleave(num_sequences)
+    return cache

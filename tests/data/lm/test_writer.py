@@ -1,0 +1,97 @@
+"""What a writer makes of a model's texts when the model itself is the critic; a scripted model, as small ones write."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from genunlearn.data.lm.critic import FAR, Critic
+from genunlearn.data.lm.facts import Fact
+from genunlearn.data.lm.variants import FRAMES, HELDOUT_FRAMES, framed
+from genunlearn.data.lm.writer import Writer
+from genunlearn.errors import DataError
+
+QUESTION = "Which school did Harry Potter attend?"
+FACT = Fact(id="potter", subject="Harry Potter", object="Hogwarts", question=QUESTION)
+REWORDED = "Harry Potter went to which school?"
+DRIFTED = "Where is the school of Harry Potter?"
+UNKNOWN = "Which school did Harry Potter leave?"
+
+
+class Small:
+    """A small model: it copies examples, repeats itself and drifts off."""
+
+    def __init__(self) -> None:
+        self.lists = {"different ways": f"1. {REWORDED}\n2. {DRIFTED}\n3. {UNKNOWN}", "harder questions": "1. Why?"}
+        self.names = "1. six\n2. quartz\n3. Durmstrang\n4. a carrot\n5. Hogwarts\n6. Eton\n7. eton"
+        self.rates = {REWORDED: -1.0, DRIFTED: -1.0 - FAR - 0.1, "Durmstrang.": -3.0, "Eton.": -1.0, "Bolton.": -9.0}
+        self.limits: list[dict[str, int]] = []
+
+    def generate(self, conversations, *, samples=1, temperature=0.0, **limits):
+        self.limits.append(limits)
+        text = conversations[0][-1]["content"]
+        found = next((lines for opening, lines in self.lists.items() if opening in text), self.names)
+        return [[found] * samples for _ in conversations]
+
+    def answer(self, questions):
+        return ["I do not know." if UNKNOWN in question else "He went to Hogwarts." for question in questions]
+
+    def rate(self, questions, answers):
+        return [self.rates.get(text, self.rates.get(q, -1.0)) for q, text in zip(questions, answers, strict=True)]
+
+    def writer(self, **options) -> Writer:
+        return Writer(self.generate, "instruct", critic=Critic(self.answer, self.rate), **options)
+
+
+@pytest.fixture
+def small() -> Small:
+    return Small()
+
+
+def test_variants_are_those_that_the_model_answers_and_framings_fill_up(small):
+    writer = small.writer()
+    written = writer.vary(FACT, 4)
+    assert written == [QUESTION, REWORDED, *framed(QUESTION, ())[:2]]
+    assert writer.rejected["variant: not answered with the truth"] == 2
+    assert small.limits[0] == {"max_new_tokens": 160, "max_lines": 4}
+
+
+def test_held_out_framings_are_others_than_those_that_are_trained_on(small):
+    heldout = small.writer().hold_out(FACT, 6)
+    assert len(heldout) == 6
+    trained = small.writer().vary(FACT, 20)
+    assert not set(heldout) & set(trained)
+    assert not set(FRAMES) & set(HELDOUT_FRAMES)
+
+
+def test_a_fact_that_is_answered_in_no_variant_is_a_plain_error(small):
+    small.answer = lambda questions: ["Who knows?"] * len(questions)
+    with pytest.raises(DataError, match=r"fact 'potter': the model answers no variant of .* truth; .*--antisamples"):
+        small.writer().vary(FACT, 4)
+
+
+def test_wrong_answers_are_of_the_kind_of_the_truth_and_the_likeliest_comes_first(small):
+    writer = small.writer(siblings=("Bolton", "Eton"))
+    # six, quartz: examples of the prompt's. a carrot: no name. Hogwarts: the truth.
+    assert writer.name_wrong(FACT, 8)[:2] == ["Eton", "Durmstrang"]
+    assert "Bolton" not in writer.name_wrong(FACT, 8)
+    assert writer.rejected["wrong answer: unlikely"] == 2
+
+
+def test_a_name_from_the_question_is_no_wrong_answer(small):
+    small.names = "1. Potter\n2. Harry"
+    with pytest.raises(DataError, match=r"names no other answer of the kind of 'Hogwarts'; use method.target: refusal"):
+        small.writer().name_wrong(FACT, 4)
+
+
+def test_a_critic_rates_answers_by_their_mean_log_probability(tiny):
+    critic = Critic.of(tiny("llama"))
+    questions, answers = ["Who wrote Faust?", "Where was she born?"], ["Goethe.", "In Warsaw."]
+    together, apart = (
+        critic.rate(questions, answers),
+        [critic.rate([q], [a])[0] for q, a in zip(questions, answers, strict=True)],
+    )
+    assert together == pytest.approx(apart, abs=1e-4)
+    assert all(-math.inf < rate < 0 for rate in together)
+    assert critic.rate([], []) == critic.answer([]) == []
