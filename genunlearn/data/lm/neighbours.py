@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from genunlearn.data.answers.leak import gives, is_refusal, leak, mention
+from genunlearn.data.answers.leak import is_refusal, leak, mention
 from genunlearn.data.answers.lists import parse_list
 from genunlearn.data.answers.wording import key
 from genunlearn.data.lm.critic import Critic
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.limits import limits
 from genunlearn.data.lm.shapes import like
+from genunlearn.data.lm.telling import gives
 from genunlearn.prompts import load_prompt
 
 Message = dict[str, str]

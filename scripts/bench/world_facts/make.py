@@ -21,8 +21,9 @@ from typing import Any
 from rich.progress import track
 from ruamel.yaml import YAML
 
-from genunlearn.data.answers.leak import mention, tells
+from genunlearn.data.answers.leak import mention
 from genunlearn.data.lm.facts import Fact
+from genunlearn.data.lm.telling import tells
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.lab.lm import smollm2
 from genunlearn.lab.lm.triples import slug
