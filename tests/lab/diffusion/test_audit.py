@@ -102,5 +102,5 @@ def test_an_edit_of_the_embedding_is_undone_in_closed_form(context: ConceptConte
     attacked = attack.attempt(models["unlearned"], context, "unlearned")
     control = attack.attempt(models["oracle"], context, "oracle")
     assert float(attacked.before.float().mean()) <= 0.2
-    assert float(attacked.after.float().mean()) >= 0.9
+    assert float(attacked.levels[0].shown.float().mean()) >= 0.9
     assert float(control.succeeded.float().mean()) <= 0.2

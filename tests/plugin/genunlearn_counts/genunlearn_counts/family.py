@@ -112,7 +112,7 @@ class CountsFamily(Family[CountsRequest, Bigram]):
         """Each word to forget, and which models know it."""
         models = [target for target in (ORIGINAL, UNLEARNED, ORACLE) if target in measured]
         return [
-            {"word": word.text, **{target: measured[target]["known"]["forget"][place] for target in models}}
+            {"word": word.text, **{target: _answer(measured[target], place) for target in models}}
             for place, word in enumerate(request.forget)
         ]
 
@@ -126,3 +126,7 @@ class CountsFamily(Family[CountsRequest, Bigram]):
             return resolve_folder(source, self.config.model.revision)
         folder: Path = LABS.get(source.removeprefix(LAB), "counts")(without=list(without))
         return folder
+
+
+def _answer(measured: Measurement, place: int) -> str:
+    return "known" if measured["known"]["forget"][place] else "unknown"
