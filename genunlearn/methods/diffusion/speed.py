@@ -1,14 +1,13 @@
 """SPEED: replace concepts within the null space of what is to stay.
 
-    Delta = W (A - T) P [I - M K (K^T P M K)^-1 K^T P] M,   T = mean c c^T,  A = mean c* c^T,  M = (T P + r
-    I)^-1
+    Delta = W (A - T) P [I - M K (K^T P M K)^-1 K^T P] M
+    T = mean c c^T,  A = mean c* c^T,  M = (T P + r I)^-1
 
 P projects onto the directions that preserved prompts hardly use, so that their answers do not move; K holds
 inputs whose answers must not move at all: the start token and centres of the empty prompt's tokens.
 
 Source: Li et al., "SPEED: Scalable, Precise, and Efficient Concept Erasure for Diffusion Models" (ICLR 2026).
-Deviations: the filter keeps preserved prompts that an edit without null space would move more than the
-    mean, counted
+Deviations: the filter keeps preserved prompts that an edit without null space would move more than the mean, counted
 over all layers together instead of in each, so that all layers share one map; preserved prompts are not
 augmented by noise; tokens as in `UCE`.
 """

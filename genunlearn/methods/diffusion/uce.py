@@ -1,15 +1,14 @@
 """UCE: edit all concepts of a request at once, in closed form.
 
-    W' = (lam W + a sum_i v_i* c_i^T + b sum_j (W p_j) p_j^T) (lam I + a sum_i c_i c_i^T + b sum_j p_j
-    p_j^T)^-1 v_i* = W c_i*    (or, ``orthogonal``, without its part along W c_i)
+    W' = (lam W + a sum_i v_i* c_i^T + b sum_j (W p_j) p_j^T) (lam I + a sum_i c_i c_i^T + b sum_j p_j p_j^T)^-1
+    v_i* = W c_i*    (or, ``orthogonal``, without its part along W c_i)
 
 for every key and value matrix W of cross-attention; c_i embeds a token of a concept, c_i* of its anchor,
 p_j of what is to stay. Erasing is an empty or general anchor, replacing a specific one, and debiasing
 several anchors that share a concept: the edit meets them in the middle.
 
 Source: Gandikota et al., "Unified Concept Editing in Diffusion Models" (WACV 2024), eq. 7 and its code.
-Deviations: every token that carries a concept is edited (``tokens = last`` is the published choice); all
-    layers share
+Deviations: every token that carries a concept is edited (``tokens = last`` is the published choice); all layers share
 one solve, see `genunlearn.ops.linear_edits`; a concept's tokens that a preserved prompt shares are left
 out; debiasing weighs anchors evenly instead of iterating against a classifier of images. SD 3 and FLUX have
 no cross-attention: the layer that takes the prompt in is edited, and their pooled prompt stays as it is.
