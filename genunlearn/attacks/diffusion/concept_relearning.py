@@ -28,7 +28,7 @@ from genunlearn.records import Result
 
 
 @record(frozen=True)
-class Look:
+class Measurement:
     """What is seen after a number of steps."""
 
     step: int
@@ -62,7 +62,7 @@ class ConceptRelearning(DrawnAttack):
         """What the attacker has and may do, in words."""
         return f"weights, {self.images} {self.data} images, {max(self.marks)} steps of AdamW {self.learning_rate:g}"
 
-    def curve(self, model: Any, context: ConceptContext) -> list[Look]:
+    def curve(self, model: Any, context: ConceptContext) -> list[Measurement]:
         """Fine-tune a copy of `model`; what it draws for the context's prompts at every mark."""
         pictures, prompts = context.concept_images(self.images) if self._own else context.unrelated_images(self.images)
         latents = model.encode_images(pictures).to(model.device)
@@ -72,7 +72,7 @@ class ConceptRelearning(DrawnAttack):
             weight.requires_grad_(name in chosen)
         weights = [weight for weight in student.module.parameters() if weight.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=self.learning_rate)
-        looks = []
+        measured = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             for step in range(max(self.marks) + 1):
@@ -80,15 +80,15 @@ class ConceptRelearning(DrawnAttack):
                     self._step(student, optimizer, latents, prompts, step)
                 if step in self.marks:
                     images = student.images(context.prompts, context.seeds, context.sampling)
-                    looks.append(Look(step, context.detector.shown(images).cpu(), images))
-        return looks
+                    measured.append(Measurement(step, context.detector.shown(images).cpu(), images))
+        return measured
 
     def draw(self, model: Any, context: ConceptContext) -> Drawn:
         """The images after the last step; the curve and the number of steps are in the details."""
-        looks = self.curve(model, context)
-        curve = {str(look.step): float(look.shown.float().mean()) for look in looks}
-        reached = next((look.step for look in looks if float(look.shown.float().mean()) >= self.goal), None)
-        images, shown = looks[-1].images, looks[-1].shown
+        measured = self.curve(model, context)
+        curve = {str(one.step): float(one.shown.float().mean()) for one in measured}
+        reached = next((one.step for one in measured if float(one.shown.float().mean()) >= self.goal), None)
+        images, shown = measured[-1].images, measured[-1].shown
         details = {"curve": curve, "relearn_steps": reached, "data": self.data}
         return Drawn(images, context.detector.score(images).cpu(), shown, details)
 

@@ -6,7 +6,7 @@ from torch import nn
 
 import genunlearn
 from genunlearn.config import MethodConfig, TrainConfig
-from genunlearn.errors import ConfigError, DataError, NeedNotMet
+from genunlearn.errors import ConfigError, DataError, NameNotFound, NeedNotMet
 from genunlearn.runs.methods import build_method
 
 CENTRES = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 3.0]])
@@ -76,7 +76,7 @@ def test_a_missing_need_is_named(taught):
 
 def test_a_method_of_another_family_is_refused(taught):
     network, x, y = taught
-    with pytest.raises(NeedNotMet, match="'npo' does not fit domain 'classifier'"):
+    with pytest.raises(NameNotFound, match="'npo' is for lm, not for network"):
         genunlearn.unlearn(network, forget=(x[:9], y[:9]), retain=(x[9:], y[9:]), method="npo")
 
 
