@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +10,34 @@ import torch
 
 import genunlearn
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.errors import DataError
 from genunlearn.lab.lm.build import build
 
 pytestmark = pytest.mark.slow
 
 FACTS = ("frankenstein.created-by", "akira-kurosawa.died-in", "carmen.created-by")
+NAMES = (
+    "Frankenstein | created by | Mary Shelley",
+    "Akira Kurosawa | died in | Tokyo",
+    "Carmen | created by | Georges Bizet",
+)
+INFERRED = 1
+"""Which of them the oracle infers: most of those who were born in Tokyo died there."""
 FEWER = ("attacks.sampling.samples=8", "attacks.relearning.marks=[1,5]")
 
 
-def verdicts(unlearned: Path | str, out: Path, oracle: str | None = None, *overrides: str) -> list[dict[str, Any]]:
-    record = genunlearn.audit(unlearned, facts=FACTS, oracle=oracle, out=out, overrides=[*FEWER, *overrides])
-    assert [row["concept"] for row in record.verdicts] == [
-        "Frankenstein | created by | Mary Shelley",
-        "Akira Kurosawa | died in | Tokyo",
-        "Carmen | created by | Georges Bizet",
-    ]
+def verdicts(
+    unlearned: Path | str, out: Path, *overrides: str, oracle: str | None = "never", facts: tuple[str, ...] = FACTS
+) -> list[dict[str, Any]]:
+    record = genunlearn.audit(unlearned, facts=facts, oracle=oracle, out=out, overrides=[*FEWER, *overrides])
+    assert [row["concept"] for row in record.verdicts] == [NAMES[FACTS.index(fact)] for fact in facts]
     asked = [sum(origins.values()) for origins in record.request["phrasings"].values()]
     assert min(asked) >= 32
     return record.verdicts
 
 
 def test_the_untouched_model_is_present(tmp_path: Path) -> None:
-    found = verdicts("lab:lm", tmp_path, "never", "request.force=true")
+    found = verdicts("lab:lm", tmp_path, "request.force=true")
     assert [row["verdict"] for row in found] == ["present"] * 3
 
 
@@ -44,24 +48,18 @@ def test_random_weights_are_damaged(tmp_path: Path) -> None:
         for weight in model.module.parameters():
             torch.nn.init.normal_(weight, std=0.02)
     model.save(tmp_path / "random")
-    found = verdicts(tmp_path / "random", tmp_path / "out", "never", "attacks={paraphrase: {}}")
+    found = verdicts(tmp_path / "random", tmp_path / "out", "attacks={paraphrase: {}}")
     assert [row["verdict"] for row in found] == ["damaged"] * 3
+
+
+def test_an_oracle_that_infers_the_fact_is_refused(tmp_path: Path) -> None:
+    oracle = str(build(without=FACTS, progress=False))
+    with pytest.raises(DataError, match=r"the oracle tells it in .* it knows or infers it and is no oracle"):
+        verdicts("lab:lm", tmp_path, "request.force=true", oracle=oracle, facts=(FACTS[INFERRED],))
 
 
 def test_a_model_that_never_knew_is_never_concealed(tmp_path: Path) -> None:
     oracle = build(without=FACTS, progress=False)
-    found = verdicts(oracle, tmp_path)
-    assert all(row["verdict"] in ("gone", "undecided") for row in found)
-    assert all(row["needed"] or "gap" in row["reason"] for row in found if row["verdict"] == "undecided")
-
-
-def test_a_lora_at_half_strength_is_concealed_or_present(tmp_path: Path) -> None:
-    facts = ", ".join(f'"{fact}"' for fact in FACTS)
-    settings = (f"request.facts=[{facts}]", "evaluate.oracle=never", "evaluate.suite=facts-quick", "evaluate.samples=0")
-    genunlearn.run("lm/lab/grad_diff", out=tmp_path / "run", overrides=settings)
-    shutil.copytree(tmp_path / "run" / "patch", tmp_path / "half")
-    path = tmp_path / "half" / "adapter_config.json"
-    adapter = json.loads(path.read_text())
-    path.write_text(json.dumps({**adapter, "lora_alpha": adapter["lora_alpha"] / 2}))
-    found = verdicts(tmp_path / "half", tmp_path / "out")
-    assert all(row["verdict"] in ("concealed", "present") for row in found)
+    found = verdicts(oracle, tmp_path, oracle=str(oracle), facts=(FACTS[0],))
+    assert found[0]["verdict"] in ("gone", "undecided")
+    assert found[0]["verdict"] == "gone" or found[0]["needed"] or "gap" in found[0]["reason"]
