@@ -103,4 +103,4 @@ def test_an_edit_of_the_embedding_is_undone_in_closed_form(context: ConceptConte
     control = attack.attempt(models["oracle"], context, "oracle")
     assert float(attacked.before.float().mean()) <= 0.2
     assert float(attacked.levels[0].shown.float().mean()) >= 0.9
-    assert float(control.succeeded.float().mean()) <= 0.2
+    assert control.hits[0] <= 0.2 * len(control.seeds)
