@@ -5,6 +5,7 @@ Each has one value a set. ``forget`` should fall, or look as if the model had ne
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -31,9 +32,9 @@ class _BySet(Metric):
     higher_elsewhere: ClassVar[bool | None] = True
     lacks: ClassVar[str] = "no set of the benchmark has what this metric needs"
 
+    @abc.abstractmethod
     def values(self, probes: BenchmarkProbes) -> Mapping[str, Sequence[float]]:
         """One number a question, by set."""
-        raise NotImplementedError
 
     def measure(self, probes: BenchmarkProbes, target: str) -> list[Result]:
         """One result a set, or a skipped one that says what is missing."""
