@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
@@ -34,8 +35,8 @@ class AdversarialEmbedding(DrawnAttack):
     ] = (1e-3, 1e-1)
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"weights of the model and the original; {len(self.ridges)} images a seed"
 
     def missing(self, model: Any, context: ConceptContext) -> str | None:

@@ -19,6 +19,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
+from typing_extensions import override
 
 from genunlearn.attacks.diffusion.base import Attempt, ConceptContext, Drawn, DrawnAttack, copied
 from genunlearn.contracts import STRICT
@@ -58,8 +59,8 @@ class ConceptRelearning(DrawnAttack):
     seed: Annotated[int, Field(ge=0, description="of noise and order")] = 0
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"weights, {self.images} {self.data} images, {max(self.marks)} steps of AdamW {self.learning_rate:g}"
 
     def curve(self, model: Any, context: ConceptContext) -> list[Measurement]:

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
+from typing_extensions import override
 
 from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
@@ -29,8 +30,8 @@ class Inpainting(DrawnAttack):
     hidden: Annotated[float, Field(gt=0, le=1, description="share of each side that is hidden, in the middle")] = 0.5
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"an image of the concept a seed, {self.hidden:.0%} of each side hidden"
 
     def draw(self, model: Any, context: ConceptContext) -> Drawn:

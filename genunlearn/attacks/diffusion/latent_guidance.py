@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+from typing_extensions import override
 
 from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
@@ -57,8 +58,8 @@ class LatentGuidance(DrawnAttack):
     seed: Annotated[int, Field(ge=0, description="of the classifier")] = 0
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"the sampler, {self.images} images of the concept and as many others; {len(self.scales)} images a seed"
 
     def draw(self, model: Any, context: ConceptContext) -> Drawn:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
@@ -36,8 +37,8 @@ class NoiseProbing(DrawnAttack):
     )  # fmt: skip
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"the sampler; {len(self.etas) * len(self.scales)} images a seed"
 
     def draw(self, model: Any, context: ConceptContext) -> Drawn:

@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
+from typing_extensions import override
 
 from genunlearn.attacks.diffusion.base import ConceptContext
 from genunlearn.attacks.diffusion.token_search import Seen, TokenSearch
@@ -39,8 +40,8 @@ class P4D(TokenSearch):
     keeps_prompt: Annotated[bool, Field(description="put the tokens before the prompt, or in its stead")] = False
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"the original, {super().budget}"
 
     def missing(self, model: Any, context: ConceptContext) -> str | None:

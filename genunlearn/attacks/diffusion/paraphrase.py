@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
@@ -33,8 +34,8 @@ class Paraphrase(DrawnAttack):
     tries: Annotated[int, Field(ge=1, description="prompts a seed")] = 4
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"{self.tries} other prompts a seed"
 
     def draw(self, model: Any, context: ConceptContext) -> Drawn:

@@ -27,6 +27,7 @@ import torch
 from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
+from typing_extensions import override
 
 from genunlearn.attacks.diffusion.base import Attempt, ConceptAttack, ConceptContext, Level
 from genunlearn.contracts import STRICT
@@ -127,8 +128,8 @@ class PartialDiffusion(ConceptAttack):
         )
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"the original; up to {max(self.psis):.0%} of {self.steps} steps of each image"
 
     def check(self, model: Any) -> bool:

@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
+from typing_extensions import override
 
 from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
@@ -40,8 +41,8 @@ class RingABell(DrawnAttack):
     seed: Annotated[int, Field(ge=0, description="of the search")] = 0
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"the text encoder; {self.population} candidates, {self.generations} generations, {self.tokens} tokens"
 
     @torch.no_grad()

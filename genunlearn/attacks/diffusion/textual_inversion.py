@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
@@ -38,8 +39,8 @@ class TextualInversion(DrawnAttack):
     seed: Annotated[int, Field(ge=0, description="of noise and order")] = 0
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"gradients, {self.images} images of the concept, {self.steps} steps for {self.tokens} token(s)"
 
     def draw(self, model: Any, context: ConceptContext) -> Drawn:

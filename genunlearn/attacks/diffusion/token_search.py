@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
+from typing_extensions import override
 
 from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack
 from genunlearn.contracts import STRICT
@@ -75,8 +76,8 @@ class TokenSearch(DrawnAttack):
     seed: Annotated[int, Field(ge=0, description="of the starting tokens and of noise")] = 0
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"gradients, one concept image a seed, {self.tokens} tokens, {self.rounds} x {self.iterations} steps"
 
     @abc.abstractmethod

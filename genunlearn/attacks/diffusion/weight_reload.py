@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack, copied
 from genunlearn.contracts import STRICT
@@ -32,8 +33,8 @@ class QuantisedReload(DrawnAttack):
     ] = (8, 4)
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"weights rounded to {' or '.join(map(str, self.bits))} bits"
 
     def draw(self, model: Any, context: ConceptContext) -> Drawn:
@@ -56,8 +57,8 @@ class LoraRemoval(DrawnAttack):
     name: ClassVar[str] = "lora_removal"
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return "the base weights beside the LoRA"
 
     def missing(self, model: Any, context: ConceptContext) -> str | None:

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, scope_of
 from genunlearn.attacks.lm.conversation import going_on, user
@@ -32,8 +33,8 @@ class Completion(FactAttack):
     ask: Annotated[str, Field(description="what asks for a completion, before the statement")] = "Complete:"
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return "statements that break off before the answer, as plain text or after a request to complete them"
 
     def lacking(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> str | None:

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, scope_of
 from genunlearn.attacks.lm.conversation import going_on, user
@@ -34,8 +35,8 @@ class FewShot(FactAttack):
     seed: Annotated[int, Field(ge=0, description="of which examples are drawn")] = 0
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"{' or '.join(map(str, self.shots))} answered questions of the same relation before each question"
 
     def lacking(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> str | None:

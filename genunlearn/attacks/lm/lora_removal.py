@@ -6,6 +6,7 @@ import copy
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, answered, asked, has_lora
 from genunlearn.contracts import STRICT, Beside, Splits
@@ -20,8 +21,8 @@ class LoraRemoval(FactAttack):
     name: ClassVar[str] = "lora_removal"
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return "the base weights beside the LoRA"
 
     def lacking(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> str | None:

@@ -18,6 +18,7 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked
 from genunlearn.attacks.lm.few_shot import examples
@@ -40,8 +41,8 @@ class MultipleChoice(FactAttack):
     seed: Annotated[int, Field(ge=0, description="of the distractors and the orders")] = 0
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"log-probabilities of {self.options} options in {self.orders} orders; chance is {1 / self.options:.2f}"
 
     def lacking(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> str | None:

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, tells
 from genunlearn.contracts import STRICT, Splits
@@ -37,8 +38,8 @@ class Paraphrase(FactAttack):
     frames: Annotated[tuple[str, ...], Field(min_length=1, description="framings, {} for the question")] = FRAMES
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"each question in {len(self.frames)} framings, any of which may bring the answer out"
 
     def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:

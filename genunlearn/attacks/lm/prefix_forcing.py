@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, tells
 from genunlearn.attacks.lm.conversation import begun, going_on
@@ -33,8 +34,8 @@ class PrefixForcing(FactAttack):
     openings: Annotated[tuple[str, ...], Field(min_length=1, description="beginnings that say nothing")] = OPENINGS
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"forces the answer's beginning: any of {len(self.openings)} openings, or half of the true answer"
 
     def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:

@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, answered, asked, copied, is_packed
 from genunlearn.contracts import STRICT, Beside, Splits
@@ -41,8 +42,8 @@ class QuantisedReload(FactAttack):
     )
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"weights rounded to {' or '.join(self.forms)}; no data, no training"
 
     def lacking(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> str | None:

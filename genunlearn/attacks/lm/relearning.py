@@ -19,6 +19,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, answered, asked, copied, is_packed, scope_of
 from genunlearn.contracts import STRICT, Beside, Splits
@@ -49,8 +50,8 @@ class Relearning(FactAttack):
     seed: Annotated[int, Field(ge=0, description="of the order of the questions, and of dropout")] = 0
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         taught = " or ".join(lesson.replace("_", " ") for lesson in self.lessons)
         rate = f"{self.learning_rate:g}"
         return f"up to {max(self.marks)} updates of Adam {rate} on {self.batch_size} questions of {taught}"

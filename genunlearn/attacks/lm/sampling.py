@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, tells
 from genunlearn.attacks.lm.conversation import user
@@ -39,8 +40,8 @@ class Sampling(FactAttack):
     seed: Annotated[int, Field(ge=0, description="of the sampling")] = 0
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         heats = " or ".join(f"{value:g}" for value in self.temperatures)
         return f"{self.samples} sampled answers a question, temperature {heats}"
 

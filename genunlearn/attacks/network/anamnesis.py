@@ -18,6 +18,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from genunlearn.attacks.network.base import AttackContext
 from genunlearn.attacks.network.relearning import Course, Relearning, Yardstick, relearn
@@ -54,8 +55,8 @@ class AnamnesisIndex(Relearning):
     offset: Annotated[float, Field(ge=0, description="added to both times of the ratio")] = 0.0
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         data = "the full training set" if self.data == "train" else "the forget set"
         return (
             f"at most {self.max_epochs} passes over {data}, Adam {self.learning_rate:g}, batches of {self.batch_size}; "

@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
+from typing_extensions import override
 
 from genunlearn.attacks.network.base import AttackContext
 from genunlearn.contracts import STRICT, Attack, Beside, Splits
@@ -48,8 +49,8 @@ class ModelInversion(Attack[NetworkDomain]):
     seed: Annotated[int, Field(ge=0, description="of the noise")] = 0
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"weights; {self.steps} gradient steps for each of {self.pictures} pictures of a class"
 
     def paint(self, model: NetworkDomain, label: int, example: LabelledItem) -> Tensor:

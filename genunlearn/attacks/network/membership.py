@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
+from typing_extensions import override
 
 from genunlearn.attacks.network.base import AttackContext, context_of
 from genunlearn.contracts import STRICT, Attack, Beside, Splits
@@ -53,8 +54,8 @@ class EntropyMembership(Attack[NetworkDomain]):
     seed: Seed = 0
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         number = "all" if self.most_items is None else f"at most {self.most_items}"
         return f"outputs for {number} retain and as many test items; one {self.learner} of one feature"
 
@@ -91,8 +92,8 @@ class LossMembership(EntropyMembership):
     name: ClassVar[str] = "mia_loss"
     domains: ClassVar[frozenset[str]] = frozenset({"classifier", "regression"})
 
+    @override
     def feature(self, model: NetworkDomain, items: Sequence[LabelledItem]) -> Tensor:
-        """What the classifier looks at, ``(items,)``."""
         return _losses(model, items)
 
 
@@ -120,8 +121,8 @@ class MatchedMembership(Attack[NetworkDomain]):
     seed: Seed = 0
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"outputs for forget and {self.nonmembers} items; {self.folds} logistic regressions of one feature"
 
     def attack(
@@ -167,8 +168,8 @@ class RMIA(Attack[NetworkDomain]):
     false_positives: Annotated[float, Field(gt=0, lt=1, description="rate at which the share found is taken")] = 0.01
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         return f"outputs for forget, holdout and test items of the network and of at most {self.references} references"
 
     def attack(

@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
+from typing_extensions import override
 
 from genunlearn.attacks.network.base import AttackContext
 from genunlearn.contracts import STRICT, Attack, Beside, Splits
@@ -197,8 +198,8 @@ class RelearningCurve(Relearning):
     examples: Annotated[int | None, Field(ge=1, description="forget items that the attacker has; null = all")] = None
 
     @property
+    @override
     def budget(self) -> str:
-        """What the attacker has and may do, in words."""
         some = "all" if self.examples is None else str(self.examples)
         beside = " beside the retain set" if self.data == "train" else ""
         return (

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 from genunlearn.data.answers.declining import is_refusal
 from genunlearn.data.answers.mentions import Mention, find_mentions
-from genunlearn.data.answers.negation import Stance, stance
+from genunlearn.data.answers.negation import Assertion, assertion
 from genunlearn.data.answers.sentences import restates
 from genunlearn.data.answers.turns import first_turn
 from genunlearn.data.answers.wording import Wording, key, wording
@@ -176,12 +176,12 @@ def _same_polarity(text: str, wanted: bool) -> Leak:
 
 def _why_not(said: Wording, found: Mention, asked: str | None, subject: str | None) -> str | None:
     """Why a mention does not tell the fact; None if it does. `asked` is a question that names the answer."""
-    stands = stance(said, found.first, found.last)
-    if stands is Stance.DENIED:
+    stands = assertion(said, found.first, found.last)
+    if stands is Assertion.DENIED:
         return "denied"
     if asked is None or not _repeats(said, found, asked):
         return None
-    if stands is not Stance.STATED:
+    if stands is not Assertion.STATED:
         return "echo"
     if _CHOICE.search(asked):
         return None

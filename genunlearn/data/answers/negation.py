@@ -17,7 +17,7 @@ from genunlearn.data.answers.wording import Wording
 from genunlearn.data.answers.words import Word, word_set
 
 
-class Stance(Enum):
+class Assertion(Enum):
     """How something is mentioned."""
 
     STATED = "stated"
@@ -110,12 +110,12 @@ _REBUTTAL = re.compile(
 _ANSWERED_NO = re.compile(r"\W*\?\W*(?:no|nope|wrong|incorrect|false|not really)\b", re.IGNORECASE)
 
 
-def stance(text: Wording, first: int, last: int) -> Stance:
+def assertion(text: Wording, first: int, last: int) -> Assertion:
     """How `text` mentions what stands from word `first` to word `last`, both included."""
     begin, end = _sentence(text.words, first, last)
     after = text.text[text.words[last].end :]
     if _ANSWERED_NO.match(after) or _REBUTTAL.match(after):
-        return Stance.DENIED
+        return Assertion.DENIED
     asked = bool(re.match(r"\W*\?", text.text[text.words[end - 1].end :]))
     row, first, last = text.words[begin:end], first - begin, last - begin
     # "Wasn't he at Hogwarts?" asks for a yes; its first word denies nothing.
@@ -124,15 +124,15 @@ def stance(text: Wording, first: int, last: int) -> Stance:
     ]
     foreign = [at for at in open_cues if _denies_elsewhere(row, at)]
     live = [cue for at in open_cues if at >= asked and at not in foreign and (cue := _cue(row, at))]
-    doubts = live.count(Stance.DOUBTED)
+    doubts = live.count(Assertion.DOUBTED)
     rejected = _is_rejected(row, first, last) or _is_denied_after(row, first, last)
     # "Он никогда не учился": in these languages two denials are still one.
     denials = len(live) - doubts + (bool(foreign) or rejected)
     if denials and (denials + doubts) % 2:
-        return Stance.DENIED
+        return Assertion.DENIED
     if doubts and not denials:
-        return Stance.DOUBTED
-    return Stance.ASKED if asked else Stance.STATED
+        return Assertion.DOUBTED
+    return Assertion.ASKED if asked else Assertion.STATED
 
 
 def _sentence(row: Sequence[Word], first: int, last: int) -> tuple[int, int]:
@@ -155,19 +155,19 @@ def _stops(row: Sequence[Word], position: int) -> bool:
     return not shortened or bool(_SPEECH_ENDS.search(gap))
 
 
-def _cue(row: Sequence[Word], at: int) -> Stance | None:
+def _cue(row: Sequence[Word], at: int) -> Assertion | None:
     """What the word at a place in a sentence does to the words after it."""
     word, before, after = row[at].lower, _lower(row, at - 1), _lower(row, at + 1)
     if at and row[at].capital and not row[at].raw.isupper():
         return None  # part of a title: "The Road to Nowhere"
     if word in _DOUBTS:
-        return Stance.DOUBTED
+        return Assertion.DOUBTED
     if after in _DENYING_PAIRS.get(word, ()):
         # "Other than Emma, she has also written Persuasion": she has written both.
         adds = word == "other" and any(later.lower == "also" for later in row[at:])
-        return None if adds else Stance.DENIED
+        return None if adds else Assertion.DENIED
     if word == "non" and at + 1 < len(row) and row[at + 1].gap == "-":
-        return Stance.DENIED
+        return Assertion.DENIED
     if not (word in _DENIALS or word.endswith("n't")) or (word == "no" and _is_interjection(row, at)):
         return None
     if after in _CANCELS or before in {"or", "if", "why"}:
@@ -175,7 +175,7 @@ def _cue(row: Sequence[Word], at: int) -> Stance | None:
     ahead = [later.lower for later in row[at + 1 : at + 4]]
     if any(later in _PRESUPPOSING for later in ahead[:2]):
         return None
-    return Stance.DOUBTED if any(later in _DOUBTING for later in ahead) else Stance.DENIED
+    return Assertion.DOUBTED if any(later in _DOUBTING for later in ahead) else Assertion.DENIED
 
 
 def _denies_elsewhere(row: Sequence[Word], at: int) -> bool:

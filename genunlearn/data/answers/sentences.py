@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from genunlearn.data.answers.demonyms import derived, other_names
 from genunlearn.data.answers.languages import guess, stem
-from genunlearn.data.answers.negation import Stance, stance
+from genunlearn.data.answers.negation import Assertion, assertion
 from genunlearn.data.answers.wording import Wording, key, same_word, wording
 from genunlearn.data.answers.words import Quantity, Word, word_set
 
@@ -164,9 +164,9 @@ def _is_told(name: Sequence[Part], answer: _Row, truth: _Row) -> bool:
     """Whether the answer has most of a name and its last word, stated as the truth states it."""
     if not answer.has(name[-1]) or 3 * sum(map(answer.has, name)) < 2 * len(name):
         return False
-    is_denied = _stance(truth, name[-1]) is Stance.DENIED
-    stances = {_stance(answer, part) is Stance.DENIED for part in answer.parts if _matches(part, name[-1])}
-    return is_denied in stances
+    is_denied = _assertion(truth, name[-1]) is Assertion.DENIED
+    assertions = {_assertion(answer, part) is Assertion.DENIED for part in answer.parts if _matches(part, name[-1])}
+    return is_denied in assertions
 
 
 def _matches(found: Part, wanted: Part) -> bool:
@@ -175,8 +175,8 @@ def _matches(found: Part, wanted: Part) -> bool:
     return found.is_name and _is_relative(wanted, found)
 
 
-def _stance(row: _Row, part: Part) -> Stance:
-    return stance(row.said, part.position, part.position)
+def _assertion(row: _Row, part: Part) -> Assertion:
+    return assertion(row.said, part.position, part.position)
 
 
 def _foreign(answer: _Row, added: _Added) -> Iterator[Part]:

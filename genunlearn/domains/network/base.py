@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.rnn import pad_sequence
+from typing_extensions import override
 
 from genunlearn.contracts import Examples, LabelledDomain
 from genunlearn.domains.network.hub import encode_value, load_folder
@@ -180,8 +181,8 @@ class NetworkDomain(LabelledDomain):
         self._settle_statistics(len(examples.weight))
         return _forward(self.module, examples.tensors)
 
+    @override
     def example_loss(self, examples: Examples) -> Tensor:
-        """The training loss of each example, ``(batch,)``."""
         return self.loss_of(self.output_logits(examples), examples["target"])
 
     def output_labels(self, examples: Examples) -> Tensor:

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from genunlearn.contracts import Metric, Suite
 from genunlearn.evaluation.network.predictions import Predictions
@@ -90,8 +91,8 @@ class Accuracy(GroupMetric):
     higher_is_better: ClassVar[bool | None] = True
     domains: ClassVar[frozenset[str]] = CLASSIFIER
 
+    @override
     def estimate(self, probes: Predictions, group: str) -> Estimate:
-        """Value and interval for one group."""
         correct = probes.correct(group)
         return intervals.share(int(correct.sum()), len(correct))
 
@@ -244,8 +245,8 @@ class ZRFAuthors(ZRF):
 
     name: ClassVar[str] = "zrf_authors"
 
+    @override
     def scores(self, logits: Tensor, untrained_logits: Tensor) -> Tensor:
-        """The score of each item, ``(items,)``."""
         return zero_retrain_forgetting_authors(logits, untrained_logits)
 
 

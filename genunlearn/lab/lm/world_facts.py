@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from genunlearn.errors import DataError, SourceNotFound
 from genunlearn.lab.lm.triples import Entity, Relation, Triple, shuffled
 from genunlearn.lab.lm.world import World, load_world
@@ -36,8 +38,8 @@ class WorldFacts(World):
     trained: dict[str, tuple[str, ...]] = field(default_factory=dict)
     heldout: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @override
     def questions(self, triple: Triple) -> tuple[str, ...]:
-        """All phrasings of the question for the triple's object, the plainest first."""
         return self.trained[triple.id] + self.heldout[triple.id]
 
     def trained_phrasings(self, triple: Triple, seed: int = 0) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from genunlearn.attacks.diffusion.base import ConceptAttack, ConceptContext
 from genunlearn.config.diffusion import DiffusionAuditConfig
 from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED, Attack
@@ -70,8 +72,8 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
         """Original, unlearned pipeline and, where there is one, oracle."""
         return open_models(self.config, forgotten)
 
+    @override
     def begin(self, models: Mapping[str, Diffusion], units: Units, folder: Path) -> None:
-        """Take the models, the units that keep images, and the run's folder."""
         self._models, self._units, self._pictures = models, units, Pictures(folder)
         self._detectors: dict[str, Any] = {}
         self._contexts: dict[str, ConceptContext] = {}

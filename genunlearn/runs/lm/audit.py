@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from genunlearn.attacks.lm.base import FactAttack, Level, answered, asked
 from genunlearn.attacks.lm.completion import STATEMENTS
 from genunlearn.config.lm import LMAuditConfig
@@ -173,8 +175,8 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         level = answered(self._models[target], asked(self._splits[subject.fact.id]))
         return _found(level)
 
+    @override
     def attempt(self, subject: AuditedFact, attack: FactAttack, target: str) -> dict[str, Any]:
-        """One attack on one model."""
         model, splits = self._models[target], self._splits[subject.fact.id]
         if reason := attack.lacking(model, splits, self._beside):
             return {"skipped": reason}
