@@ -269,20 +269,37 @@ def test_a_pickle_is_refused_in_one_line(refused, workplace, pipeline, name):
 # ---- a judge and prompts of one's own ---------------------------------------------------------------------------
 
 
-def test_a_user_s_classifier_and_prompts_judge(call, write_erasure, workplace):
+def save_judge(sees: str = "") -> None:
+    """A classifier of three concepts with random weights, which sees `sees` in every image where it is given."""
     from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessor
 
     labels = {0: "cat", 1: "dog", 2: "church"}
+    numbers = {name: number for number, name in labels.items()}
     torch.manual_seed(0)
-    config = ResNetConfig(
-        embedding_size=8,
-        hidden_sizes=[8, 8],
-        depths=[1, 1],
-        id2label=labels,
-        label2id={v: k for k, v in labels.items()},
+    judge = ResNetForImageClassification(
+        ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], id2label=labels, label2id=numbers)
     )
-    ResNetForImageClassification(config).save_pretrained("judge")
+    if sees:
+        torch.nn.init.constant_(judge.classifier[-1].bias[numbers[sees]], 1e3)
+    judge.save_pretrained("judge")
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained("judge")
+
+
+@pytest.mark.parametrize(("sees", "outcome", "steps"), [("dog", "forgotten", 2), ("cat", "not_forgotten", 4)])
+def test_a_run_stops_once_the_judge_sees_the_concept_no_more(call, write_erasure, workplace, sees, outcome, steps):
+    save_judge(sees)
+    path = write_erasure(
+        train=TRAIN | {"check_every": 2, "stop_recall": 0.0},
+        evaluate={"images": 2, "steps": 2, "judge": "judge"},
+    )
+    done = call("run", path, "--out", "out", "--set", "request.force=true")
+    assert done.code == 0, done.err
+    record = read_record(workplace / "out")
+    assert (record.outcome, record.cost["steps"]) == (outcome, steps)
+
+
+def test_a_user_s_classifier_and_prompts_judge(call, write_erasure, workplace):
+    save_judge()
     Path("prompts.csv").write_text(
         "prompt,concept,seed\na photo of a cat,cat,5\nthe church,church,6\na red dog,dog,7\n"
     )
