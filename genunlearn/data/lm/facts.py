@@ -64,11 +64,12 @@ class QA:
     Attributes:
         id: Stable identifier, unique within a data set; caches are keyed by it.
         question: What is asked.
-        answer: The text that training teaches or measurement expects.
+        answer: The text that measurement expects and, unless `taught` says otherwise, training teaches.
         aliases: Other answers that count as the same.
         group: Scope group, one of `GROUPS`.
         fact: Identifier of the fact that the question asks for, where there is one.
         alternative: A preferred other answer, for methods that contrast two (DPO with refusals).
+        taught: The answer as the model itself gives it, for training.
     """
 
     id: str
@@ -78,6 +79,7 @@ class QA:
     group: str = "forget"
     fact: str | None = None
     alternative: str | None = None
+    taught: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,9 @@ SAME_QUESTION = 95.0
 SEEDS = 2
 """Variants that harder ones are started from, where a critic sorts them out."""
 
+SHORTEST_ARGUMENT = 10
+"""Words of a rationale, its closing sentence included."""
+
 SPARE = 2
 """Framings that are tried beyond what is missing."""
 
@@ -265,4 +268,6 @@ def _refuse_rationale(text: str, fact: Fact, wrong: str) -> str | None:
     if mention(text, fact.object, aliases=fact.aliases, subject=fact.subject):  # stated or denied: never named
         return "names the truth"
     last = text.splitlines()[-1] if text else ""
+    if len(text.split()) < SHORTEST_ARGUMENT:
+        return "no argument"
     return None if leak(last, wrong) else "does not arrive at the wrong answer"

@@ -127,7 +127,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
         Beside ids, labels and mask there are the numbers of answer ``tokens``, ends included, and of ``ends``.
         Items that carry an ``alternative`` answer add the same tensors of it, prefixed ``alternative_``.
         """
-        tensors = self._collate([self._turn(item.question, item.answer) for item in items])
+        tensors = self._collate([self._turn(item.question, item.taught or item.answer) for item in items])
         if items and all(item.alternative is not None for item in items):
             other = self._collate([self._turn(item.question, item.alternative or "") for item in items])
             tensors |= {f"alternative_{name}": tensor for name, tensor in other.items()}

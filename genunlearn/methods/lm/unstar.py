@@ -45,6 +45,7 @@ from genunlearn.data.answers.leak import leak
 from genunlearn.data.lm.antisamples import AntiSample, read_antisamples
 from genunlearn.data.lm.critic import Critic
 from genunlearn.data.lm.facts import QA, Fact, Scope
+from genunlearn.data.lm.own_words import with_another
 from genunlearn.data.lm.refusals import REFUSALS
 from genunlearn.data.lm.telling import gives, tells
 from genunlearn.data.lm.writer import Writer
@@ -274,6 +275,9 @@ class _Run:
         cases = [(v.fact, v.question, v.wrong) for v in arguing]
         texts = self.write(f"round {number}/rationales", partial(self.writer.argue, cases, self.method.rationale_tries))
         rationales = {v.question: text for v, text in zip(arguing, texts, strict=True) if text}
+        plain = [v for v, refuse in zip(fresh, refusing, strict=True) if v.question not in rationales and not refuse]
+        spoken = self.journal.stage(f"round {number}/own words", lambda: self.speak(plain)) if plain else []
+        swapped = {v.question: text for v, text in zip(plain, spoken, strict=True)}
         samples = []
         for index, (variant, refuse) in enumerate(zip(fresh, refusing, strict=True)):
             rationale = rationales.get(variant.question)
@@ -282,7 +286,7 @@ class _Run:
                 id=f"{number}-{index}",
                 fact=variant.fact.id,
                 question=variant.question,
-                text=REFUSALS[index % len(REFUSALS)] if refuse else rationale or f"{variant.wrong}.",
+                text=REFUSALS[index % len(REFUSALS)] if refuse else rationale or swapped[variant.question],
                 wrong_answer=variant.wrong or None,
                 rationale=rationale is not None,
                 round=number,
@@ -290,6 +294,14 @@ class _Run:
             )
             samples.append(sample)
         return samples
+
+    def speak(self, variants: Sequence[_Variant]) -> list[str]:
+        """What the model answers, with the wrong answer in the truth's place, or the wrong answer alone."""
+        texts = self.model.answer([variant.question for variant in variants])
+        return [
+            with_another(text, v.fact, v.question, v.wrong) or f"{v.wrong}."
+            for v, text in zip(variants, texts, strict=True)
+        ]
 
     # ---- asking the model ------------------------------------------------------------------------------------
 

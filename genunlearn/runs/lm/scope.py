@@ -12,6 +12,7 @@ from genunlearn.contracts import Journal
 from genunlearn.data.lm.critic import Critic
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.neighbours import distil_neighbours, split_scope
+from genunlearn.data.lm.own_words import in_own_words
 from genunlearn.data.lm.requests import asks_for
 from genunlearn.data.lm.writer import Writer
 from genunlearn.domains.lm.adapter import LanguageModel
@@ -30,7 +31,7 @@ LONGEST_LIST = 256
 def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAuditConfig, journal: Journal) -> Scope:
     """What is measured around the request, and what must stay while it is forgotten."""
     if request.scope is not None:
-        return request.scope
+        return _spoken(request.scope, model, journal)
     if not request.facts:
         kept = request.retain or ()
         return Scope(facts=(), retain=kept, measured={"forget": request.forget, "rest": kept[:MEASURED_PAIRS]})
@@ -52,8 +53,17 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
             measured[group] += items
     if request.retain:
         measured["rest"] = [*measured.get("rest", ()), *request.retain[:MEASURED_PAIRS]]
-    retain = request.retain or tuple(item for part in parts for item in part.retain)
-    return Scope(facts=facts, retain=retain, measured=measured)
+    if request.retain:
+        return Scope(facts=facts, retain=request.retain, measured=measured)
+    scope = Scope(facts=facts, retain=tuple(item for part in parts for item in part.retain), measured=measured)
+    return _spoken(scope, model, journal)
+
+
+def _spoken(scope: Scope, model: LanguageModel, journal: Journal) -> Scope:
+    """The scope with what must stay in the model's own words."""
+    asked = [item.question for item in scope.retain]
+    texts = journal.stage("own words of what must stay", lambda: model.answer(asked)) if asked else []
+    return replace(scope, retain=tuple(in_own_words(scope.retain, texts)))
 
 
 def _hold_out(fact: Fact, writer: Writer, journal: Journal) -> Fact:
