@@ -107,7 +107,7 @@ class AltPO(InRounds):
         scores = journal.stage("scores", lambda: score(model, pairs))
         objective = PreferenceTuning(scores=scores, beta=self.beta, alpha=self.alpha)
         given = with_sides(splits, pairs, splits.retain if self.alpha else None)
-        return self.until_forgotten(train, objective, given, model, journal, splits.forget)
+        return self.until_forgotten(train, objective, given, model, journal, splits)
 
 
 @torch.no_grad()

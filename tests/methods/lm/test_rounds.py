@@ -41,7 +41,7 @@ class Untrained:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, Splits, int | None]] = []
-        self.undone = 0
+        self.marks = self.backs = 0
 
     def __call__(self, objective: Any, splits: Splits, *, steps: int | None = None, learning_rate: Any = None) -> None:
         self.calls.append((objective, splits, steps))
@@ -49,8 +49,11 @@ class Untrained:
     def fuse(self) -> None:
         raise AssertionError("nothing is fused")
 
-    def undo(self) -> None:
-        self.undone += 1
+    def mark(self) -> None:
+        self.marks += 1
+
+    def back(self) -> None:
+        self.backs += 1
 
 
 # ---- targets that were written down ---------------------------------------------------------------------------
@@ -159,7 +162,7 @@ def test_a_question_of_no_fact_is_refused(world):
 def test_the_reinforcement_of_whp_is_undone_before_the_generic_tokens_are_taught(world):
     train = Untrained()
     WHP(names=("Goethe",), rounds=2, reinforce_steps=7).run(train, world.open(), world.splits, FileJournal(None))
-    assert train.undone == 1
+    assert (train.marks, train.backs) == (2, 1), "the second mark is that of the rounds"
     reinforce, *taught = train.calls
     assert (list(reinforce[1].retain), list(reinforce[1].forget), reinforce[2]) == (world.splits.forget, [], 7)
     assert [type(objective) for objective, *_ in taught] == [TargetTuning] * 2
@@ -247,9 +250,42 @@ def test_rounds_end_when_nothing_is_told(world, told_for, status, rounds):
     method, train = RWHP(rounds=4, steps_per_round=3), Untrained()
     objective = TargetTuning(targets={}, alpha=1.0)
     model = Told([], told_for)
-    outcome = method.until_forgotten(train, objective, world.splits, model, FileJournal(None), world.splits.forget)
+    outcome = method.until_forgotten(train, objective, world.splits, model, FileJournal(None), world.splits)
     assert (outcome.status, len(outcome.rounds)) == (status, rounds)
     assert [steps for *_, steps in train.calls] == [3] * rounds
+
+
+class Fading:
+    """A model that tells `told` of the forget and `kept` of the retain questions after each round."""
+
+    def __init__(self, splits: Splits, told: list[int], kept: list[int]) -> None:
+        self.truths = {item.question: item.answer for item in [*splits.forget, *splits.retain]}
+        self.retain = [item.question for item in splits.retain]
+        self.told, self.kept = iter(told), iter(kept)
+
+    def answer(self, questions: list[str]) -> list[str]:
+        known = next(self.kept if questions[0] in self.retain else self.told)
+        return [self.truths[question] if n < known else "Nobody knows." for n, question in enumerate(questions)]
+
+
+@pytest.mark.parametrize(
+    ("told", "kept", "status", "backs", "words"),
+    [
+        # Before: 4 kept, the floor is 3.2. Round 2 tells least, but keeps 2; of rounds 1 and 3, equals, the first.
+        ([2, 0, 2, 3], [4, 4, 2], "not_forgotten", 1, "of round 1: forget recall 0.50, utility 1.00"),
+        # Round 2 is below the floor, round 3 has recovered.
+        ([2, 0, 0], [4, 4, 2, 4], "forgotten", 0, "no question is told at round 3"),
+        ([0, 0, 0, 0], [4, 1, 1, 1, 1], "utility_floor", 1, "the weights are those of before; next: more retain data"),
+    ],
+)
+def test_the_best_weights_above_the_floor_are_kept(world, told, kept, status, backs, words):
+    splits = with_sides(world.splits, world.splits.forget[:4], world.splits.retain[:4])
+    assert len(splits.forget) == len(splits.retain) == 4
+    train, method = Untrained(), RWHP(rounds=4)
+    objective = TargetTuning(targets={}, alpha=1.0)
+    outcome = method.until_forgotten(train, objective, splits, Fading(splits, told, kept), FileJournal(None), splits)
+    assert (outcome.status, train.backs) == (status, backs)
+    assert words in outcome.reason
 
 
 # ---- task vectors ---------------------------------------------------------------------------------------------
@@ -331,8 +367,11 @@ class Stopping:
         if not self.left:
             raise Killed
 
-    def undo(self) -> None:
-        self.trainer.undo()
+    def mark(self) -> None:
+        self.trainer.mark()
+
+    def back(self) -> None:
+        self.trainer.back()
 
 
 KILLED = [
