@@ -43,7 +43,7 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
     suite = model.prompt_suite
     critic = None if suite == "lab" else Critic.of(model)
     writer = Writer(ask, suite, critic=critic)
-    kept = _measure_retain(request, writer, journal)
+    kept = measure_retain(request, writer, journal)
     if not request.facts:
         return Scope(facts=(), retain=request.retain or (), measured={"forget": request.forget, **kept})
     facts = tuple(_hold_out(fact, writer, journal) for fact in request.facts)
@@ -61,7 +61,7 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
     return Scope(facts=facts, retain=retain, measured=measured)
 
 
-def _measure_retain(request: LMRequest, writer: Writer, journal: Journal) -> dict[str, list[QA]]:
+def measure_retain(request: LMRequest, writer: Writer, journal: Journal) -> dict[str, list[QA]]:
     """What is measured of a retain file: phrasings that are never trained on, apart from those that are."""
     trained = request.retain or ()
     covered = {item.fact for item in request.heldout}

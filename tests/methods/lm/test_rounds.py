@@ -162,7 +162,7 @@ def test_a_question_of_no_fact_is_refused(world):
 def test_the_reinforcement_of_whp_is_undone_before_the_generic_tokens_are_taught(world):
     train = Untrained()
     WHP(names=("Goethe",), rounds=2, reinforce_steps=7).run(train, world.open(), world.splits, FileJournal(None))
-    assert (train.marks, train.backs) == (2, 1), "the second mark is that of the rounds"
+    assert (train.marks, train.backs) == (3, 2), "all but the first mark and back are those of the rounds"
     reinforce, *taught = train.calls
     assert (list(reinforce[1].retain), list(reinforce[1].forget), reinforce[2]) == (world.splits.forget, [], 7)
     assert [type(objective) for objective, *_ in taught] == [TargetTuning] * 2
@@ -217,7 +217,7 @@ class Told:
         self.module = torch.nn.Linear(1, 1)
 
     def answer(self, questions: list[str]) -> list[str]:
-        self.asked += 1
+        self.asked += "Potter" in questions[0]  # what must stay is not counted
         return ["Hogwarts." if self.asked <= self.told_for else "Nowhere."] * len(questions)
 
     def collate(self, items: list[QA]) -> Any:
@@ -271,16 +271,16 @@ class Fading:
 @pytest.mark.parametrize(
     ("told", "kept", "status", "backs", "words"),
     [
-        # Before: 4 kept, the floor is 3.2. Round 2 tells least, but keeps 2; of rounds 1 and 3, equals, the first.
-        ([2, 0, 2, 3], [4, 4, 2], "not_forgotten", 1, "of round 1: forget recall 0.50, utility 1.00"),
+        # Before: 3 kept, the floor is 2.4. Round 2 tells least, but keeps 1; of rounds 1 and 3, equals, the first.
+        ([1, 0, 1, 2], [3, 3, 1], "not_forgotten", 1, "of round 1: forget recall 0.50, utility 1.00"),
         # Round 2 is below the floor, round 3 has recovered.
-        ([2, 0, 0], [4, 4, 2, 4], "forgotten", 0, "no question is told at round 3"),
-        ([0, 0, 0, 0], [4, 1, 1, 1, 1], "utility_floor", 1, "the weights are those of before; next: more retain data"),
+        ([1, 0, 0], [3, 3, 1, 3], "forgotten", 0, "no question is told at round 3"),
+        ([0, 0, 0, 0], [3, 1, 1, 1, 1], "utility_floor", 1, "the weights are those of before; next: more retain data"),
     ],
 )
 def test_the_best_weights_above_the_floor_are_kept(world, told, kept, status, backs, words):
-    splits = with_sides(world.splits, world.splits.forget[:4], world.splits.retain[:4])
-    assert len(splits.forget) == len(splits.retain) == 4
+    splits = world.splits
+    assert (len(splits.forget), len(splits.retain)) == (2, 3)
     train, method = Untrained(), RWHP(rounds=4)
     objective = TargetTuning(targets={}, alpha=1.0)
     outcome = method.until_forgotten(train, objective, splits, Fading(splits, told, kept), FileJournal(None), splits)
