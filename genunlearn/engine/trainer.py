@@ -126,7 +126,7 @@ class Trainer:
     def mark(self) -> None:
         """Remember the weights as they are; may be called from a phase's `check`."""
         self._marked_after = self._fused_after
-        if not self._is_past:
+        if not self._is_past or not self._mark.path.is_file():
             self._save(self._mark, Position(self._phase, 0, False, []))
 
     def back(self) -> None:

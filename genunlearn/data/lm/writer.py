@@ -137,9 +137,10 @@ class Writer:
                     self.rejected[f"variant: {reason}"] += 1
         answers = self.generate([self.messages("probe", question=question) for _, question in candidates])
         for (at, question), (text,) in zip(candidates, answers, strict=True):
-            if found[at] is None and gives(text, replace(items[at], question=question)):
+            is_known = gives(text, replace(items[at], question=question))
+            self._count("variant: not answered with the truth", not is_known)
+            if found[at] is None and is_known:
                 found[at] = question
-        self._count("variant: not answered with the truth", len(candidates) - sum(text is not None for text in found))
         return found
 
     def _fill_up(

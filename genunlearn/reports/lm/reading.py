@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS
+from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS, TRAINED_GROUPS
 from genunlearn.data.lm.telling import TOLD_AT_MOST
 from genunlearn.records import Result, RunRecord
 from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
@@ -143,8 +143,9 @@ def _evidence(record: RunRecord) -> Iterable[str]:
 
 
 def _kept(record: RunRecord) -> list[tuple[str, Reading]]:
-    """What became of each group that should stay and that was measured."""
-    pairs = [(group, recall_of(record, ORIGINAL, group), recall_of(record, UNLEARNED, group)) for group in KEEP_GROUPS]
+    """What became of each group that should stay and that was measured, in words that were not trained on."""
+    groups = [group for group in KEEP_GROUPS if group not in TRAINED_GROUPS]
+    pairs = [(group, recall_of(record, ORIGINAL, group), recall_of(record, UNLEARNED, group)) for group in groups]
     return [(group, read_change(was, now)) for group, was, now in pairs if now and now.value is not None]
 
 

@@ -157,11 +157,12 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         return [] if any(told) else ["the forget set"]
 
     def still_told(self, measured: Measurement) -> str | None:
-        """Recall and leak rate of the fact, where they are above what counts as not told."""
+        """Recall and leak rate of the fact, where they are above what counts as not told, or what was asked for."""
+        most = max(TOLD_AT_MOST, self.config.train.stop_recall or 0.0)
         found = [
             f"{row['name'].replace('_', ' ')} {row['value']:.2f} in group {row['group']} (n={row['n']})"
             for row in measured["results"]
-            if row["name"] in TELLING and row["group"] in FORGET_GROUPS and (row["value"] or 0.0) > TOLD_AT_MOST
+            if row["name"] in TELLING and row["group"] in FORGET_GROUPS and (row["value"] or 0.0) > most
         ]
         return "; ".join(found) or None
 
