@@ -171,10 +171,10 @@ class _Run:
                 return self.outcome("not_forgotten", f"time budget of {method.max_seconds:g} s spent")
             if known:
                 train.mark()
-                lowest = self.teach(known, number, train, method.utility_floor * before)
-                if lowest is not None:
+                fallen = self.teach(known, number, train, method.utility_floor * before)
+                if fallen is not None:
                     train.back()
-                    fell = f"neighbour recall fell from {before:.2f} to {lowest:.2f}, also with gentler training"
+                    fell = f"neighbour recall fell from {before:.2f} to {fallen:.2f}, also with gentler training"
                     return self.outcome("utility_floor", f"{fell}; round {number} was undone; {ADVICE}")
                 if method.merge_each_round:  # after the floor: what is folded in cannot be undone
                     train.fuse()
@@ -191,20 +191,15 @@ class _Run:
         self.written += self.write_antisamples(known, number)
         retain = None if method.retain == "none" else self.splits.retain
         splits = with_sides(self.splits, [sample.to_qa() for sample in self.written], retain)
-        best, attempts, steps = 0.0, 0, 0
-        # As it should be; then on from there, for the neighbours to come back; then from the mark, gently.
-        for gentle, count in (
-            (1, method.steps_per_round),
-            (1, method.steps_per_round),
-            (2, method.steps_per_round // 2),
-        ):
-            if gentle > 1:
+        whole, half = method.steps_per_round, max(1, method.steps_per_round // 2)
+        best, steps = 0.0, 0
+        # As it should be; then on from there, for the neighbours to come back; then anew from the mark, gently.
+        for attempt, (weight, count) in enumerate(((1, whole), (1, whole), (2, half))):
+            if weight > 1:
                 train.back()
-            train(AntiSampleTuning(alpha=gentle * method.alpha), splits, steps=max(1, count))
-            attempts, steps = attempts + 1, steps + max(1, count)
-            again = f", attempt {attempts}" if attempts > 1 else ""
-            found = self.neighbour_recall(f"round {number}/neighbours{again}")
-            best = max(best, found)
+            train(AntiSampleTuning(alpha=weight * method.alpha), splits, steps=count)
+            found = self.neighbour_recall(f"round {number}/neighbours" + (f", again {attempt}" if attempt else ""))
+            best, steps = max(best, found), steps + count
             if found >= floor:
                 break
         self.rounds[-1] |= {
