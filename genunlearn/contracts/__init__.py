@@ -1,6 +1,6 @@
 """What rooms promise each other: data of a request, models, methods, metrics, attacks, families."""
 
-from genunlearn.contracts.best import ADVICE, BestWeights
+from genunlearn.contracts.best import ADVICE, BestWeights, floor_of
 from genunlearn.contracts.data import Batch, Examples, Reduction, Splits, Term, Terms, with_sides
 from genunlearn.contracts.measures import (
     ORACLE,
@@ -57,6 +57,7 @@ __all__ = [
     "Term",
     "Terms",
     "Train",
+    "floor_of",
     "with_sides",
     "within",
 ]

@@ -41,6 +41,7 @@ from genunlearn.contracts import (
     Term,
     Terms,
     Train,
+    floor_of,
     with_sides,
 )
 from genunlearn.data.answers.leak import leak
@@ -171,7 +172,7 @@ class _Run:
                 return self.outcome("not_forgotten", f"time budget of {method.max_seconds:g} s spent")
             if known:
                 train.mark()
-                fallen = self.teach(known, number, train, method.utility_floor * before)
+                fallen = self.teach(known, number, train, floor_of(method.utility_floor, before))
                 if fallen is not None:
                     train.back()
                     fell = f"neighbour recall fell from {before:.2f} to {fallen:.2f}, also with gentler training"
