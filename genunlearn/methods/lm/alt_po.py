@@ -97,7 +97,7 @@ class AltPO(InRounds):
         """
         others: dict[str, Sequence[str]] = {}
         for fact in {str(item.fact): fact_of(item, splits) for item in splits.forget}.values():
-            ask = partial(writer(model, self.seed).name_wrong, fact, self.alternatives)
+            ask = partial(writer(model, self.seed, is_checked=True).name_wrong, fact, self.alternatives)
             others[fact.id] = self.answers or journal.stage(f"other answers/{fact.id}", ask)
         pairs = [
             replace(item, id=f"{item.id}/{n}", alternative=f"{name}.")

@@ -288,6 +288,20 @@ def test_the_best_weights_above_the_floor_are_kept(world, told, kept, status, ba
     assert words in outcome.reason
 
 
+def test_other_answers_that_a_model_copies_from_the_prompt_are_not_taught(world):
+    class Copying:
+        """Whatever it is asked, it writes the prompt's own examples and one answer of another kind."""
+
+        prompt_suite = "instruct"
+
+        def generate(self, asked: list[Any], *, samples: int = 1, **options: Any) -> list[list[str]]:
+            shown = next(turn["content"] for turn in asked[0] if turn["role"] == "assistant")
+            return [[f"{shown}\n9. a carrot"] * samples for _ in asked]
+
+    with pytest.raises(DataError, match="names no other answer of the kind of 'Hogwarts'; use method.target: refusal"):
+        AltPO(rounds=1).run(Untrained(), Copying(), world.splits, FileJournal(None))
+
+
 # ---- task vectors ---------------------------------------------------------------------------------------------
 
 
