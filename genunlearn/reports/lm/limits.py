@@ -28,8 +28,8 @@ PATCH_IS_AN_ADDITION = (
     "original model back. To hand the result on, merge the patch into the weights."
 )
 NAMES_WHAT_IS_GONE = (
-    "This text, the record and the training examples beside it name what was forgotten. Share them only with people "
-    "who may know it."
+    "This text, the record and the training examples beside it name what was to be forgotten. Share them only with "
+    "people who may know it."
 )
 
 

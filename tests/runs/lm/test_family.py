@@ -9,6 +9,7 @@ import pytest
 
 from genunlearn.config.lm import LMConfig, LMEvaluateConfig
 from genunlearn.data.lm.facts import QA, Scope
+from genunlearn.data.lm.judge import EmbeddingJudge, Reply
 from genunlearn.data.lm.writer import Writer
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.progress import Watch
@@ -17,6 +18,7 @@ from genunlearn.runs.lm.family import LMFamily
 from genunlearn.runs.lm.judging import check_judge, open_judge
 from genunlearn.runs.lm.request import LMRequest, make_splits
 from genunlearn.runs.lm.scope import measure_retain
+from tests.data.lm.test_judge import folder  # noqa: F401 (a fixture)
 
 
 def family(**evaluate: Any) -> LMFamily:
@@ -105,3 +107,12 @@ def test_a_judge_that_is_not_there_is_refused_before_anything_is_measured(tmp_pa
     for judge in (f"embedding:{tmp_path / 'nowhere'}", str(tmp_path / "nowhere")):
         with pytest.raises(SourceNotFound, match="nowhere"):
             check_judge(family(judge=judge).config)
+
+
+def test_a_run_opens_the_judge_that_it_names(folder: Path) -> None:  # noqa: F811
+    config = family(judge=f"embedding:{folder}").config
+    check_judge(config)
+    judge = open_judge(config)
+    assert isinstance(judge, EmbeddingJudge)
+    told = "She was born in two."
+    assert judge.tells([Reply(question="Where was one born?", truth=told, answer=told)]) == [True]
