@@ -31,6 +31,7 @@ class FactProbes:
     Attributes:
         measured: Questions by scope group.
         samples: Sampled answers for each question of the forget groups.
+        judge: Who judges the greedy answers beside the string check; None for nobody.
     """
 
     def __init__(
@@ -42,7 +43,6 @@ class FactProbes:
         temperature: float = 1.0,
         neutral: Sequence[str] = (),
         batch_size: int = 128,
-        seed: int = 0,
         judge: Judge | None = None,
         **options: int,
     ) -> None:
@@ -55,14 +55,13 @@ class FactProbes:
             temperature: Of the sampled answers.
             neutral: Plain texts about nothing that is forgotten, for perplexity.
             batch_size: Sequences in one forward pass.
-            seed: Seed of the sampling.
             judge: Judges the greedy answers beside the string check.
-            options: ``max_new_tokens``, where it is not the adapter's own.
+            options: ``max_new_tokens`` and ``seed`` (of the sampling), where they are not the adapter's own.
         """
         self.model = model
         self.measured = {group: list(items) for group, items in measured.items() if items}
         self.samples, self.temperature = samples, temperature
-        self._neutral, self._seed, self.judge = neutral, seed, judge
+        self._neutral, self.judge = neutral, judge
         self._options = {"batch_size": batch_size, **options}
         self._scores = AnswerScores(model, batch_size)
 
@@ -132,6 +131,5 @@ class FactProbes:
 
     def _sample(self, items: Sequence[QA]) -> list[list[str]]:
         asked = [[{"role": "user", "content": item.question}] for item in items]
-        options = {**self._options, "seed": self._seed}
-        rows = self.model.generate(asked, samples=self.samples, temperature=self.temperature, **options)
+        rows = self.model.generate(asked, samples=self.samples, temperature=self.temperature, **self._options)
         return [[split_thought(text)[1] for text in texts] for texts in rows]
