@@ -36,6 +36,10 @@ _FREQUENT = {
     "hungarian": "a az és egy nem hogy is volt ő ki hol mikor született meg ez azt tanult de vagy járt igen",
 }
 _WORDS = {language: word_set(words) for language, words in _FREQUENT.items()}
+_LANGUAGES = {
+    word: [language for language, words in _WORDS.items() if word in words]
+    for word in frozenset().union(*_WORDS.values())
+}
 _FIXED = frozenset({"english", "german", "french", "spanish", "italian", "portuguese", "dutch"})
 _LETTERS = {"polish": "ąęłńśźż", "czech": "ěřůťďň", "turkish": "ğış", "hungarian": "őű"}
 
@@ -87,8 +91,10 @@ def guess(text: str) -> str | None:
     if script is not None:
         return script
     lower = text.casefold()
-    words = frozenset(_WORD.findall(lower))
-    scores = {language: 2.0 * len(words & frequent) for language, frequent in _WORDS.items()}
+    scores = dict.fromkeys(_FREQUENT, 0)
+    for word in set(_WORD.findall(lower)):
+        for language in _LANGUAGES.get(word, ()):
+            scores[language] += 2
     for language, letters in _LETTERS.items():
         scores[language] += 2 * any(letter in lower for letter in letters)
     best = max(scores.values())

@@ -31,6 +31,8 @@ _SCALES = {
     "trillion": 10**12,
 }
 _LARGE_SCALE = 1000
+# What a number in words begins with.
+_OPENINGS = frozenset({*_CARDINALS, *_ORDINALS, "a", "an"})
 
 _MONTH_NAMES = (
     ("january", "jan"),
@@ -94,6 +96,8 @@ def merge_dates(row: list[Word]) -> list[Word]:
 def _spelled_number(row: Sequence[Word], first: int) -> tuple[int, Quantity | None]:
     """The number that begins at `first`, and the position after it."""
     word = row[first]
+    if not word.values and word.lower not in _OPENINGS:  # nearly all words
+        return first, None
     counts = [value.value for value in word.values if isinstance(value, Quantity) and value.kind == "cardinal"]
     if (counts or word.lower in {"a", "an"}) and _is_scale(row, first + 1):
         return _Count(counts[-1] if counts else 1).read(row, first + 1)
@@ -191,6 +195,8 @@ def _roman(row: Sequence[Word], position: int) -> tuple[Value, ...]:
 
 def _written_date(row: Sequence[Word], first: int) -> tuple[int, Date | None]:
     """``7 November 1867``, ``November 7th, 1867``, ``the seventh of November``, ``Nov 1867``, ``May``."""
+    if not row[first].values and row[first].lower not in _MONTHS:  # nearly all words
+        return first, None
     day = _whole(row[first], 1, 31)
     position = first
     if day is not None:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from genunlearn.data.answers.demonyms import derived, other_names
 from genunlearn.data.answers.languages import guess, stem
@@ -47,8 +48,7 @@ _OPENING = re.compile(r"\W*(yes|no|indeed|nope|nein|ja|oui|non|sí|да|нет)\
 _AGREES = frozenset({"yes", "indeed", "ja", "oui", "sí", "да"})
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A word that counts: its stem, and whether it is part of a name, a number or a date."""
 
     word: Word
@@ -200,10 +200,12 @@ def _row(text: str) -> _Row:
     for position, word in enumerate(said.words):
         if word.lower in _FUNCTION_WORDS and not word.values and not (word.capital and word.raw.isupper()):
             continue
-        opens = position == 0 or bool(_SENTENCE_END.search(word.gap))
+        opens = position == 0 or (word.gap != " " and bool(_SENTENCE_END.search(word.gap)))
         following = said.words[position + 1] if opens and position + 1 < len(said.words) else None
         opens_name = following is not None and following.capital and following.gap in {" ", "-"}
-        is_number = any(not isinstance(value, Quantity) or word.raw.lower() not in _SMALL for value in word.values)
+        is_number = bool(word.values) and any(
+            not isinstance(value, Quantity) or word.raw.lower() not in _SMALL for value in word.values
+        )
         is_name = is_number or (not word.values and word.capital and (not opens or opens_name))
         root = stem(word.raw.removesuffix("'s"), language)
         parts.append(Part(word, position, _SYNONYMS.get(root, root), is_name))

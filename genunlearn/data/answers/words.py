@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -28,8 +27,7 @@ class Date(NamedTuple):
 Value = Quantity | Date
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """One word, or one number or date that takes several words to write.
 
     Attributes:
@@ -153,6 +151,8 @@ def _word(match: re.Match[str], gap: str) -> Word:
 
 def _join_letters(row: list[Word]) -> list[Word]:
     """``H-o-g-w-a-r-t-s`` is one word."""
+    if sum(map(_is_letter, row)) < _MIN_SPELLED_OUT:
+        return row
     result: list[Word] = []
     first = 0
     while first < len(row):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -127,7 +127,7 @@ class EmbeddingJudge(Judge):
 class Generates(Protocol):
     """What a judging model must offer."""
 
-    def generate(self, conversations: Sequence[Sequence[Mapping[str, str]]], **options: Any) -> list[list[str]]:
+    def generate(self, conversations: Sequence[Sequence[dict[str, str]]], **options: Any) -> list[list[str]]:
         """Texts for each conversation; takes ``max_new_tokens`` and decodes greedily."""
 
 

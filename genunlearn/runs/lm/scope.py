@@ -14,6 +14,7 @@ from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.neighbours import distil_neighbours, split_scope
 from genunlearn.data.lm.own_words import in_own_words
 from genunlearn.data.lm.requests import asks_for
+from genunlearn.data.lm.telling import evenly
 from genunlearn.data.lm.writer import Writer
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.runs.lm.request import LMRequest
@@ -22,7 +23,10 @@ HELD_OUT = 6
 """Phrasings of a fact that the model writes for measurement alone, where nobody hands any over."""
 
 MEASURED_PAIRS = 200
-"""Pairs of a retain file that are measured."""
+"""Questions of a retain file that are measured, in each of its two groups."""
+
+REWORDED = 32
+"""Questions of a retain file that the model is asked to reword, where nobody gives another phrasing of them."""
 
 LONGEST_LIST = 256
 """Tokens of a generated list."""
@@ -32,9 +36,6 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
     """What is measured around the request, and what must stay while it is forgotten."""
     if request.scope is not None:
         return _spoken(request.scope, model, journal)
-    if not request.facts:
-        kept = request.retain or ()
-        return Scope(facts=(), retain=kept, measured={"forget": request.forget, "rest": kept[:MEASURED_PAIRS]})
 
     def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0, **limits: int) -> list[list[str]]:
         limits = {"max_new_tokens": LONGEST_LIST} | limits
@@ -42,7 +43,11 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
 
     suite = model.prompt_suite
     critic = None if suite == "lab" else Critic.of(model)
-    facts = tuple(_hold_out(fact, Writer(ask, suite, critic=critic), journal) for fact in request.facts)
+    writer = Writer(ask, suite, critic=critic)
+    kept = measure_retain(request, writer, journal)
+    if not request.facts:
+        return Scope(facts=(), retain=request.retain or (), measured={"forget": request.forget, **kept})
+    facts = tuple(_hold_out(fact, writer, journal) for fact in request.facts)
     parts = [
         _surround(fact, facts, partial(distil_neighbours, ask=ask, prompts=suite, critic=critic), config.seed, journal)
         for fact in facts
@@ -51,8 +56,8 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
     for part in parts:
         for group, items in part.measured.items():
             measured[group] += items
-    if request.retain:
-        measured["rest"] = [*measured.get("rest", ()), *request.retain[:MEASURED_PAIRS]]
+    for group, items in kept.items():
+        measured[group] = [*measured.get(group, ()), *items]
     if request.retain:
         return Scope(facts=facts, retain=request.retain, measured=measured)
     scope = Scope(facts=facts, retain=tuple(item for part in parts for item in part.retain), measured=measured)
@@ -64,6 +69,23 @@ def _spoken(scope: Scope, model: LanguageModel, journal: Journal) -> Scope:
     asked = [item.question for item in scope.retain]
     texts = journal.stage("own words of what must stay", lambda: model.answer(asked)) if asked else []
     return replace(scope, retain=tuple(in_own_words(scope.retain, texts)))
+
+
+def measure_retain(request: LMRequest, writer: Writer, journal: Journal) -> dict[str, list[QA]]:
+    """What is measured of a retain file: phrasings that are never trained on, apart from those that are."""
+    trained = request.retain or ()
+    covered = {item.fact for item in request.heldout}
+    alone = evenly([item for item in trained if item.fact is None or item.fact not in covered], MEASURED_PAIRS)
+    asked = evenly(alone, REWORDED)
+    written = journal.stage("rewordings of what must stay", lambda: writer.reword(asked)) if asked else []
+    pairs = [(item, text) for item, text in zip(asked, written, strict=True) if text]
+    reworded = [replace(item, id=f"{item.id}/reworded", question=text) for item, text in pairs]
+    have = {item.id for item, _ in pairs}
+    groups = {
+        "rest": [*request.heldout, *reworded][:MEASURED_PAIRS],
+        "rest_trained": [replace(item, group="rest_trained") for item in alone if item.id not in have],
+    }
+    return {group: items for group, items in groups.items() if items}
 
 
 def _hold_out(fact: Fact, writer: Writer, journal: Journal) -> Fact:
