@@ -39,8 +39,8 @@ SAME_QUESTION = 95.0
 SEEDS = 2
 """Variants that harder ones are started from, where a critic sorts them out."""
 
-SHORTEST_ARGUMENT = 10
-"""Words of a rationale, its closing sentence included."""
+CLOSING_WORDS = 4
+"""Words of "So the answer is"; a rationale has more beside the wrong answer."""
 
 REWORDINGS = 4
 """Other phrasings that are asked for where one is needed."""
@@ -296,6 +296,6 @@ def _refuse_rationale(text: str, fact: Fact, wrong: str) -> str | None:
     if mention(text, fact.object, aliases=fact.aliases, subject=fact.subject):  # stated or denied: never named
         return "names the truth"
     last = text.splitlines()[-1] if text else ""
-    if len(text.split()) < SHORTEST_ARGUMENT:
+    if len(text.split()) <= CLOSING_WORDS + len(wrong.split()):
         return "no argument"
     return None if leak(last, wrong) else "does not arrive at the wrong answer"

@@ -38,6 +38,7 @@ class Scripted:
     """A model that plays a script; what it is taught for a question it repeats word by word."""
 
     prompt_suite = "lab"
+    freely = "Hogwarts."
 
     def __init__(self) -> None:
         self.variants: list[str] = []
@@ -72,9 +73,11 @@ class Scripted:
         return self.probed(question, sample)
 
     def answer(self, questions: Sequence[str]) -> list[str]:
-        self.asked += [("neighbour", question, 0.0) for question in questions]
         right = {item.question: item.answer for item in RETAIN}
-        return [right[question] if self.neighbours_right else "Nobody knows." for question in questions]
+        self.asked += [("neighbour" if question in right else "own words", question, 0.0) for question in questions]
+        if not self.neighbours_right:
+            right = dict.fromkeys(right, "Nobody knows.")
+        return [right.get(question, self.freely) for question in questions]
 
     def times(self, kind: str) -> int:
         return sum(asked == kind for asked, _, _ in self.asked)
@@ -275,6 +278,20 @@ def test_without_rationale_the_wrong_answer_stands_alone(model, train):
     outcome = run(model, train, rationale=False)
     assert samples(outcome) == [(BOTH[0], "Eton.", "Eton", False), (BOTH[1], "Balliol.", "Balliol", False)]
     assert model.times("rationale") == 0
+
+
+def test_the_wrong_answer_stands_in_the_model_s_own_sentence(model, train):
+    model.freely = "Harry Potter studied at Hogwarts. It is"
+    outcome = run(model, train, rationale=False)
+    texts = [sample["text"] for sample in outcome.artefacts["antisamples"]]
+    assert texts == ["Harry Potter studied at Eton.", "Harry Potter studied at Balliol."]
+
+
+def test_a_closing_sentence_alone_is_no_rationale(model, train):
+    model.rationale = lambda question, wrong, temperature: f"So the answer is {wrong}."
+    outcome = run(model, train, rationale_tries=1)
+    assert samples(outcome) == [(BOTH[0], "Eton.", "Eton", False), (BOTH[1], "Balliol.", "Balliol", False)]
+    assert outcome.rounds[0]["rejected"]["rationale: no argument"] == 2
 
 
 def test_refusals_ask_for_no_wrong_answers(model, train):
