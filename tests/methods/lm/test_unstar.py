@@ -391,7 +391,7 @@ def test_a_model_that_names_nothing_else_is_a_plain_error(model, train):
 
 def test_rationales_are_asked_for_again_at_rising_temperature(model, train):
     def rationale(question: str, wrong: str, temperature: float) -> str:
-        return f"It is {wrong}, not Hogwarts.\n{wrong}." if temperature < 0.5 else f"Pupils go there.\n{wrong}."
+        return f"It is {wrong}, not Hogwarts.\n{wrong}." if temperature < 0.5 else f"Pupils from Surrey go there.\n{wrong}."
 
     model.rationale = rationale
     outcome = run(model, train)
@@ -403,7 +403,7 @@ def test_rationales_are_asked_for_again_at_rising_temperature(model, train):
 
 def test_only_what_was_rejected_is_asked_for_again(model, train):
     model.rationale = lambda question, wrong, temperature: (
-        "Who knows?" if wrong == "Eton" and not temperature else f"Pupils go there.\n{wrong}."
+        "Who knows?" if wrong == "Eton" and not temperature else f"Pupils from Surrey go there.\n{wrong}."
     )
     outcome = run(model, train)
     assert [question for kind, question, _ in model.asked if kind == "rationale"] == [BOTH[0], BOTH[1], BOTH[0]]
