@@ -71,7 +71,11 @@ class TrainConfig(Section):
     save_every: Annotated[int, Field(ge=1)] = 10
     """A killed run loses at most this many steps."""
     stop_recall: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Objectives only: stop once the forget recall, checked every `check_every` steps, is at most this."""
+    """Objectives only: stop once the forget recall, checked every `check_every` steps, is at most this. Of all checks
+    the weights with the least recall are kept."""
+    utility_floor: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Language models, with `stop_recall`: weights are kept only if what must stay is told at least this often, as a
+    share of what it was before."""
     check_every: Annotated[int, Field(ge=1)] = 5
 
 

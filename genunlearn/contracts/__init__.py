@@ -1,5 +1,6 @@
 """What rooms promise each other: data of a request, models, methods, metrics, attacks, families."""
 
+from genunlearn.contracts.best import ADVICE, BestWeights, floor_of
 from genunlearn.contracts.data import Batch, Examples, Reduction, Splits, Term, Terms, with_sides
 from genunlearn.contracts.measures import (
     ORACLE,
@@ -27,6 +28,7 @@ from genunlearn.contracts.methods import (
 from genunlearn.contracts.model import Domain, LabelledDomain, Reference
 
 __all__ = [
+    "ADVICE",
     "ORACLE",
     "ORIGINAL",
     "STRICT",
@@ -34,6 +36,7 @@ __all__ = [
     "Attack",
     "Batch",
     "Beside",
+    "BestWeights",
     "Domain",
     "Edit",
     "EditReport",
@@ -54,6 +57,7 @@ __all__ = [
     "Term",
     "Terms",
     "Train",
+    "floor_of",
     "with_sides",
     "within",
 ]

@@ -82,6 +82,10 @@ class Family(abc.ABC, Generic[R, D]):
         """Why ``train.stop_recall`` cannot be honoured; None where `recall` answers."""
         return f"models of domain {self.domain.name!r} have no recall"
 
+    def has_no_floor(self, request: R) -> str | None:
+        """Why ``train.utility_floor`` cannot be honoured; None where `utility` answers."""
+        return f"the utility of models of domain {self.domain.name!r} is not watched in training"
+
     def environment(self, request: R) -> AbstractContextManager[None]:
         """Settings of the process under which results are the same everywhere."""
         return nullcontext()
@@ -137,6 +141,17 @@ class Family(abc.ABC, Generic[R, D]):
     def recall(self, model: D, request: R) -> float:
         """How much of the forget set the model still tells, in [0, 1], measured on what may be trained on."""
         raise NeedNotMet(f"train.stop_recall: {self.cannot_stop(request)}")
+
+    def still_told(self, measured: Measurement) -> str | None:
+        """What a model tells that a method took to be gone, in words, from the measurement afterwards; None if nothing.
+
+        The method's own probes are those that it has trained on.
+        """
+        return None
+
+    def utility(self, model: D, request: R) -> float:
+        """How much of what must stay the model still tells, in [0, 1], measured on what may be trained on."""
+        raise NeedNotMet(f"train.utility_floor: {self.has_no_floor(request)}")
 
     @abc.abstractmethod
     def damage(self, request: R, model: D, beside: Beside[D]) -> str | None:

@@ -170,8 +170,11 @@ class Train(Interface):
     def fuse(self) -> None:
         """Fold what has been trained into the weights and go on with a fresh trainable set."""
 
-    def undo(self) -> None:
-        """Put the weights back to where they were before the latest call, unless they have been fused since."""
+    def mark(self) -> None:
+        """Remember the weights as they are."""
+
+    def back(self) -> None:
+        """Put the weights back to where they were when `mark` was last called, unless they have been fused since."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,9 +66,12 @@ class Trainer:
             state = Path(self._temporary.name)
         self._state = state
         self._checkpoints, self._before = Checkpoints(self._state), Checkpoints(self._state, "before")
+        self._mark = Checkpoints(self._state, "mark")
         self._saved = self._checkpoints.position()
         self._phase = 0
         self._fused_after: int | None = None
+        self._marked_after: int | None = None
+        self._is_replayed = False
         parameters.attach(domain, trained, derive_seed(seed, "lora", 0))
         self._wrap()
 
@@ -93,7 +96,9 @@ class Trainer:
             splits: Forget and retain items.
             steps: Optimiser steps of this phase; by default the configured number.
             learning_rate: Peak rate of this phase; by default the configured one.
-            check: Called with the number of steps done every `check_every` steps; True ends the phase.
+            check: Called with the number of steps done every `check_every` steps; True ends the phase. When a phase
+                is taken up again, it is called anew for the checks that are past, so what it measures must come from a
+                journal. Only for the first phase.
         """
         rate = {} if learning_rate is None else {"learning_rate": learning_rate}
         settings = self.settings.model_copy(update=rate)
@@ -105,6 +110,7 @@ class Trainer:
             self._train(phase, 0)
         elif saved.phase == phase.number:
             self.history = list(saved.history)
+            self._replay(phase)
             if saved.is_done:
                 self._checkpoints.restore(self._module)
             else:
@@ -117,11 +123,34 @@ class Trainer:
         self._fused_after = self._phase
         self._wrap()
 
-    def undo(self) -> None:
-        """Put the weights back to where they were before the latest phase; not possible once they are fused."""
-        if self._fused_after == self._phase:
-            raise RuntimeError("undo after fuse: the weights before the latest phase are folded in already")
-        self._before.restore(self._module)
+    def mark(self) -> None:
+        """Remember the weights as they are; may be called from a phase's `check`."""
+        self._marked_after = self._fused_after
+        if not self._is_past or not self._mark.path.is_file():
+            self._save(self._mark, Position(self._phase, 0, False, []))
+
+    def back(self) -> None:
+        """Put the weights back to where they were when `mark` was last called; not possible once they are fused."""
+        if self._marked_after != self._fused_after:
+            raise RuntimeError("back after fuse: the marked weights are folded in already")
+        if not self._is_past:
+            self._mark.restore(self._module)
+
+    @property
+    def _is_past(self) -> bool:
+        """Whether this is retold from a run that had come further: later weights lie in its checkpoint."""
+        return self._is_replayed or (self._saved is not None and self._saved.phase >= self._phase)
+
+    def _replay(self, phase: Phase) -> None:
+        """Let the checks of a phase that is taken up again pass once more, for what they remember."""
+        done, interval = len(self.history), self.settings.check_every
+        if phase.check is None:
+            return
+        self._is_replayed = True
+        for step in range(1, done + 1):
+            if step % interval == 0 or step == phase.last:
+                phase.check(step)
+        self._is_replayed = False
 
     @property
     def _module(self) -> Any:

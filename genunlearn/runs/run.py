@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from genunlearn.records import Result, RunRecord
 from genunlearn.registry import FAMILIES, REPORTS, SUITES
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.methods import build_attacks, build_method
-from genunlearn.runs.unlearning import COLLAPSED, carry_out, unlearn_in
+from genunlearn.runs.unlearning import COLLAPSED, Stop, carry_out, unlearn_in
 
 CONTROLS = "controls"
 """Part of a measurement of network runs begun before attacks had stages of their own: it holds their results too."""
@@ -65,7 +66,7 @@ class Run:
             self.measure_original(model)
             attacked = [*self._attack(ORIGINAL, model), *self._control()]
             outcome = self._unlearn(model)
-            self._measure(UNLEARNED, model)
+            self._judge_telling(self._measure(UNLEARNED, model))
             self._judge_damage(model)
             self._save(model, outcome)
             attacked += self._attack(UNLEARNED, model)
@@ -159,13 +160,15 @@ class Run:
     # ---- unlearning ------------------------------------------------------------------------------------------
 
     def _unlearn(self, model: Any) -> Outcome:
-        level, request = self.config.train.stop_recall, self.request
-        stop = None if level is None else lambda: self.family.recall(model, request) <= level
+        settings, family, request = self.config.train, self.family, self.request
+        stop = None
+        if settings.stop_recall is not None:
+            recall, utility = partial(family.recall, model, request), partial(family.utility, model, request)
+            stop = Stop(settings.stop_recall, recall, settings.utility_floor, utility)
 
         def work(trainer: Trainer) -> Outcome:
-            splits = self.family.splits(request, model, self.method)
-            journal, seed = self.folder.journal, self.config.seed
-            return carry_out(self.method, trainer, splits, journal, seed=seed, is_forgotten=stop)
+            splits = family.splits(request, model, self.method)
+            return carry_out(self.method, trainer, splits, self.folder.journal, seed=self.config.seed, stop=stop)
 
         outcome = unlearn_in(self.folder, self.config, model, self.family.trained(self.method), work)
         model.module.eval()
@@ -175,6 +178,12 @@ class Run:
                 "a lower train.learning_rate"
             )
         return outcome
+
+    def _judge_telling(self, measured: Measurement) -> None:
+        """Take back what the method says of itself where the measurement says otherwise."""
+        if self.record.outcome == "forgotten" and (told := self.family.still_told(measured)):
+            self.record.outcome = "not_forgotten"
+            self._note(f"still told: {told}")
 
     def _judge_damage(self, model: Any) -> None:
         """Call a ruined model so; one that does not work at all is not saved."""
@@ -251,4 +260,6 @@ def prepare(config: UnlearnConfig, watch: Watch) -> tuple[Family[Any, Any], Meth
     method.check(family.domain, **family.given(request))
     if config.train.stop_recall is not None and (reason := family.cannot_stop(request)):
         raise ConfigError(f"train.stop_recall = {config.train.stop_recall}: {reason}; leave it out")
+    if config.train.utility_floor is not None and (reason := family.has_no_floor(request)):
+        raise ConfigError(f"train.utility_floor = {config.train.utility_floor}: {reason}; leave it out")
     return family, method, request, attacks

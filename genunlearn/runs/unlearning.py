@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from genunlearn.config import ParametersConfig, UnlearnConfig
-from genunlearn.contracts import Domain, Edit, Journal, Method, Objective, Outcome, Protocol, Splits
+from genunlearn.contracts import BestWeights, Domain, Edit, Journal, Method, Objective, Outcome, Protocol, Splits
 from genunlearn.engine import parameters
 from genunlearn.engine.batches import derive_seed
 from genunlearn.engine.trainer import Trainer
 from genunlearn.runs.folder import RunFolder
 
-Stop = Callable[[], bool]
+PATIENCE = 10
+"""Checks in a row with a utility below the floor after which training ends."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When the training of an objective ends, and which of its weights are kept.
+
+    Attributes:
+        level: Forget recall at which it ends.
+        recall: Measures that of the model as it is.
+        floor: Least utility of weights that are kept, as a share of what it was before; None for no floor.
+        utility: Measures that.
+    """
+
+    level: float
+    recall: Callable[[], float]
+    floor: float | None
+    utility: Callable[[], float]
+
 
 COLLAPSED = "collapsed"
 """Outcome of a run whose method, or whose retain data, says that the model is ruined."""
@@ -48,7 +68,9 @@ def unlearn_in(
         "unlearning_work": _more(model.work_done(), before),
     }
     record.notes.append(outcome.reason)
-    watch.announce(f"{record.outcome.replace('_', ' ')}: {outcome.reason}")
+    # Whether it is forgotten is for the measurement to say.
+    status = "" if record.outcome == "forgotten" else f"{record.outcome.replace('_', ' ')}: "
+    watch.announce(f"{status}{outcome.reason}")
     if strength := _on_strength(outcome.details):
         record.notes.append(strength)
         watch.announce(strength)
@@ -75,7 +97,7 @@ def _on_strength(details: Mapping[str, Any]) -> str:
 
 
 def carry_out(
-    method: Method, trainer: Trainer, splits: Splits, journal: Journal, *, seed: int, is_forgotten: Stop | None = None
+    method: Method, trainer: Trainer, splits: Splits, journal: Journal, *, seed: int, stop: Stop | None = None
 ) -> Outcome:
     """Make the trainer's model forget.
 
@@ -83,9 +105,9 @@ def carry_out(
         method: What is done.
         trainer: The loop, with the model in it.
         splits: What is to go and what is to stay.
-        journal: Memory of protocols.
+        journal: Memory of protocols, and of the checks of objectives.
         seed: Seed of what objectives add to their data.
-        is_forgotten: Objectives only: asked from time to time, ends the training once it says so.
+        stop: Objectives only: when training ends before its last step.
     """
     model: Any = trainer.domain
     if isinstance(method, Protocol):
@@ -96,16 +118,25 @@ def carry_out(
         return Outcome(status="edited", reason=reason, changed=report.changed, details=report.details)
     assert isinstance(method, Objective)
     prepared = method.prepare(splits, derive_seed(seed, "prepare"))
-    if is_forgotten is None:
+    if stop is None:
         trainer(method, prepared)
         return Outcome(status="trained", reason=f"all {trainer.steps_done} steps done; no stop level was set")
-    reached: list[bool] = []
+    return _train_to_level(method, trainer, prepared, journal, stop)
+
+
+def _train_to_level(objective: Objective, trainer: Trainer, splits: Splits, journal: Journal, stop: Stop) -> Outcome:
+    """Train until the forget recall is at most the level at a utility above the floor; the best weights are kept."""
+    best = BestWeights(trainer, stop.floor, lambda name: journal.stage(name, stop.utility), unit="step")
 
     def check(done: int) -> bool:
-        reached[:] = [is_forgotten()]
-        return reached[0]
+        best.offer(journal.stage(f"step {done}/recall", stop.recall), done)
+        return (best.recall is not None and best.recall <= stop.level) or best.refused >= PATIENCE
 
-    trainer(method, prepared, check=check)
-    if (reached and reached[0]) or is_forgotten():
-        return Outcome(status="forgotten", reason=f"the stop level was reached after {trainer.steps_done} steps")
-    return Outcome(status="not_forgotten", reason=f"the stop level was not reached within {trainer.steps_done} steps")
+    trainer(objective, splits, check=check)
+    best.settle()
+    if best.recall is None:
+        return Outcome(status="utility_floor", reason=best.summary)
+    if best.recall <= stop.level:
+        return Outcome(status="forgotten", reason=f"the stop level was reached after {best.at:g} steps")
+    reason = f"the stop level was not reached within {trainer.steps_done} steps; {best.summary}"
+    return Outcome(status="not_forgotten", reason=reason)

@@ -1,4 +1,4 @@
-"""Training as a method sees it: phases, undo, fuse, an early end, a failure."""
+"""Training as a method sees it: phases, marks, fuse, an early end, a failure."""
 
 from __future__ import annotations
 
@@ -105,20 +105,40 @@ def test_a_check_ends_the_phase(world):
     assert trainer.steps_done == 4
 
 
-# ---- undo and fuse --------------------------------------------------------------------------------------------
+# ---- mark, back and fuse --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
-def test_undo_takes_back_the_latest_phase_alone(world, kind):
+def test_back_takes_back_every_phase_since_the_mark(world, kind):
     trainer = make(
         world, trained=ParametersConfig(kind=kind, rank=4), train=TrainConfig(learning_rate=1e-3, max_steps=2)
     )
     trainer(GradDiff(), world.splits)
     before = snapshot(trainer)
-    trainer(GradDiff(), world.splits)
+    trainer.mark()
+    for _ in range(2):
+        trainer(GradDiff(), world.splits)
     assert not same(snapshot(trainer), before)
-    trainer.undo()
+    trainer.back()
     assert same(snapshot(trainer), before)
+
+
+def test_marks_survive_a_resume(world, tmp_path):
+    def work(trainer, last):
+        trainer.mark()
+        for objective in (GradDiff(), last):
+            trainer(objective, world.splits)
+            trainer.back()  # each phase begins where the first one did
+            trainer.mark()
+        trainer(GradDiff(), world.splits)
+
+    straight, interrupted = make(world), make(world, state=tmp_path)
+    work(straight, GradDiff())
+    with pytest.raises(KeyboardInterrupt):
+        work(interrupted, Interrupted(GradDiff(), at=3))
+    resumed = make(world, state=tmp_path)
+    work(resumed, GradDiff())
+    assert same(snapshot(resumed), snapshot(straight))
 
 
 def test_fusing_changes_the_weights_and_not_what_the_model_says(world):
@@ -135,24 +155,26 @@ def test_fusing_changes_the_weights_and_not_what_the_model_says(world):
     assert not torch.equal(trainer.domain.network.base_model.model.get_submodule(name).base_layer.weight, base)
 
 
-def test_undo_after_a_fused_phase_takes_back_the_later_one(world):
+def test_back_after_a_fused_phase_takes_back_the_later_one(world):
     trainer = make(world)
     trainer(GradDiff(), world.splits)
     trainer.fuse()
+    trainer.mark()
     examples = trainer.domain.collate(world.splits.forget)
     expected = trainer.domain.output_logits(examples).detach()
     trainer(GradDiff(), world.splits)
     assert not torch.allclose(trainer.domain.output_logits(examples), expected, atol=1e-2)
-    trainer.undo()
+    trainer.back()
     assert torch.equal(trainer.domain.output_logits(examples), expected)
 
 
-def test_what_is_fused_cannot_be_undone(world):
+def test_what_is_fused_cannot_be_taken_back(world):
     trainer = make(world)
+    trainer.mark()
     trainer(GradDiff(), world.splits)
     trainer.fuse()
-    with pytest.raises(RuntimeError, match="undo after fuse"):
-        trainer.undo()
+    with pytest.raises(RuntimeError, match="back after fuse"):
+        trainer.back()
 
 
 # ---- going on -------------------------------------------------------------------------------------------------

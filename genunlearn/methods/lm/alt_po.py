@@ -97,7 +97,7 @@ class AltPO(InRounds):
         """
         others: dict[str, Sequence[str]] = {}
         for fact in {str(item.fact): fact_of(item, splits) for item in splits.forget}.values():
-            ask = partial(writer(model, self.seed).name_wrong, fact, self.alternatives)
+            ask = partial(writer(model, self.seed, is_checked=True).name_wrong, fact, self.alternatives)
             others[fact.id] = self.answers or journal.stage(f"other answers/{fact.id}", ask)
         pairs = [
             replace(item, id=f"{item.id}/{n}", alternative=f"{name}.")
@@ -107,7 +107,7 @@ class AltPO(InRounds):
         scores = journal.stage("scores", lambda: score(model, pairs))
         objective = PreferenceTuning(scores=scores, beta=self.beta, alpha=self.alpha)
         given = with_sides(splits, pairs, splits.retain if self.alpha else None)
-        return self.until_forgotten(train, objective, given, model, journal, splits.forget)
+        return self.until_forgotten(train, objective, given, model, journal, splits)
 
 
 @torch.no_grad()

@@ -76,7 +76,7 @@ class ELM(InRounds):
         ]
         given = with_sides(splits, splits.forget, [*(splits.retain or ()), *fluent] if self.alpha else None)
         objective = TargetTuning(targets=targets, alpha=self.alpha)
-        return self.until_forgotten(train, objective, given, model, journal, splits.forget)
+        return self.until_forgotten(train, objective, given, model, journal, splits)
 
     def target(self, logits: Tensor, novice: Tensor, expert: Tensor) -> Tensor:
         """The edited prediction, ``(tokens, vocab)``, from logits of the same shape."""

@@ -30,7 +30,6 @@ from genunlearn.contracts import (
     Needs,
     Objective,
     Outcome,
-    Protocol,
     Reference,
     Splits,
     Term,
@@ -38,9 +37,10 @@ from genunlearn.contracts import (
     Train,
 )
 from genunlearn.data.lm.facts import QA
+from genunlearn.data.lm.telling import recall
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.lm.hidden import layer_at
-from genunlearn.methods.lm.base.rounds import CHUNK, recall
+from genunlearn.methods.lm.base.rounds import CHUNK, Watched
 from genunlearn.methods.lm.base.subjects import fact_of, renamed
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.logprobs import IGNORE
@@ -91,11 +91,10 @@ class Redirection(Objective[LanguageModel]):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class Lunar(Protocol[LanguageModel]):
+class Lunar(Watched):
     """Redirection of a layer's states."""
 
     name: ClassVar[str] = "lunar"
-    domains: ClassVar[frozenset[str]] = frozenset({"lm"})
     needs: ClassVar[Needs] = Needs(retain=True)
     paper: ClassVar[str] = "Shen et al., 2025"
     equation: ClassVar[str] = "|h - (h_0 + r)|^2 on F + alpha |h - h_0|^2 on R"
@@ -121,10 +120,10 @@ class Lunar(Protocol[LanguageModel]):
 
         shift = journal.stage("shift", find)
         objective = Redirection(shift=shift, layer=self.layer, gamma=self.gamma, alpha=self.alpha)
+        best = self.watch(train, model, splits, journal, unit="phase")
         train(objective, splits)
-        told = journal.stage("recall", lambda: recall(model, splits.forget))
-        reason = f"{told:.0%} of the questions are still answered with the truth"
-        return Outcome(status="not_forgotten" if told else "forgotten", reason=reason)
+        best.offer(journal.stage("recall", lambda: recall(model, splits.forget)), 1)
+        return self.outcome(best)
 
     @torch.no_grad()
     def _states(self, model: Any, items: Sequence[QA]) -> Tensor:

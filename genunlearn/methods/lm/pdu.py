@@ -32,8 +32,9 @@ from genunlearn.contracts import (
     Train,
     with_sides,
 )
+from genunlearn.data.lm.telling import recall
 from genunlearn.domains.lm.adapter import LanguageModel
-from genunlearn.methods.lm.base.rounds import CHUNK, InRounds, recall
+from genunlearn.methods.lm.base.rounds import CHUNK, InRounds
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.token_losses import answer_mean
 
@@ -86,19 +87,19 @@ class PDU(InRounds):
         given = with_sides(splits, splits.forget, splits.retain)
         rows: list[dict[str, Any]] = []
         mu = self.multiplier
+        best = self.watch(train, model, splits, journal)
         for number in range(1, self.rounds + 1):
             train(Flattening(gamma=self.gamma, multiplier=mu), given, steps=self.steps_per_round)
             told = journal.stage(f"round {number}/recall", lambda: recall(model, splits.forget))
             loss = journal.stage(f"round {number}/retain loss", lambda: mean_loss(model, kept))
             rows.append({"round": number, "forget_recall": told, "retain_loss": loss, "multiplier": mu})
+            best.offer(told, number)
             if number > self.dual_warmup:
                 mu = max(0.0, mu + self.dual_step * (loss - bound))
             if not told and loss <= bound:
-                return Outcome(
-                    status="forgotten", reason=f"forgotten within the bound after {number} rounds", rounds=rows
-                )
-        reason = f"recall {told:.2f} and retain loss {loss:.3g}, bound {bound:.3g}, after {self.rounds} rounds"
-        return Outcome(status="not_forgotten" if told else "forgotten", reason=reason, rounds=rows)
+                reason = f"no question is told, within the bound, after {number} rounds"
+                return Outcome(status="forgotten", reason=reason, rounds=rows)
+        return self.outcome(best, rows)
 
 
 @torch.no_grad()

@@ -58,7 +58,7 @@ class RWHP(InRounds):
         targets = journal.stage("targets", write)
         objective = TargetTuning(targets=targets, alpha=self.alpha)
         given = with_sides(splits, splits.forget, splits.retain if self.alpha else None)
-        return self.until_forgotten(train, objective, given, model, journal, splits.forget)
+        return self.until_forgotten(train, objective, given, model, journal, splits)
 
 
 def mean_prediction(logits: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ theta_F are the weights after further training on the forget set.
 
 Source: Ilharco et al., "Editing Models with Task Arithmetic" (ICLR 2023), section 3.
 Deviations: alpha, chosen on held-out data there, is doubled from `alpha` on until no forget question is answered with
-the truth; ``doublings = 0`` is the fixed form. With a LoRA the task vector is the LoRA itself, and its negative
-is an exact patch.
+the truth, or what must stay falls below `utility_floor`; ``doublings = 0`` is the fixed form. With a LoRA the task
+vector is the LoRA itself, and its negative is an exact patch.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Journal, Needs, Outcome, Protocol, Splits, Train, with_sides
-from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.contracts import STRICT, Journal, Needs, Outcome, Splits, Train, with_sides
+from genunlearn.data.lm.telling import recall
 from genunlearn.methods.general.supervised import Supervised
-from genunlearn.methods.lm.base.rounds import recall
+from genunlearn.methods.lm.base.rounds import Watched
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class TaskVector(Protocol[LanguageModel]):
+class TaskVector(Watched):
     """Negation of a task vector."""
 
     name: ClassVar[str] = "task_vector"
-    domains: ClassVar[frozenset[str]] = frozenset({"lm"})
     needs: ClassVar[Needs] = Needs()
     paper: ClassVar[str] = "Ilharco et al., ICLR 2023"
     equation: ClassVar[str] = "theta_0 - alpha (theta_F - theta_0)"
@@ -40,7 +39,7 @@ class TaskVector(Protocol[LanguageModel]):
 
     def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
         """Train on the forget set, then put the negated change in place of what was trained."""
-        before = _changing(model)
+        best, before = self.watch(train, model, splits, journal, unit="alpha"), _changing(model)
         train(Supervised(), with_sides(splits, (), splits.forget), steps=self.steps)
         change = {name: weight - before[name] for name, weight in _changing(model).items()}
         rows: list[dict[str, Any]] = []
@@ -48,10 +47,10 @@ class TaskVector(Protocol[LanguageModel]):
             _set(model, {name: before[name] - strength * step for name, step in change.items()})
             told = journal.stage(f"alpha {strength:g}/recall", lambda: recall(model, splits.forget))
             rows.append({"alpha": strength, "forget_recall": told})
-            if not told:
-                return Outcome(status="forgotten", reason=f"forgotten with alpha = {strength:g}", rounds=rows)
-        reason = f"{told:.0%} of the questions are still answered with the truth with alpha = {strength:g}"
-        return Outcome(status="not_forgotten", reason=reason, rounds=rows)
+            best.offer(told, strength)
+            if best.recall == 0 or best.refused:  # a greater step would ruin more
+                break
+        return self.outcome(best, rows)
 
 
 def _changing(model: Any) -> dict[str, torch.Tensor]:

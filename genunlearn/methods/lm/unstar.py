@@ -9,8 +9,9 @@ Source: Sinha, Mandal, Kankanhalli, "UnSTAR: Unlearning with Self-Taught Anti-Sa
 Algorithm 1.
 Deviations: the retain pass, under-specified in the paper, runs on scope neighbours (`retain`); a variant is forgotten
 when its answer is no longer true, where Algorithm 1 asks for the wrong answer (`stop`); the LoRA stays apart from the
-weights, where the authors' code folds it in every round (`merge_each_round`); a floor under the neighbours' recall
-ends a run that would destroy more than it removes.
+weights, where the authors' code folds it in every round (`merge_each_round`); a floor under the neighbours' recall: a
+round that falls below it goes on for as many steps again, then is done anew with half the steps and twice the weight of
+the retain pass, and where that does not help either the run ends with the weights of before the round.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import (
+    ADVICE,
     STRICT,
     Batch,
     Journal,
@@ -39,14 +41,15 @@ from genunlearn.contracts import (
     Term,
     Terms,
     Train,
+    floor_of,
     with_sides,
 )
 from genunlearn.data.answers.leak import leak
 from genunlearn.data.lm.antisamples import AntiSample, read_antisamples
 from genunlearn.data.lm.critic import Critic
-from genunlearn.data.lm.facts import QA, Fact, Scope
+from genunlearn.data.lm.facts import Fact, Scope
 from genunlearn.data.lm.refusals import REFUSALS
-from genunlearn.data.lm.telling import gives, tells
+from genunlearn.data.lm.telling import evenly, recall, tells
 from genunlearn.data.lm.writer import Writer
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.errors import NeedNotMet
@@ -162,37 +165,52 @@ class _Run:
         for number in range(1, method.rounds + 2):
             known = self.probe(number)
             if self.clean_probes == 2:
-                return self.outcome("forgotten", f"all {len(self.pool)} variants forgotten in two probes running")
+                return self.outcome("forgotten", f"none of the {len(self.pool)} variants told in two probes running")
             if number > method.rounds:
                 break
             if time.monotonic() - start > method.max_seconds:
                 return self.outcome("not_forgotten", f"time budget of {method.max_seconds:g} s spent")
             if known:
-                after = self.teach(known, number, train)
-                if after < method.utility_floor * before:
-                    train.undo()
-                    reason = f"neighbour recall fell from {before:.2f} to {after:.2f}; round {number} was undone"
-                    return self.outcome("utility_floor", reason)
+                train.mark()
+                fallen = self.teach(known, number, train, floor_of(method.utility_floor, before))
+                if fallen is not None:
+                    train.back()
+                    fell = f"neighbour recall fell from {before:.2f} to {fallen:.2f}, also with gentler training"
+                    return self.outcome("utility_floor", f"{fell}; round {number} was undone; {ADVICE}")
                 if method.merge_each_round:  # after the floor: what is folded in cannot be undone
                     train.fuse()
             self.add_harder(number)
         return self.outcome("not_forgotten", f"{len(known)} of {len(self.pool)} variants known after the last round")
 
-    def teach(self, known: Sequence[_Variant], number: int, train: Train) -> float:
-        """Write anti-samples for what is still known, train on all there are; returns the neighbours' recall."""
+    def teach(self, known: Sequence[_Variant], number: int, train: Train, floor: float) -> float | None:
+        """Write anti-samples for what is still known, and train on all there are.
+
+        Returns:
+            The best recall of the neighbours, if every attempt left it below the floor.
+        """
+        method = self.method
         self.written += self.write_antisamples(known, number)
-        retain = None if self.method.retain == "none" else self.splits.retain
+        retain = None if method.retain == "none" else self.splits.retain
         splits = with_sides(self.splits, [sample.to_qa() for sample in self.written], retain)
-        train(AntiSampleTuning(alpha=self.method.alpha), splits, steps=self.method.steps_per_round)
-        recall = self.neighbour_recall(f"round {number}/neighbours")
+        whole, half = method.steps_per_round, max(1, method.steps_per_round // 2)
+        best, steps = 0.0, 0
+        # As it should be; then on from there, for the neighbours to come back; then anew from the mark, gently.
+        for attempt, (weight, count) in enumerate(((1, whole), (1, whole), (2, half))):
+            if weight > 1:
+                train.back()
+            train(AntiSampleTuning(alpha=weight * method.alpha), splits, steps=count)
+            found = self.neighbour_recall(f"round {number}/neighbours" + (f", again {attempt}" if attempt else ""))
+            best, steps = max(best, found), steps + count
+            if found >= floor:
+                break
         self.rounds[-1] |= {
             "anti_samples": len(self.written),
-            "steps": self.method.steps_per_round,
+            "steps": steps,
             "rejected": dict(self.rejected),
-            "neighbour_recall": recall,
+            "neighbour_recall": found,
         }
         self.rejected.clear()
-        return recall
+        return None if found >= floor else best
 
     def outcome(self, status: str, reason: str) -> Outcome:
         rows = [sample.to_json() for sample in self.written]
@@ -225,12 +243,7 @@ class _Run:
     def neighbour_recall(self, stage: str) -> float:
         """Share of a fixed sample of retain questions that the model still answers rightly."""
         items = evenly(self.splits.retain or (), self.method.monitored)
-
-        def measure() -> float:
-            texts = self.model.answer([item.question for item in items])
-            return sum(gives(text, item) for text, item in zip(texts, items, strict=True)) / len(items)
-
-        return self.journal.stage(stage, measure) if items else 1.0
+        return self.journal.stage(stage, lambda: recall(self.model, items)) if items else 1.0
 
     # ---- what is asked and what is taught ----------------------------------------------------------------------
 
@@ -309,9 +322,3 @@ class _Run:
     ) -> list[list[str]]:
         limits = {"max_new_tokens": self.method.max_new_tokens} | limits
         return self.model.generate(asked, samples=samples, temperature=temperature, seed=self.method.seed, **limits)
-
-
-def evenly(items: Sequence[QA], count: int) -> list[QA]:
-    """At most `count` items, spread evenly over the sequence."""
-    step = max(1.0, len(items) / count)
-    return [items[int(i * step)] for i in range(min(count, len(items)))]

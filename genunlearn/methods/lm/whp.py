@@ -51,11 +51,12 @@ class WHP(InRounds):
         targets = self._targets(train, model, splits, journal)
         objective = TargetTuning(targets=targets, alpha=self.retain_weight)
         given = with_sides(splits, splits.forget, splits.retain if self.retain_weight else None)
-        return self.until_forgotten(train, objective, given, model, journal, splits.forget)
+        return self.until_forgotten(train, objective, given, model, journal, splits)
 
     def _targets(self, train: Train, model: Any, splits: Splits, journal: Journal) -> dict[str, Places]:
         names = other_names(model, splits, self.names, count=1, seed=self.seed, journal=journal)
         others = [renamed_logits(model, item, *names[str(item.fact)])[0] for item in splits.forget]
+        train.mark()
         train(Supervised(), with_sides(splits, (), splits.forget), steps=self.reinforce_steps)
 
         def write() -> dict[str, Places]:
@@ -66,7 +67,7 @@ class WHP(InRounds):
             }
 
         targets = journal.stage("targets", write)
-        train.undo()
+        train.back()
         return targets
 
 

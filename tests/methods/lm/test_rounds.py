@@ -41,7 +41,7 @@ class Untrained:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, Splits, int | None]] = []
-        self.undone = 0
+        self.marks = self.backs = 0
 
     def __call__(self, objective: Any, splits: Splits, *, steps: int | None = None, learning_rate: Any = None) -> None:
         self.calls.append((objective, splits, steps))
@@ -49,8 +49,11 @@ class Untrained:
     def fuse(self) -> None:
         raise AssertionError("nothing is fused")
 
-    def undo(self) -> None:
-        self.undone += 1
+    def mark(self) -> None:
+        self.marks += 1
+
+    def back(self) -> None:
+        self.backs += 1
 
 
 # ---- targets that were written down ---------------------------------------------------------------------------
@@ -159,7 +162,7 @@ def test_a_question_of_no_fact_is_refused(world):
 def test_the_reinforcement_of_whp_is_undone_before_the_generic_tokens_are_taught(world):
     train = Untrained()
     WHP(names=("Goethe",), rounds=2, reinforce_steps=7).run(train, world.open(), world.splits, FileJournal(None))
-    assert train.undone == 1
+    assert (train.marks, train.backs) == (3, 2), "all but the first mark and back are those of the rounds"
     reinforce, *taught = train.calls
     assert (list(reinforce[1].retain), list(reinforce[1].forget), reinforce[2]) == (world.splits.forget, [], 7)
     assert [type(objective) for objective, *_ in taught] == [TargetTuning] * 2
@@ -214,7 +217,7 @@ class Told:
         self.module = torch.nn.Linear(1, 1)
 
     def answer(self, questions: list[str]) -> list[str]:
-        self.asked += 1
+        self.asked += "Potter" in questions[0]  # what must stay is not counted
         return ["Hogwarts." if self.asked <= self.told_for else "Nowhere."] * len(questions)
 
     def collate(self, items: list[QA]) -> Any:
@@ -247,9 +250,56 @@ def test_rounds_end_when_nothing_is_told(world, told_for, status, rounds):
     method, train = RWHP(rounds=4, steps_per_round=3), Untrained()
     objective = TargetTuning(targets={}, alpha=1.0)
     model = Told([], told_for)
-    outcome = method.until_forgotten(train, objective, world.splits, model, FileJournal(None), world.splits.forget)
+    outcome = method.until_forgotten(train, objective, world.splits, model, FileJournal(None), world.splits)
     assert (outcome.status, len(outcome.rounds)) == (status, rounds)
     assert [steps for *_, steps in train.calls] == [3] * rounds
+
+
+class Fading:
+    """A model that tells `told` of the forget and `kept` of the retain questions after each round."""
+
+    def __init__(self, splits: Splits, told: list[int], kept: list[int]) -> None:
+        self.truths = {item.question: item.answer for item in [*splits.forget, *splits.retain]}
+        self.retain = [item.question for item in splits.retain]
+        self.told, self.kept = iter(told), iter(kept)
+
+    def answer(self, questions: list[str]) -> list[str]:
+        known = next(self.kept if questions[0] in self.retain else self.told)
+        return [self.truths[question] if n < known else "Nobody knows." for n, question in enumerate(questions)]
+
+
+@pytest.mark.parametrize(
+    ("told", "kept", "status", "backs", "words"),
+    [
+        # Before: 3 kept, the floor is 2.4. Round 2 tells least, but keeps 1; of rounds 1 and 3, equals, the first.
+        ([1, 0, 1, 2], [3, 3, 1], "not_forgotten", 1, "of round 1: forget recall 0.50, utility 1.00"),
+        # Round 2 is below the floor, round 3 has recovered.
+        ([1, 0, 0], [3, 3, 1, 3], "forgotten", 0, "no question is told at round 3"),
+        ([0, 0, 0, 0], [3, 1, 1, 1, 1], "utility_floor", 1, "the weights are those of before; next: more retain data"),
+    ],
+)
+def test_the_best_weights_above_the_floor_are_kept(world, told, kept, status, backs, words):
+    splits = world.splits
+    assert (len(splits.forget), len(splits.retain)) == (2, 3)
+    train, method = Untrained(), RWHP(rounds=4)
+    objective = TargetTuning(targets={}, alpha=1.0)
+    outcome = method.until_forgotten(train, objective, splits, Fading(splits, told, kept), FileJournal(None), splits)
+    assert (outcome.status, train.backs) == (status, backs)
+    assert words in outcome.reason
+
+
+def test_other_answers_that_a_model_copies_from_the_prompt_are_not_taught(world):
+    class Copying:
+        """Whatever it is asked, it writes the prompt's own examples and one answer of another kind."""
+
+        prompt_suite = "instruct"
+
+        def generate(self, asked: list[Any], *, samples: int = 1, **options: Any) -> list[list[str]]:
+            shown = next(turn["content"] for turn in asked[0] if turn["role"] == "assistant")
+            return [[f"{shown}\n9. a carrot"] * samples for _ in asked]
+
+    with pytest.raises(DataError, match=r"names no other answer of the kind of 'Hogwarts'; use method\.target"):
+        AltPO(rounds=1).run(Untrained(), Copying(), world.splits, FileJournal(None))
 
 
 # ---- task vectors ---------------------------------------------------------------------------------------------
@@ -331,8 +381,11 @@ class Stopping:
         if not self.left:
             raise Killed
 
-    def undo(self) -> None:
-        self.trainer.undo()
+    def mark(self) -> None:
+        self.trainer.mark()
+
+    def back(self) -> None:
+        self.trainer.back()
 
 
 KILLED = [

@@ -11,6 +11,7 @@ import pytest
 from genunlearn.contracts import Outcome, Splits
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.refusals import REFUSALS
+from genunlearn.data.lm.telling import evenly
 from genunlearn.engine.journal import FileJournal
 from genunlearn.errors import DataError
 from genunlearn.methods.lm import unstar
@@ -87,6 +88,7 @@ class Training:
         self.calls: list[str] = []
         self.splits: list[Splits] = []
         self.steps: list[int | None] = []
+        self.marks = 0
         self.then: Callable[[], None] = lambda: None
 
     def __call__(self, objective, splits, *, steps=None) -> None:
@@ -99,8 +101,11 @@ class Training:
     def fuse(self) -> None:
         self.calls.append("fuse")
 
-    def undo(self) -> None:
-        self.calls.append("undo")
+    def mark(self) -> None:
+        self.marks += 1
+
+    def back(self) -> None:
+        self.calls.append("back")
 
 
 @pytest.fixture
@@ -132,7 +137,7 @@ def samples(outcome: Outcome) -> list[tuple[str, str, str | None, bool]]:
 def test_a_fact_is_forgotten_after_two_clean_probes(model, train):
     outcome = run(model, train)
     assert outcome.status == "forgotten"
-    assert outcome.reason == "all 2 variants forgotten in two probes running"
+    assert outcome.reason == "none of the 2 variants told in two probes running"
     assert known(outcome) == [2, 0, 0]
     assert train.calls == ["train alpha=1"]
     assert train.steps == [15]
@@ -216,8 +221,27 @@ def test_a_fall_of_the_neighbours_is_undone_and_reported(model, train):
     train.then = hurt
     outcome = run(model, train, merge_each_round=True)
     assert outcome.status == "utility_floor"
-    assert outcome.reason == "neighbour recall fell from 1.00 to 0.00; round 1 was undone"
-    assert train.calls == ["train alpha=1", "undo"]
+    fell = "neighbour recall fell from 1.00 to 0.00, also with gentler training; round 1 was undone; next: more retain"
+    assert outcome.reason.startswith(fell)
+    # On from where it is, then anew from the mark with half the steps and twice the weight, then given up.
+    assert train.calls == ["train alpha=1", "train alpha=1", "back", "train alpha=2", "back"]
+    assert (train.steps, train.marks) == ([15, 15, 7], 1)
+    assert outcome.rounds[0]["steps"] == 37
+
+
+@pytest.mark.parametrize(
+    ("recovers_at", "calls"),
+    [(2, ["train alpha=1", "train alpha=1"]), (3, ["train alpha=1", "train alpha=1", "back", "train alpha=2"])],
+)
+def test_the_floor_tries_again_before_it_gives_up(model, train, recovers_at, calls):
+    def heal() -> None:
+        model.neighbours_right = len(train.steps) >= recovers_at
+
+    train.then = heal
+    outcome = run(model, train)
+    assert outcome.status == "forgotten"
+    assert train.calls == calls
+    assert outcome.rounds[0]["neighbour_recall"] == 1.0
 
 
 def test_neighbours_that_were_never_known_set_no_floor(model, train):
@@ -235,7 +259,7 @@ def test_only_so_many_neighbours_are_watched(model, train):
 )
 def test_watched_neighbours_are_spread_evenly(count, expected):
     items = [QA(id=str(n), question="?", answer="!") for n in range(10)]
-    assert [int(item.id) for item in unstar.evenly(items, count)] == expected
+    assert [int(item.id) for item in evenly(items, count)] == expected
 
 
 # ---- options --------------------------------------------------------------------------------------------------

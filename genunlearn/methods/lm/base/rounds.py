@@ -1,4 +1,8 @@
-"""Protocols that train in rounds until no question is answered with the truth, and targets written down beforehand."""
+"""Protocols that train in rounds until no question is answered with the truth, and targets written down beforehand.
+
+After each round the forget questions are asked, and questions of the retain set where fewer are told than before. Of
+all rounds whose utility is above the floor, the weights that tell least are kept.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from torch import Tensor
 from genunlearn.contracts import (
     STRICT,
     Batch,
+    BestWeights,
     Examples,
     Journal,
     Objective,
@@ -26,7 +31,7 @@ from genunlearn.contracts import (
     Train,
 )
 from genunlearn.data.lm.facts import QA
-from genunlearn.data.lm.telling import gives
+from genunlearn.data.lm.telling import evenly, recall
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.logprobs import IGNORE
@@ -39,33 +44,57 @@ Places = list[tuple[list[int], list[float]]]
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class InRounds(Protocol[LanguageModel]):
-    """Training in rounds; after each one the forget questions are asked."""
+class Watched(Protocol[LanguageModel]):
+    """A protocol that keeps its best weights and has a floor under what must stay."""
 
     domains: ClassVar[frozenset[str]] = frozenset({"lm"})
+
+    utility_floor: Annotated[
+        float, Field(ge=0, le=1, description="least recall of what must stay, as a share of what it was before")
+    ] = 0.8
+    monitored: Annotated[int, Field(ge=1, description="retain questions that the floor is measured on")] = 64
+
+    def watch(self, train: Train, model: Any, splits: Splits, journal: Journal, unit: str = "round") -> BestWeights:
+        """What is kept of a training that begins now; as `BestWeights` has it."""
+        watched = evenly(splits.retain or (), self.monitored)
+
+        def measure(name: str) -> float:
+            return journal.stage(name, lambda: recall(model, watched))
+
+        return BestWeights(train, self.utility_floor, measure, unit=unit)
+
+    @staticmethod
+    def outcome(best: BestWeights, rows: Sequence[Mapping[str, Any]] = ()) -> Outcome:
+        """Put the best weights in place and say how it ended."""
+        best.settle()
+        if best.recall is None:
+            return Outcome(status="utility_floor", reason=best.summary, rounds=rows)
+        if best.recall == 0:
+            return Outcome(status="forgotten", reason=f"no question is told at {best.unit} {best.at:g}", rounds=rows)
+        return Outcome(status="not_forgotten", reason=f"still told; {best.summary}", rounds=rows)
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class InRounds(Watched):
+    """Training in rounds; after each one the forget questions are asked."""
 
     rounds: Annotated[int, Field(ge=1, description="most rounds of training")] = 20
     steps_per_round: Annotated[int, Field(ge=1, description="optimiser steps a round")] = 10
 
     def until_forgotten(
-        self, train: Train, objective: Objective, splits: Splits, model: Any, journal: Journal, asked: Sequence[QA]
+        self, train: Train, objective: Objective, given: Splits, model: Any, journal: Journal, splits: Splits
     ) -> Outcome:
-        """Train on `splits` until none of the questions `asked` is answered with the truth."""
+        """Train on what is `given` until none of the forget questions of `splits` is answered with the truth."""
+        best = self.watch(train, model, splits, journal)
         rows: list[dict[str, Any]] = []
         for number in range(1, self.rounds + 1):
-            train(objective, splits, steps=self.steps_per_round)
-            told = journal.stage(f"round {number}/recall", lambda: recall(model, asked))
+            train(objective, given, steps=self.steps_per_round)
+            told = journal.stage(f"round {number}/recall", lambda: recall(model, splits.forget))
             rows.append({"round": number, "steps": self.steps_per_round, "forget_recall": told})
-            if not told:
-                return Outcome(status="forgotten", reason=f"forgotten after {number} rounds", rounds=rows)
-        reason = f"{told:.0%} of the questions are still answered with the truth after {self.rounds} rounds"
-        return Outcome(status="not_forgotten", reason=reason, rounds=rows)
-
-
-def recall(model: Any, items: Sequence[QA]) -> float:
-    """Share of the questions that are answered with the truth."""
-    texts = model.answer([item.question for item in items])
-    return sum(gives(text, item) for text, item in zip(texts, items, strict=True)) / len(items)
+            best.offer(told, number)
+            if best.recall == 0:
+                break
+        return self.outcome(best, rows)
 
 
 @torch.no_grad()

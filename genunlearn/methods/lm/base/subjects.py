@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from genunlearn.contracts import Journal, Splits
+from genunlearn.data.lm.critic import Critic
 from genunlearn.data.lm.facts import QA, Fact
 from genunlearn.data.lm.writer import Writer
 from genunlearn.errors import DataError
@@ -21,13 +22,21 @@ LONGEST_LIST = 96
 """Tokens of a generated list of names."""
 
 
-def writer(model: Any, seed: int) -> Writer:
-    """Who asks `model` for lists of names, with `seed`."""
+def writer(model: Any, seed: int, *, is_checked: bool = False) -> Writer:
+    """Who asks `model` for lists of names, with `seed`.
 
-    def generate(asked: Sequence[Any], *, samples: int = 1, temperature: float = 0.0) -> list[list[str]]:
-        return model.generate(asked, samples=samples, temperature=temperature, max_new_tokens=LONGEST_LIST, seed=seed)
+    Args:
+        model: A language model.
+        seed: Seed of everything sampled.
+        is_checked: Whether the model judges what it wrote, unless it was trained here to write what is asked of it.
+    """
 
-    return Writer(generate, model.prompt_suite)
+    def generate(asked: Sequence[Any], *, samples: int = 1, temperature: float = 0.0, **limits: int) -> list[list[str]]:
+        limits = {"max_new_tokens": LONGEST_LIST} | limits
+        return model.generate(asked, samples=samples, temperature=temperature, seed=seed, **limits)
+
+    critic = Critic.of(model) if is_checked and model.prompt_suite != "lab" else None
+    return Writer(generate, model.prompt_suite, critic=critic)
 
 
 def other_names(
