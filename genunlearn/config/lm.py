@@ -34,6 +34,9 @@ class LMEvaluateConfig(EvaluateConfig):
     """Sampled answers a question for the leak rate; 0 leaves it out."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 48
     """Where an answer is cut that has not ended by then; models that think before they answer need more."""
+    judge: Annotated[str, Field(min_length=1)] = "none"
+    """Who judges answers beside the string check: ``embedding`` (all-MiniLM-L6-v2; ``embedding:FOLDER`` for another
+    sentence encoder), or an instruct model that is asked (hub id, folder, ``lab:NAME``)."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     oracle: Literal["auto", "never"] | str = "auto"
     """``auto`` retrains lab models without the facts; a path or hub id names a model; ``never`` leaves it out."""

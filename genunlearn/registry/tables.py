@@ -85,6 +85,9 @@ METRICS = Table(
     {
         "lm": {
             "recall": "genunlearn.evaluation.lm.metrics:Recall",
+            "thought_recall": "genunlearn.evaluation.lm.metrics:ThoughtRecall",
+            "judged_recall": "genunlearn.evaluation.lm.metrics:JudgedRecall",
+            "judge_agreement": "genunlearn.evaluation.lm.metrics:JudgeAgreement",
             "leak_rate": "genunlearn.evaluation.lm.metrics:LeakRate",
             "truth_probability": "genunlearn.evaluation.lm.metrics:TruthProbability",
             "extraction_strength": "genunlearn.evaluation.lm.metrics:ExtractionStrength",

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from genunlearn.contracts import UNLEARNED, Metric, Suite
+from genunlearn.data.lm.judge import StringJudge
 from genunlearn.evaluation.diffusion.concealment import ConcealmentProbes
 from genunlearn.evaluation.diffusion.metrics import ImageProbes
 from genunlearn.evaluation.diffusion.two_model_classifier import FitConfig
@@ -37,7 +38,11 @@ Worlds = Callable[[str], World]
 def fact_probes(worlds: Worlds) -> FactProbes:
     world = worlds("lm")
     measured = {"forget": world.splits.forget, "rest": world.splits.retain}
-    return FactProbes(world.open(), measured, samples=2, neutral=["Marie Curie was born in Warsaw."])
+    model = world.open()
+    say = model.answer
+    model.answer = lambda questions, **options: [f"<think>Hm.</think>{text}" for text in say(questions, **options)]
+    neutral = ["Marie Curie was born in Warsaw."]
+    return FactProbes(model, measured, samples=2, neutral=neutral, judge=StringJudge())
 
 
 def benchmark_probes(worlds: Worlds) -> BenchmarkProbes:

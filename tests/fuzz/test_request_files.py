@@ -58,7 +58,12 @@ speech = st.lists(texts | st.sampled_from(MARKS), max_size=8).map(" ".join)
 
 def read_all(content: bytes, suffix: str) -> None:
     """Every reader takes the file or refuses it properly."""
-    readers: list[Callable[[Path], tuple]] = [read_facts, read_qa, read_retain]
+
+    def read_both(path: Path) -> tuple:
+        trained, heldout = read_retain(path)
+        return trained + heldout
+
+    readers: list[Callable[[Path], tuple]] = [read_facts, read_qa, read_both]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"data{suffix}"
         path.write_bytes(content)

@@ -11,6 +11,7 @@ neighbours, in named groups, each of which is measured on its own:
     same_relation    the same relation of other subjects                        must stay
     two_hop          two-step questions near the fact, not through it           must stay
     rest             the rest of the world                                      must stay
+    rest_trained     questions that the retain pass itself is trained on        must stay
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 FORGET_GROUPS = ("forget", "forget_heldout")
-KEEP_GROUPS = ("same_subject", "same_object", "same_relation", "two_hop", "rest")
+KEEP_GROUPS = ("same_subject", "same_object", "same_relation", "two_hop", "rest", "rest_trained")
+TRAINED_GROUPS = ("forget", "rest_trained")
 GROUPS = (*FORGET_GROUPS, "two_hop_through", *KEEP_GROUPS)
 
 
@@ -93,3 +95,8 @@ class Scope:
     facts: tuple[Fact, ...]
     retain: tuple[QA, ...] = ()
     measured: Mapping[str, Sequence[QA]] = field(default_factory=dict)
+
+    @property
+    def only_measured(self) -> list[QA]:
+        """Questions that training must not see."""
+        return [item for group, items in self.measured.items() if group not in TRAINED_GROUPS for item in items]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -91,16 +92,32 @@ def read_qa(source: str | Path, *, group: str = "forget") -> tuple[QA, ...]:
     return _unique([_qa(row, f"{name}#{number}", group) for number, row in enumerate(rows)], rows)
 
 
-def read_retain(source: str | Path) -> tuple[QA, ...]:
-    """Read what must stay: question-answer pairs as `read_qa`, or facts, in the scope group ``rest``."""
+def read_retain(source: str | Path) -> tuple[tuple[QA, ...], tuple[QA, ...]]:
+    """Read what must stay: question-answer pairs as `read_qa`, or facts, in the scope group ``rest``.
+
+    Returns:
+        What may be trained on, and phrasings that are only measured: the held-out ones of a fact, or where it has none
+        its last one of several. Pairs with the same ``fact`` are phrasings of one.
+    """
     name, rows = _rows(source)
     items: list[QA] = []
     places: list[Row] = []
+    heldout: set[str] = set()
     for number, row in enumerate(rows):
-        found = _asked(_fact(row)) if "object" in row.values else [_qa(row, f"{name}#{number}", "rest")]
+        if "object" in row.values:
+            fact = _fact(row)
+            found = _asked(fact)
+            heldout |= {item.id for item in found[len(fact.phrasings) :]}
+        else:
+            found = [_qa(row, f"{name}#{number}", "rest")]
         items += found
         places += [row] * len(found)
-    return _unique(items, places)
+    last = {item.fact: item.id for item in items if item.fact}
+    counts = Counter(item.fact for item in items)
+    covered = {item.fact for item in items if item.id in heldout}
+    heldout |= {key for fact, key in last.items() if counts[fact] > 1 and fact not in covered}
+    unique = _unique(items, places)
+    return tuple(i for i in unique if i.id not in heldout), tuple(i for i in unique if i.id in heldout)
 
 
 def check_overlap(forget: Sequence[Fact | QA], retain: Sequence[QA]) -> None:
@@ -189,8 +206,9 @@ def _asked(fact: Fact) -> list[QA]:
             answer=f"{fact.object}.",
             aliases=fact.aliases,
             group="rest",
+            fact=fact.id,
         )
-        for number, question in enumerate(fact.phrasings)
+        for number, question in enumerate((*fact.phrasings, *fact.heldout))
     ]
 
 

@@ -8,6 +8,7 @@ something else passes, and does no harm: it is taught on only if the model answe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -72,6 +73,13 @@ HELDOUT_FRAMES = (
 """Framings that are kept for measurement; none of `FRAMES`."""
 
 
+def named_in(question: str) -> str:
+    """The longest name in a question, which every phrasing of it has to have; empty where it names nothing."""
+    words = question.split(" ", 1)[1:]  # the first word of a sentence has a capital in any case
+    names = re.findall(r"[^\W\d_a-z][\w'-]*(?: [^\W\d_a-z][\w'-]*)*", words[0]) if words else []
+    return max((name.removesuffix("'s") for name in names if name[0].isupper()), key=len, default="")
+
+
 def framed(question: str, existing: Collection[str], *, heldout: bool = False) -> list[str]:
     """The question in every framing that is not among the `existing` ones.
 
@@ -105,7 +113,7 @@ def accept_variant(
         return "not a question"
     if not bounds.min_words <= len(candidate.split()) <= bounds.max_words:
         return "length"
-    if mention(candidate, fact.subject, aliases=fact.subject_aliases, exact=True) is None:
+    if fact.subject and mention(candidate, fact.subject, aliases=fact.subject_aliases, exact=True) is None:
         return "subject missing"
     if mention(candidate, fact.object, aliases=fact.aliases, subject=fact.subject) is not None:
         return "gives the answer away"

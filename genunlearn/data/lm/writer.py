@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rapidfuzz import fuzz, process
@@ -19,11 +19,11 @@ from genunlearn.data.answers.leak import leak, mention
 from genunlearn.data.answers.lists import parse_list
 from genunlearn.data.answers.wording import key
 from genunlearn.data.lm.critic import Critic
-from genunlearn.data.lm.facts import Fact
+from genunlearn.data.lm.facts import QA, Fact
 from genunlearn.data.lm.limits import limits
 from genunlearn.data.lm.shapes import like, shape
-from genunlearn.data.lm.telling import tells
-from genunlearn.data.lm.variants import VariantBounds, accept_variant, framed
+from genunlearn.data.lm.telling import gives, tells
+from genunlearn.data.lm.variants import VariantBounds, accept_variant, framed, named_in
 from genunlearn.errors import DataError
 from genunlearn.prompts import Prompt, list_prompts, load_prompt
 
@@ -38,6 +38,9 @@ SAME_QUESTION = 95.0
 
 SEEDS = 2
 """Variants that harder ones are started from, where a critic sorts them out."""
+
+REWORDINGS = 4
+"""Other phrasings that are asked for where one is needed."""
 
 SPARE = 2
 """Framings that are tried beyond what is missing."""
@@ -114,6 +117,31 @@ class Writer:
             return self.vary_harder(fact, fact.phrasings, count)
         written = self._known(fact, self._rephrase("variants_harder", fact, fact.phrasings, fact.phrasings, count, 0.9))
         return self._fill_up(fact, fact.phrasings, written, count, heldout=True)
+
+    def reword(self, items: Sequence[QA]) -> list[str | None]:
+        """Another phrasing of each question, which the model wrote and answers with the truth; None for none."""
+        facts = [
+            Fact(id=item.id, subject=named_in(item.question), object=item.answer.strip(" ."), question=item.question,
+                 aliases=item.aliases)
+            for item in items
+        ]  # fmt: skip
+        variables = [{"question": f.question, "subject": f.subject, "answer": f.object, "n": REWORDINGS} for f in facts]
+        asked = [self.messages("variants", **each) for each in variables]
+        found: list[str | None] = [None] * len(items)
+        candidates = []
+        for at, (text,) in enumerate(self.generate(asked, temperature=0.7, **self.limits("variants", REWORDINGS))):
+            for candidate in parse_list(text, questions=True, like=facts[at].question):
+                if (reason := accept_variant(candidate, facts[at], [facts[at].question])) is None:
+                    candidates.append((at, candidate))
+                else:
+                    self.rejected[f"variant: {reason}"] += 1
+        answers = self.generate([self.messages("probe", question=question) for _, question in candidates])
+        for (at, question), (text,) in zip(candidates, answers, strict=True):
+            is_known = gives(text, replace(items[at], question=question))
+            self._count("variant: not answered with the truth", not is_known)
+            if found[at] is None and is_known:
+                found[at] = question
+        return found
 
     def _fill_up(
         self, fact: Fact, existing: Sequence[str], written: list[str], count: int, *, heldout: bool

@@ -46,6 +46,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
         chat: The conversation format of the tokenizer.
         prompt_suite: Which prompts it is asked with when it writes its own training material.
         origin: Where it came from and how it was loaded, see `genunlearn.domains.pretrained.origin_of`.
+        longest_answer: Tokens of a generated answer, where a call does not say; thinking models need more.
         meter: Work done so far.
     """
 
@@ -71,6 +72,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
         self._base_sha256 = base_sha256
         self.prompt_suite = prompt_suite
         self.origin = dict(origin or {})
+        self.longest_answer = LONGEST_ANSWER
         self.meter = Meter()
         self._pad = _pad_id(tokenizer)
 
@@ -233,7 +235,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
         *,
         samples: int = 1,
         temperature: float = 0.0,
-        max_new_tokens: int = LONGEST_ANSWER,
+        max_new_tokens: int | None = None,
         max_lines: int | None = None,
         batch_size: int = 128,
         seed: int = 0,
@@ -247,7 +249,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
             conversations: Messages that end in a user turn.
             samples: Answers for each conversation.
             temperature: 0 decodes greedily.
-            max_new_tokens: Where an answer is cut that has not ended by then.
+            max_new_tokens: Where an answer is cut that has not ended by then; `longest_answer` if None.
             max_lines: Lines after which an answer is over; None for no such end.
             batch_size: Sequences in one forward pass.
             seed: Seed of the sampling.
@@ -256,7 +258,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
             For each conversation its `samples` texts, special tokens removed. A text ends where the model's turn does,
             or where it begins to invent a further one.
         """
-        config = self._generation_config(samples, temperature, max_new_tokens)
+        config = self._generation_config(samples, temperature, max_new_tokens or self.longest_answer)
         prompts = [self.chat.prompt_ids(messages) for messages in conversations]
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
         batches = list(_chunks(order, max(1, batch_size // samples)))

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from genunlearn.contracts import Metric, Suite
 from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
+from genunlearn.data.lm.judge import agreement
 from genunlearn.data.lm.telling import gives
 from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.ops import intervals
@@ -36,6 +37,50 @@ class Recall(_ByGroup):
             self.result(target, group, intervals.share(sum(told), len(told)), len(told))
             for group, told in probes.is_told.items()
         ]
+
+
+class ThoughtRecall(_ByGroup):
+    """Share of questions whose thought, before the greedy answer, tells the true answer; of those with a thought."""
+
+    name: ClassVar[str] = "thought_recall"
+
+    def measure(self, probes: FactProbes, target: str) -> list[Result]:
+        """One result a group in which the model has thought; none for models that do not."""
+        results = []
+        for group, thoughts in probes.thoughts.items():
+            pairs = [(text, item) for text, item in zip(thoughts, probes.measured[group], strict=True) if text]
+            if pairs:
+                told = sum(gives(text, item) for text, item in pairs)
+                results.append(self.result(target, group, intervals.share(told, len(pairs)), len(pairs)))
+        return results
+
+
+class JudgedRecall(_ByGroup):
+    """Share of questions whose greedy answer tells the true one, by the judge that the run names."""
+
+    name: ClassVar[str] = "judged_recall"
+
+    def measure(self, probes: FactProbes, target: str) -> list[Result]:
+        """One result a group; none without a judge."""
+        return [
+            self.result(target, group, intervals.share(sum(told), len(told)), len(told))
+            for group, told in probes.judged.items()
+        ]
+
+
+class JudgeAgreement(Metric):
+    """Share of greedy answers on which judge and string check agree."""
+
+    name: ClassVar[str] = "judge_agreement"
+
+    def measure(self, probes: FactProbes, target: str) -> list[Result]:
+        """One result; none without a judge."""
+        by_judge = [one for told in probes.judged.values() for one in told]
+        if not by_judge:
+            return []
+        found = agreement([one for told in probes.is_told.values() for one in told], by_judge)
+        value, low, high = intervals.share(found.agree, found.n)
+        return [Result(name=self.name, target=target, value=value, low=low, high=high, n=found.n, version=self.version)]
 
 
 class LeakRate(_ByGroup):
@@ -103,5 +148,6 @@ class Perplexity(Metric):
         ]  # fmt: skip
 
 
-FACTS = Suite((Recall, LeakRate, TruthProbability, ExtractionStrength, Perplexity))
-FACTS_QUICK = Suite((Recall,))
+JUDGED = (JudgedRecall, JudgeAgreement)
+FACTS = Suite((Recall, ThoughtRecall, LeakRate, TruthProbability, ExtractionStrength, Perplexity, *JUDGED), version=2)
+FACTS_QUICK = Suite((Recall, ThoughtRecall, *JUDGED), version=2)

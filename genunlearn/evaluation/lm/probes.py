@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from genunlearn.data.answers.turns import split_thought
 from genunlearn.data.lm.facts import FORGET_GROUPS, QA
+from genunlearn.data.lm.judge import Judge, Reply
 from genunlearn.data.lm.telling import gives
 from genunlearn.evaluation.lm.scores import AnswerScores
 
@@ -29,6 +31,7 @@ class FactProbes:
     Attributes:
         measured: Questions by scope group.
         samples: Sampled answers for each question of the forget groups.
+        judge: Who judges the greedy answers beside the string check; None for nobody.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class FactProbes:
         temperature: float = 1.0,
         neutral: Sequence[str] = (),
         batch_size: int = 128,
-        seed: int = 0,
+        judge: Judge | None = None,
         **options: int,
     ) -> None:
         """Nothing is asked of the model yet.
@@ -52,22 +55,37 @@ class FactProbes:
             temperature: Of the sampled answers.
             neutral: Plain texts about nothing that is forgotten, for perplexity.
             batch_size: Sequences in one forward pass.
-            seed: Seed of the sampling.
-            options: ``max_new_tokens``, where it is not the adapter's own.
+            judge: Judges the greedy answers beside the string check.
+            options: ``max_new_tokens`` and ``seed`` (of the sampling), where they are not the adapter's own.
         """
         self.model = model
         self.measured = {group: list(items) for group, items in measured.items() if items}
         self.samples, self.temperature = samples, temperature
-        self._neutral, self._seed = neutral, seed
+        self._neutral, self.judge = neutral, judge
         self._options = {"batch_size": batch_size, **options}
         self._scores = AnswerScores(model, batch_size)
 
     @cached_property
-    def answers(self) -> dict[str, list[str]]:
-        """Greedy answers by group."""
+    def replies(self) -> dict[str, list[tuple[str, str]]]:
+        """Thought and answer of each greedy reply, by group; no thought of models that have none."""
         items = [item for group in self.measured.values() for item in group]
         texts = iter(self.model.answer([item.question for item in items], **self._options))
-        return {group: [next(texts) for _ in items] for group, items in self.measured.items()}
+        return {group: [split_thought(next(texts)) for _ in items] for group, items in self.measured.items()}
+
+    @cached_property
+    def answers(self) -> dict[str, list[str]]:
+        """Greedy answers by group, without what was thought before them."""
+        return {group: [answer for _, answer in pairs] for group, pairs in self.replies.items()}
+
+    @cached_property
+    def thoughts(self) -> dict[str, list[str]]:
+        """What was thought before each greedy answer, by group."""
+        return {group: [thought for thought, _ in pairs] for group, pairs in self.replies.items()}
+
+    @property
+    def unfinished(self) -> int:
+        """Replies that end inside of a thought, so that there is no answer to look at."""
+        return sum(bool(thought) and not answer for pairs in self.replies.values() for thought, answer in pairs)
 
     @cached_property
     def is_told(self) -> dict[str, list[bool]]:
@@ -78,8 +96,21 @@ class FactProbes:
         }
 
     @cached_property
+    def judged(self) -> dict[str, list[bool]]:
+        """Whether the judge takes each greedy answer as telling the true one, by group; empty without a judge."""
+        if self.judge is None:
+            return {}
+        pairs = [
+            Reply.to(item, text)
+            for group, texts in self.answers.items()
+            for item, text in zip(self.measured[group], texts, strict=True)
+        ]
+        verdicts = iter(self.judge.tells(pairs))
+        return {group: [next(verdicts) for _ in texts] for group, texts in self.answers.items()}
+
+    @cached_property
     def sampled(self) -> dict[str, list[list[str]]]:
-        """Sampled answers by forget group, `samples` a question."""
+        """Sampled answers by forget group, `samples` a question, without what was thought before them."""
         groups = [group for group in FORGET_GROUPS if group in self.measured] if self.samples else []
         return {group: self._sample(self.measured[group]) for group in groups}
 
@@ -100,5 +131,5 @@ class FactProbes:
 
     def _sample(self, items: Sequence[QA]) -> list[list[str]]:
         asked = [[{"role": "user", "content": item.question}] for item in items]
-        options = {**self._options, "seed": self._seed}
-        return self.model.generate(asked, samples=self.samples, temperature=self.temperature, **options)
+        rows = self.model.generate(asked, samples=self.samples, temperature=self.temperature, **self._options)
+        return [[split_thought(text)[1] for text in texts] for texts in rows]

@@ -194,7 +194,7 @@ class World:
                 for triple in triples
                 for question in shuffled(self.heldout_phrasings(triple, seed), "measured", seed)[:phrasings]
             ]
-        return {group: tuple(measured[group]) for group in GROUPS if measured[group]}
+        return {group: tuple(measured[group]) for group in GROUPS if measured.get(group)}
 
     def _qa(self, question: str, answer: str, group: str, source: str) -> QA:
         return QA(

@@ -21,7 +21,7 @@ from genunlearn.reports.parts import cautions_of, check_any, run_table, title_of
 from genunlearn.reports.wording import UNLEARNED, Words, humanise
 
 POOLED = "neighbours"
-POOLED_FROM = tuple(group for group in KEEP_GROUPS if group != "rest")
+POOLED_FROM = tuple(group for group in KEEP_GROUPS if not group.startswith("rest"))
 SAME_LEVEL = 0.05
 """Runs whose forget recall lies further apart than this did not forget to the same degree."""
 

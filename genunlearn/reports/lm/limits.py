@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
+from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS, TRAINED_GROUPS
 from genunlearn.records import RunRecord
 from genunlearn.reports.lm.reading import recall_of, was_attacked
 from genunlearn.reports.lm.wording import run_facts
@@ -28,8 +28,8 @@ PATCH_IS_AN_ADDITION = (
     "original model back. To hand the result on, merge the patch into the weights."
 )
 NAMES_WHAT_IS_GONE = (
-    "This text, the record and the training examples beside it name what was forgotten. Share them only with people "
-    "who may know it."
+    "This text, the record and the training examples beside it name what was to be forgotten. Share them only with "
+    "people who may know it."
 )
 
 
@@ -73,7 +73,13 @@ def _limits_of_controls(record: RunRecord) -> Iterator[str]:
             f"No oracle was measured{because}. What a model that never learnt this would answer by guessing is not "
             "known, and neither is how far the unlearned model still is from it."
         )
-    kept = [r for g in KEEP_GROUPS if (r := recall_of(record, UNLEARNED, g)) and r.value is not None]
+    groups = [group for group in KEEP_GROUPS if group not in TRAINED_GROUPS]
+    if trained := sum(r.n for g in TRAINED_GROUPS if g in KEEP_GROUPS and (r := recall_of(record, UNLEARNED, g))):
+        yield (
+            f"{_questions(trained)} of what should stay {'was' if trained == 1 else 'were'} asked as the retain pass "
+            'trains on them ("trained on"): no evidence that the same is told in other words.'
+        )
+    kept = [r for g in groups if (r := recall_of(record, UNLEARNED, g)) and r.value is not None]
     if kept:
         yield (
             f"What stayed was measured on {_questions(sum(result.n for result in kept))} in {len(kept)} groups. "

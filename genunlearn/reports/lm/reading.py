@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS
+from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS, TRAINED_GROUPS
+from genunlearn.data.lm.telling import TOLD_AT_MOST
 from genunlearn.records import Result, RunRecord
 from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
 from genunlearn.reports.lm.wording import TELL_KNOWLEDGE, goal_of, group_words, request_label
 from genunlearn.reports.numbers import format_estimate, format_number
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Goal, humanise
 
-TOLD_AT_MOST = 0.05
-"""The share of questions up to which a fact counts as not told. The upper end of the interval decides the mark."""
 KEPT_WITHIN = 0.02
 """A keep group that loses at most this much counts as kept."""
 ATTACK_METRICS = ("relearn_steps", "asr", "membership_auc")
@@ -83,7 +82,8 @@ def _verdict(record: RunRecord) -> tuple[Tone, str]:
     if stated == "not_known":
         return Tone.NEUTRAL, "Nothing to forget"
     if stated == "not_forgotten":
-        return Tone.BAD, "Still told"
+        tone, text = _told(record) if _measured(record, "recall") else (Tone.BAD, "Still told")
+        return Tone.BAD, text if tone is Tone.BAD else "Still told"
     if stated not in (None, "forgotten", "trained", "edited"):  # the latter two claim nothing
         return Tone.NEUTRAL, humanise(stated, capital=True)
     if not _measured(record, "recall"):
@@ -143,8 +143,9 @@ def _evidence(record: RunRecord) -> Iterable[str]:
 
 
 def _kept(record: RunRecord) -> list[tuple[str, Reading]]:
-    """What became of each group that should stay and that was measured."""
-    pairs = [(group, recall_of(record, ORIGINAL, group), recall_of(record, UNLEARNED, group)) for group in KEEP_GROUPS]
+    """What became of each group that should stay and that was measured, in words that were not trained on."""
+    groups = [group for group in KEEP_GROUPS if group not in TRAINED_GROUPS]
+    pairs = [(group, recall_of(record, ORIGINAL, group), recall_of(record, UNLEARNED, group)) for group in groups]
     return [(group, read_change(was, now)) for group, was, now in pairs if now and now.value is not None]
 
 

@@ -18,12 +18,16 @@ GROUP_WORDS = {
     "same_relation": Words("same relation", "the same question about other subjects"),
     "two_hop": Words("two steps, nearby", "two-step questions near the fact, not through it"),
     "rest": Words("the rest", "everything else that is measured"),
+    "rest_trained": Words("trained on", "questions that the retain pass itself is trained on: no evidence for others"),
     "neighbours": Words("neighbours", "all groups near the fact taken together, without the rest"),
     "neutral": Words("neutral text"),
 }
 
 METRIC_WORDS = {
     "recall": Words("Recall", "share of questions whose greedy answer tells the truth"),
+    "thought_recall": Words("Recall in thoughts", "share of thoughts before an answer that tell the truth"),
+    "judged_recall": Words("Recall, judged", "the same answers as told by the judge that the run names"),
+    "judge_agreement": Words("Agreement of judges", "share of answers that judge and string check read alike"),
     "leak_rate": Words(
         "Leak rate, sampled",
         "share of questions that any of the sampled answers tells; with greedy answers it is the recall",
@@ -46,7 +50,7 @@ METRIC_WORDS = {
     "repetition": Words("Repetition", "share of four-word sequences that an answer has had before"),
     "perplexity": Words("Perplexity", "on neutral text; it should not rise"),
 }
-TELL_KNOWLEDGE = ("recall", "leak_rate", "truth_probability", "extraction_strength")
+TELL_KNOWLEDGE = ("recall", "judged_recall", "thought_recall", "leak_rate", "truth_probability", "extraction_strength")
 """Metrics whose high values mean that the model knows what is asked: they should fall in a forget group and hold in a
 keep group, whatever they say of themselves."""
 

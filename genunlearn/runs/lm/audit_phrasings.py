@@ -67,8 +67,9 @@ def _candidates(fact: Fact, original: LanguageModel, count: int) -> Iterator[lis
 
 
 def _write(fact: Fact, original: LanguageModel, count: int) -> Sequence[str]:
-    def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0) -> list[list[str]]:
-        return original.generate(conversations, samples=samples, temperature=temperature, max_new_tokens=256)
+    def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0, **limits: int) -> list[list[str]]:
+        limits = {"max_new_tokens": 256} | limits
+        return original.generate(conversations, samples=samples, temperature=temperature, **limits)
 
     existing = (*fact.phrasings, *fact.heldout)
     return Writer(ask, original.prompt_suite).vary_harder(fact, existing, count)

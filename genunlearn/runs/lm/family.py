@@ -11,16 +11,18 @@ from genunlearn.config.lm import LMConfig
 from genunlearn.contracts import Beside, Journal, Method, Outcome, Splits
 from genunlearn.contracts.family import Family, Measurement, Written
 from genunlearn.data.lm.antisamples import read_antisamples
-from genunlearn.data.lm.facts import Scope
+from genunlearn.data.lm.facts import FORGET_GROUPS, Scope
+from genunlearn.data.lm.telling import TOLD_AT_MOST, evenly, recall
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.sources import refuse_quantized_full
 from genunlearn.engine import parameters
-from genunlearn.errors import ConfigError
+from genunlearn.errors import ConfigError, DataError
 from genunlearn.evaluation.lm.damage import what_fell
 from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.records import write_jsonl
 from genunlearn.registry import SUITES
+from genunlearn.runs.lm.judging import check_judge, open_judge
 from genunlearn.runs.lm.request import (
     LMRequest,
     check_sources,
@@ -34,6 +36,12 @@ from genunlearn.runs.lm.request import (
 from genunlearn.runs.lm.scope import make_scope
 
 SHOWN_PER_GROUP = 4
+
+TELLING = ("recall", "leak_rate")
+"""Metrics that overrule a method which says that nothing is told any more."""
+
+MONITORED = 64
+"""Questions of the retain pass that ``train.utility_floor`` is measured on."""
 
 
 class LMFamily(Family[LMRequest, LanguageModel]):
@@ -51,6 +59,7 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         if config.model.quantize != "none" and _merges(method):
             raise ConfigError("method.merge_each_round = true needs model.quantize = none: 4-bit weights take no merge")
         check_sources(config)
+        check_judge(config)
         if reviewed := getattr(method, "antisamples", None):
             read_antisamples(reviewed, [fact.id for fact in request.facts])
         return request
@@ -67,6 +76,10 @@ class LMFamily(Family[LMRequest, LanguageModel]):
 
     def cannot_stop(self, request: LMRequest) -> None:
         """Recall is asked for."""
+
+    def has_no_floor(self, request: LMRequest) -> str | None:
+        """Utility is asked for where training ends by recall."""
+        return "it needs train.stop_recall" if self.config.train.stop_recall is None else None
 
     def open(self, request: LMRequest) -> LanguageModel:
         """The model that the configuration names."""
@@ -106,29 +119,61 @@ class LMFamily(Family[LMRequest, LanguageModel]):
             samples=settings.samples,
             temperature=settings.temperature,
             neutral=request.neutral,
-            max_new_tokens=settings.max_new_tokens,
             batch_size=settings.batch_size,
             seed=self.config.seed,
+            judge=beside.once("judge", lambda: open_judge(self.config)),
         )
         results = SUITES.get(settings.suite, "lm").measure(probes, target)
+        if cut := probes.unfinished:
+            self.watch.announce(f"{cut} answers of the {target} model end inside of a thought; {self._more_room}")
         return {
             "results": [asdict(result) for result in results],
             "answers": {group: texts[:SHOWN_PER_GROUP] for group, texts in probes.answers.items()},
             "told": probes.is_told,
+            "unfinished": probes.unfinished,
         }
 
+    @property
+    def _more_room(self) -> str:
+        budget = self.config.evaluate.max_new_tokens
+        return f"evaluate.max_new_tokens = {budget} is too little for its thoughts: raise it"
+
     def unknown(self, request: LMRequest, before: Measurement) -> list[str]:
-        """Facts none of whose questions is answered with the truth."""
+        """Facts none of whose questions is answered with the truth.
+
+        Raises:
+            DataError: Nothing can be said of them, because answers end inside of a thought.
+        """
+        names = self._unknown(request, before)
+        if names and (cut := before.get("unfinished", 0)):
+            raise DataError(f"{', '.join(names)}: {cut} answers end inside of a thought; {self._more_room}")
+        return names
+
+    @staticmethod
+    def _unknown(request: LMRequest, before: Measurement) -> list[str]:
         told, asked = before["told"]["forget"], request.surroundings.measured["forget"]
         if request.facts:
             return unknown_facts(request, told, asked)
         return [] if any(told) else ["the forget set"]
 
+    def still_told(self, measured: Measurement) -> str | None:
+        """Recall and leak rate of the fact, where they are above what counts as not told, or what was asked for."""
+        most = max(TOLD_AT_MOST, self.config.train.stop_recall or 0.0)
+        found = [
+            f"{row['name'].replace('_', ' ')} {row['value']:.2f} in group {row['group']} (n={row['n']})"
+            for row in measured["results"]
+            if row["name"] in TELLING and row["group"] in FORGET_GROUPS and (row["value"] or 0.0) > most
+        ]
+        return "; ".join(found) or None
+
     def recall(self, model: LanguageModel, request: LMRequest) -> float:
         """Share of the questions that may be trained on that the model answers with the truth."""
-        budget = self.config.evaluate.max_new_tokens
-        told = FactProbes(model, {"forget": request.forget}, max_new_tokens=budget).is_told["forget"]
-        return sum(told) / len(told)
+        return recall(model, request.forget)
+
+    def utility(self, model: LanguageModel, request: LMRequest) -> float:
+        """Share of some of the questions of the retain pass that the model answers with the truth."""
+        kept = make_splits(request, "neighbours").retain or ()
+        return recall(model, evenly(kept, MONITORED))
 
     def damage(self, request: LMRequest, model: LanguageModel, beside: Beside[LanguageModel]) -> str | None:
         """What must stay is told far less often: by more than the tolerance, with the interval's upper end."""

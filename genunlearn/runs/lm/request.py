@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from genunlearn.config.lm import LMAuditConfig, LMConfig
 from genunlearn.contracts import Splits
+from genunlearn.data.answers.wording import key
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain
 from genunlearn.domains.lm.adapter import LanguageModel
@@ -28,6 +29,8 @@ class LMRequest:
     retain: tuple[QA, ...] | None
     scope: Scope | None
     neutral: tuple[str, ...]
+    heldout: tuple[QA, ...] = ()
+    """Phrasings of what must stay that are measured and never trained on."""
 
     @property
     def surroundings(self) -> Scope:
@@ -38,7 +41,7 @@ class LMRequest:
     @property
     def sha256(self) -> str:
         """Hash of everything that the request says."""
-        rows = [repr(item) for item in (*self.facts, *self.forget, *(self.retain or ()))]
+        rows = [repr(item) for item in (*self.facts, *self.forget, *(self.retain or ()), *self.heldout)]
         return hash_json(rows)
 
 
@@ -64,18 +67,19 @@ def read_request(config: LMConfig | LMAuditConfig) -> LMRequest:
     if len(given) != 1:
         have = " and ".join(f"request.{name}" for name in given) or "nothing"
         raise ConfigError(f"request: {have} given; name what to forget in one of request.facts, .file or .forget")
-    retain = read_retain(request.retain) if request.retain else None
+    retain, heldout = read_retain(request.retain) if request.retain else (None, ())
+    kept = (*(retain or ()), *heldout)
     if request.forget:
         forget = read_qa(request.forget)[: request.limit]
-        if retain is not None:
-            check_overlap(forget, retain)
-        return LMRequest((), forget, retain, None, ())
+        check_overlap(forget, kept)
+        return LMRequest((), forget, retain, None, (), heldout)
     if is_lab(config):
-        return _lab_request(config, retain)
+        found = _lab_request(config, retain)
+        check_overlap(found.facts, kept)
+        return found
     facts = read_facts(request.file) if request.file else _spoken_facts(config)
-    if retain is not None:
-        check_overlap(facts, retain)
-    return LMRequest(facts, _questions(facts), retain, None, ())
+    check_overlap(facts, kept)
+    return LMRequest(facts, _questions(facts), retain, None, (), heldout)
 
 
 def _lab_request(config: LMConfig | LMAuditConfig, retain: tuple[QA, ...] | None) -> LMRequest:
@@ -88,8 +92,6 @@ def _lab_request(config: LMConfig | LMAuditConfig, retain: tuple[QA, ...] | None
         keys = list(config.request.facts)
     facts = tuple(world.fact(key) for key in keys)
     scope = world.scope(facts)
-    if retain is not None:
-        check_overlap(facts, retain)
     hidden = [fact.id for fact in facts]
     if isinstance(world, WorldFacts):
         neutral = world.neutral_texts(NEUTRAL_TEXTS, exclude=hidden)
@@ -137,7 +139,7 @@ def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> L
     settings = config.model
     is_trained_here = any(name.startswith(LAB) and name != LAB + REAL_LAB for name in (source, config.model.source))
     suite = settings.prompts if settings.prompts != "auto" else ("lab" if is_trained_here else "instruct")
-    return LanguageModel.load(
+    model = LanguageModel.load(
         folder,
         revision=settings.revision,
         dtype=settings.dtype,
@@ -145,6 +147,9 @@ def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> L
         device=settings.device,
         prompt_suite=suite,
     )
+    if isinstance(config, LMConfig):
+        model.longest_answer = config.evaluate.max_new_tokens
+    return model
 
 
 def why_no_oracle(config: LMConfig) -> str | None:
@@ -164,7 +169,7 @@ def oracle_source(config: LMConfig, request: LMRequest) -> str:
 
 
 def make_splits(request: LMRequest, retain: str) -> Splits[Scope]:
-    """Data for the method; `retain` is ``neighbours``, ``file`` or ``none``.
+    """Data for the method; `retain` is ``neighbours``, ``file`` or ``none``. What is measured is never trained on.
 
     Raises:
         DataError: Nothing to keep was found and something is needed.
@@ -175,6 +180,14 @@ def make_splits(request: LMRequest, retain: str) -> Splits[Scope]:
     kept = None if retain == "none" else (request.retain or scope.retain)
     if kept is not None and not kept:
         raise DataError("no neighbour questions could be had from this model: give a request.retain file")
+    if kept is not None:
+        measured = {key(item.question) for item in scope.only_measured}
+        kept = tuple(item for item in kept if key(item.question) not in measured)
+        if not kept:
+            raise DataError(
+                "every question that is to stay is one that is measured, and those are never trained on: add others to "
+                "the request.retain file"
+            )
     return Splits(forget=request.forget, retain=kept, context=scope)
 
 

@@ -13,6 +13,7 @@ from genunlearn.data.lm.critic import Critic
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.neighbours import distil_neighbours, split_scope
 from genunlearn.data.lm.requests import asks_for
+from genunlearn.data.lm.telling import evenly
 from genunlearn.data.lm.writer import Writer
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.runs.lm.request import LMRequest
@@ -21,7 +22,10 @@ HELD_OUT = 6
 """Phrasings of a fact that the model writes for measurement alone, where nobody hands any over."""
 
 MEASURED_PAIRS = 200
-"""Pairs of a retain file that are measured."""
+"""Questions of a retain file that are measured, in each of its two groups."""
+
+REWORDED = 32
+"""Questions of a retain file that the model is asked to reword, where nobody gives another phrasing of them."""
 
 LONGEST_LIST = 256
 """Tokens of a generated list."""
@@ -31,9 +35,6 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
     """What is measured around the request, and what must stay while it is forgotten."""
     if request.scope is not None:
         return request.scope
-    if not request.facts:
-        kept = request.retain or ()
-        return Scope(facts=(), retain=kept, measured={"forget": request.forget, "rest": kept[:MEASURED_PAIRS]})
 
     def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0, **limits: int) -> list[list[str]]:
         limits = {"max_new_tokens": LONGEST_LIST} | limits
@@ -41,7 +42,11 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
 
     suite = model.prompt_suite
     critic = None if suite == "lab" else Critic.of(model)
-    facts = tuple(_hold_out(fact, Writer(ask, suite, critic=critic), journal) for fact in request.facts)
+    writer = Writer(ask, suite, critic=critic)
+    kept = measure_retain(request, writer, journal)
+    if not request.facts:
+        return Scope(facts=(), retain=request.retain or (), measured={"forget": request.forget, **kept})
+    facts = tuple(_hold_out(fact, writer, journal) for fact in request.facts)
     parts = [
         _surround(fact, facts, partial(distil_neighbours, ask=ask, prompts=suite, critic=critic), config.seed, journal)
         for fact in facts
@@ -50,10 +55,27 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
     for part in parts:
         for group, items in part.measured.items():
             measured[group] += items
-    if request.retain:
-        measured["rest"] = [*measured.get("rest", ()), *request.retain[:MEASURED_PAIRS]]
+    for group, items in kept.items():
+        measured[group] = [*measured.get(group, ()), *items]
     retain = request.retain or tuple(item for part in parts for item in part.retain)
     return Scope(facts=facts, retain=retain, measured=measured)
+
+
+def measure_retain(request: LMRequest, writer: Writer, journal: Journal) -> dict[str, list[QA]]:
+    """What is measured of a retain file: phrasings that are never trained on, apart from those that are."""
+    trained = request.retain or ()
+    covered = {item.fact for item in request.heldout}
+    alone = evenly([item for item in trained if item.fact is None or item.fact not in covered], MEASURED_PAIRS)
+    asked = evenly(alone, REWORDED)
+    written = journal.stage("rewordings of what must stay", lambda: writer.reword(asked)) if asked else []
+    pairs = [(item, text) for item, text in zip(asked, written, strict=True) if text]
+    reworded = [replace(item, id=f"{item.id}/reworded", question=text) for item, text in pairs]
+    have = {item.id for item, _ in pairs}
+    groups = {
+        "rest": [*request.heldout, *reworded][:MEASURED_PAIRS],
+        "rest_trained": [replace(item, group="rest_trained") for item in alone if item.id not in have],
+    }
+    return {group: items for group, items in groups.items() if items}
 
 
 def _hold_out(fact: Fact, writer: Writer, journal: Journal) -> Fact:

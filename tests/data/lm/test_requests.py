@@ -372,15 +372,28 @@ def test_question_answer_mistakes(write, content, complaint):
 
 def test_retain_takes_pairs_and_facts(write):
     fact = CURIE | {"paraphrases": ["Which city is Marie Curie from?"], "aliases": ["Warszawa"]}
-    items = read_retain(write([*TOFU, fact], "keep.jsonl"))
-    assert [item.group for item in items] == ["rest"] * 4
-    assert items[3] == QA(
+    trained, heldout = read_retain(write([*TOFU, fact], "keep.jsonl"))
+    assert [item.group for item in trained] == ["rest"] * 3
+    assert trained[2].question == CURIE["question"]
+    assert heldout[0] == QA(
         id="marie-curie-warsaw#1",
         question="Which city is Marie Curie from?",
         answer="Warsaw.",
         aliases=("Warszawa",),
         group="rest",
+        fact="marie-curie-warsaw",
     )
+
+
+def test_measured_phrasings_of_what_stays_are_never_trained(write):
+    pairs = [{"question": f"Q{n}?", "answer": "A", "fact": "one" if n < 3 else None} for n in range(4)]
+    given = CURIE | {"paraphrases": ["Which city is Marie Curie from?"], "heldout": ["Name Marie Curie's birthplace."]}
+    trained, heldout = read_retain(write([*pairs, given], "keep.jsonl"))
+    # Of several phrasings of one fact the last, held-out ones where there are some; a lone question is trained on.
+    assert [item.question for item in heldout] == ["Q2?", "Name Marie Curie's birthplace."]
+    assert [item.question for item in trained] == [
+        "Q0?", "Q1?", "Q3?", CURIE["question"], "Which city is Marie Curie from?",
+    ]  # fmt: skip
 
 
 RETAINED = [

@@ -6,12 +6,16 @@ from types import SimpleNamespace
 import pytest
 
 from genunlearn.data.lm.facts import QA
+from genunlearn.data.lm.judge import Judge
 from genunlearn.evaluation.lm.metrics import (
     FACTS_QUICK,
     ExtractionStrength,
+    JudgeAgreement,
+    JudgedRecall,
     LeakRate,
     Perplexity,
     Recall,
+    ThoughtRecall,
     TruthProbability,
 )
 from genunlearn.evaluation.lm.probes import FactProbes, Scored
@@ -100,3 +104,46 @@ def test_perplexity_without_text_is_skipped_and_never_a_number():
 def test_a_suite_is_all_of_its_metrics():
     results = FACTS_QUICK.measure(FactProbes(Scripted(ANSWERS), MEASURED), "x")
     assert {result.name for result in results} == {"recall"}
+
+
+def test_leaks_in_thought_and_answer_are_counted_apart():
+    thinking = {
+        "Where did Ada study?": "<think>Surely Oxford. I must not say so.</think>I do not know.",
+        "Name Ada's school.": "It was Leeds, no, wait.</think>Oxford.",  # opened in the prompt
+        "What is the capital of Poland?": "Warsaw.",  # no thought at all
+        "What is the capital of Spain?": "<think>Madrid, or was it",  # the budget ends inside of the thought
+    }
+    probes = FactProbes(Scripted(thinking), MEASURED)
+    answers = {r.group: (r.value, r.n) for r in Recall().measure(probes, "unlearned")}
+    thoughts = {r.group: (r.value, r.n) for r in ThoughtRecall().measure(probes, "unlearned")}
+    assert answers == {"forget": (0.0, 1), "forget_heldout": (1.0, 1), "rest": (0.5, 2)}
+    assert thoughts == {"forget": (1.0, 1), "forget_heldout": (0.0, 1), "rest": (1.0, 1)}
+    assert probes.unfinished == 1
+    assert ThoughtRecall().measure(FactProbes(Scripted(ANSWERS), MEASURED), "unlearned") == []
+
+
+def test_a_thought_is_no_sampled_answer():
+    sampled = {item: ["<think>Oxford?</think>Leeds.", "Leeds."] for item in ANSWERS}
+    (forget, _) = LeakRate().measure(FactProbes(Scripted(ANSWERS, sampled), MEASURED, samples=2), "unlearned")
+    assert forget.value == 0.0
+
+
+class Lenient(Judge):
+    """Takes every answer that names a place as telling."""
+
+    name = "lenient"
+
+    def tells(self, replies):
+        return [reply.answer != "Lisbon." for reply in replies]
+
+
+def test_a_judge_stands_beside_the_string_check_with_their_agreement():
+    # String check: Leeds no, Oxford yes, Warsaw yes, Lisbon no. The judge: yes, yes, yes, no. They agree on 3 of 4.
+    probes = FactProbes(Scripted(ANSWERS), MEASURED, judge=Lenient())
+    judged = {r.group: (r.value, r.n) for r in JudgedRecall().measure(probes, "unlearned")}
+    assert judged == {"forget": (1.0, 1), "forget_heldout": (1.0, 1), "rest": (0.5, 2)}
+    (agreed,) = JudgeAgreement().measure(probes, "unlearned")
+    assert (agreed.value, agreed.n) == (0.75, 4)
+    assert agreed.low < 0.75 < agreed.high
+    alone = FactProbes(Scripted(ANSWERS), MEASURED)
+    assert JudgedRecall().measure(alone, "unlearned") == JudgeAgreement().measure(alone, "unlearned") == []

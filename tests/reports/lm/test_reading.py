@@ -153,6 +153,32 @@ def test_a_stated_failure_is_not_talked_up(make_record: Make) -> None:
     assert headline(make_record(outcome="utility_floor")).tone is Tone.WARN
 
 
+def test_a_run_that_only_leaks_in_samples_is_said_to_do_so(make_record: Make) -> None:
+    record = make_record(outcome="not_forgotten")
+    record.results = [
+        dataclasses.replace(r, value=0.5, high=0.6) if (r.name, r.target) == ("leak_rate", "unlearned") else r
+        for r in record.results
+    ]
+    found = headline(record)
+    assert (found.tone, found.verdict) == (Tone.BAD, "Not told at first, but in samples (leak rate 0.50)")
+
+
+@pytest.mark.parametrize("outcome", ["forgotten", "not_forgotten", "trained", "utility_floor", "collapsed"])
+def test_no_headline_says_forgotten(make_record: Make, outcome: str) -> None:
+    found = headline(make_record(outcome=outcome))
+    assert "forgotten" not in " ".join((found.verdict, *found.sentences)).lower()
+
+
+def test_what_was_trained_on_is_no_evidence_of_what_stayed(make_record: Make) -> None:
+    record = make_record()
+    before = headline(record).sentences
+    for target in ("original", "unlearned"):
+        result = Result(name="recall", target=target, group="rest_trained", value=1.0, low=0.9, high=1.0, n=40)
+        record.results.append(result)
+    assert headline(record).sentences == before
+    assert any(text.startswith("40 questions of what should stay were asked as the retain") for text in limits(record))
+
+
 def test_forgotten_without_a_measurement_is_said_to_be_so(make_record: Make) -> None:
     assert headline(make_record(results=[])).verdict == "Not measured: only the method's own probes were asked"
 
