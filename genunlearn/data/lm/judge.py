@@ -13,7 +13,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from typing_extensions import override
 
@@ -127,8 +127,8 @@ class EmbeddingJudge(Judge):
 class Generates(Protocol):
     """What a judging model must offer."""
 
-    def generate(self, conversations: Sequence[Sequence[dict[str, str]]], **options: Any) -> list[list[str]]:
-        """Texts for each conversation; takes ``max_new_tokens`` and decodes greedily."""
+    def generate(self, conversations: Sequence[Sequence[dict[str, str]]], *, max_new_tokens: int) -> list[list[str]]:
+        """Texts for each conversation, decoded greedily."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from genunlearn.config.lm import LMConfig, LMEvaluateConfig
-from genunlearn.data.lm.facts import QA, Scope
+from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.judge import EmbeddingJudge, Reply
 from genunlearn.data.lm.writer import Writer
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import DataError, SourceNotFound
+from genunlearn.runs.lm.audit_phrasings import find_phrasings
 from genunlearn.runs.lm.family import LMFamily
 from genunlearn.runs.lm.judging import check_judge, open_judge
 from genunlearn.runs.lm.request import LMRequest, make_splits
@@ -96,6 +97,27 @@ def test_a_measured_question_is_taken_out_of_the_retain_pass() -> None:
     alone = LMRequest((), (), TRAINED[1:2], request.scope, ())
     with pytest.raises(DataError, match="every question that is to stay is one that is measured"):
         make_splits(alone, "neighbours")
+
+
+class Instructed:
+    """A model that is asked in instruct prompts, which say how long an answer may be."""
+
+    prompt_suite = "instruct"
+    limits = (0, 0)
+
+    def generate(self, asked: Any, *, samples: int, temperature: float, max_new_tokens: int, max_lines: int) -> Any:
+        self.limits = (max_new_tokens, max_lines)
+        return [["1. Which town is Curie from?"] * samples for _ in asked]
+
+    def answer(self, questions: list[str], **options: Any) -> list[str]:
+        return ["Warsaw."] * len(questions)
+
+
+def test_an_audit_writes_phrasings_within_the_limits_of_its_prompt() -> None:
+    fact, model = Fact(id="curie", subject="Curie", object="Warsaw", question="Where was Curie born?"), Instructed()
+    found: Any = find_phrasings(fact, model, 4)  # type: ignore[arg-type]
+    assert "Which town is Curie from?" in [each.question for each in found]
+    assert model.limits == (200, 4)
 
 
 # ---- the judge ------------------------------------------------------------------------------------------------
