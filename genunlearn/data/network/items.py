@@ -66,10 +66,13 @@ def as_splits(forget: Any, retain: Any = None, holdout: Any = None, *, encode: E
     Raises:
         DataError: As `as_items`, or an example stands in both forget and retain.
     """
-    sides = {
-        name: None if data is None else as_items(data, encode=encode, prefix=f"{name}-")
-        for name, data in (("forget", forget), ("retain", retain), ("holdout", holdout))
-    }
+    sides: dict[str, list[Item] | None] = {}
+    for name, data in (("forget", forget), ("retain", retain), ("holdout", holdout)):
+        try:
+            sides[name] = None if data is None else as_items(data, encode=encode, prefix=f"{name}-")
+        except DataError as error:
+            said = str(error)
+            raise DataError(said if said.startswith(f"{name}-") else f"{name}: {said}") from error.__cause__
     if sides["forget"] is None:
         raise DataError("forget = None: give the examples that are to be forgotten")
     check_disjoint(sides["forget"], sides["retain"] or ())

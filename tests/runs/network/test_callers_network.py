@@ -116,9 +116,9 @@ def test_sixteen_bits_change_like_thirty_two() -> None:
 def test_a_failure_leaves_the_network_as_it_was() -> None:
     module = made_for("grad_ascent")
     before, values = outside(module), copy.deepcopy(module.state_dict())
-    with pytest.raises(NonFiniteLoss, match="the network is as it was before the call: lower train.learning_rate"):
+    with pytest.raises(NonFiniteLoss, match="the network is as it was before the call: lower"):
         genunlearn.unlearn(
-            module, **data("grad_ascent"), method="grad_ascent", train={"learning_rate": 1e38}, soften=False
+            module, **data("grad_ascent"), method="grad_ascent", train={"learning_rate": 1e36}, soften=False
         )
     assert outside(module) == before
     assert all(torch.equal(tensor, values[name]) for name, tensor in module.state_dict().items())
