@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -87,7 +89,7 @@ def unlearn(
         guard = Guard(domain, splits.retain, tolerance=TOLERANCE) if splits.retain else None
         told = level(domain, splits.forget)
         outcome = _carry_out(chosen, domain, splits, settings, seed=seed, guard=guard if soften else None)
-        harm = _harm(domain, guard, start, is_softened=soften and chosen.path != "anew")
+        harm = _harm(chosen, domain, guard, start, soften=soften)
         strength = on_strength(outcome.details)
         if harm or strength:
             went = f"what was to be forgotten went {_from_to(told, level(domain, splits.forget))}"
@@ -111,10 +113,11 @@ def _carry_out(
         is_forgotten = recall is not None and level(domain, splits.forget) <= recall
         return is_forgotten or (watched is not None and watched.is_damaged(domain))
 
-    trainer = Trainer(domain, settings, ParametersConfig(kind="full"), seed=seed)
     stop = is_over if recall is not None or watched else None
     try:
-        return carry_out(method, trainer, splits, FileJournal(None), seed=seed, is_forgotten=stop)
+        with tempfile.TemporaryDirectory(prefix="genunlearn-") as folder:
+            trainer = Trainer(domain, settings, ParametersConfig(kind="full"), seed=seed, state=Path(folder))
+            return carry_out(method, trainer, splits, FileJournal(None), seed=seed, is_forgotten=stop)
     except NonFiniteLoss as error:
         reason, _, _ = str(error).partition(";")  # what follows is about the weights of a run
         raise NonFiniteLoss(
@@ -123,7 +126,9 @@ def _carry_out(
         ) from None
 
 
-def _harm(domain: NetworkDomain, guard: Guard | None, start: Mapping[str, Tensor], *, is_softened: bool) -> str | None:
+def _harm(
+    method: Method, domain: NetworkDomain, guard: Guard | None, start: Mapping[str, Tensor], *, soften: bool
+) -> str | None:
     """What has become of what must stay, in words, after softening; None where it has stayed."""
     if guard is None:
         return "no retain data is given, so that nobody has looked at what must stay"
@@ -132,7 +137,9 @@ def _harm(domain: NetworkDomain, guard: Guard | None, start: Mapping[str, Tensor
         return None
     fell = f"what must stay went {_from_to(found.before, found.after)}"
     share = found.safe_share or 0.0
-    if not is_softened:
+    if method.path == "anew":  # part of the way back is part of what was to be forgotten
+        return fell
+    if not soften:
         return f"{fell} ({share:.0%} of the change of weights would have been safe)"
     kept = guard.soften(domain, start, share)
     return (

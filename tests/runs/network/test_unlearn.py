@@ -100,7 +100,7 @@ def test_an_unknown_hyperparameter_is_named(taught):
 
 def test_damage_is_named_softened_and_can_be_kept(taught):
     network, x, y = taught
-    gone, ruinous = y == 0, {"learning_rate": 0.3, "batch_size": 32, "max_steps": 40}
+    gone, ruinous = torch.arange(len(y)) < 30, {"learning_rate": 0.3, "batch_size": 32, "max_steps": 40}
     sides = {"forget": (x[gone], y[gone]), "retain": (x[~gone], y[~gone])}
     start = copy.deepcopy(network.state_dict())
     fell = r"grad_ascent: what must stay went from 1.000 to 0\.\d{3}"
@@ -118,7 +118,7 @@ def test_damage_is_named_softened_and_can_be_kept(taught):
 def test_an_edit_that_was_softened_says_so(taught):
     network, x, y = taught
     sides = {"forget": (x[y == 0], y[y == 0]), "retain": (x[y > 0], y[y > 0])}
-    method = {"name": "ssd", "alpha": 0.1, "strength": 0.01}
+    method = {"name": "ssd", "alpha": 1e-3, "strength": 1e-3}
     with pytest.warns(DamageWarning, match=r"the retain loss rose from .* softened to method.alpha = "):
         genunlearn.unlearn(network, **sides, method=method)
     assert accuracy(network, x[y > 0], y[y > 0]) >= 0.95
