@@ -47,7 +47,8 @@ learnt nor given: *three* is to fall to 0, *rest* is to stay. One network, one s
 As a method changes a network, `unlearn` watches the level of what must stay. Where that falls by more than 0.05, only
 as much of the change of weights is kept as is safe, and a `DamageWarning` names the numbers (*warned*); methods whose
 loss has no lower bound are ended at the first damage. *As published* is `soften=False`: nothing is held back, and the
-warning alone is left; without a warning it gives the same. Methods that begin with fresh weights (`retrain`, `gkt`) are never softened.
+warning alone is left; without a warning it gives the same. Methods that begin with fresh
+weights (`retrain`, `gkt`) are never softened.
 """
 
 

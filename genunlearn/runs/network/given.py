@@ -62,10 +62,10 @@ def method_of(method: Any, seed: Any, *, soften: bool) -> Method:
     given = {"name": method} if isinstance(method, str) else method
     if not isinstance(given, Mapping) or "name" not in given:
         raise ConfigError(f"method = {method!r}: give a name, or a mapping with a 'name' and hyper-parameters")
-    chosen = build_method(build_section(MethodConfig, given, "method"), family="network", seed=seed)
-    if "soften" in given or "soften" not in {field.name for field in fields(chosen)}:  # type: ignore[arg-type]
+    chosen: Any = build_method(build_section(MethodConfig, given, "method"), family="network", seed=seed)
+    if "soften" in given or "soften" not in {field.name for field in fields(chosen)}:
         return chosen
-    return replace(chosen, soften=soften)  # type: ignore[type-var]
+    return replace(chosen, soften=soften)
 
 
 def settings_of(train: Any) -> TrainConfig:

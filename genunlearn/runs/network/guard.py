@@ -26,7 +26,7 @@ class Finding:
         after: Level of the unlearned model.
         tolerance: How far it may fall.
         safe_share: The largest share of the change of weights that keeps within the tolerance; None where there was
-            no need to look, 0 where none does.
+            no need to look, or no way to (under LoRA), 0 where none does.
     """
 
     before: float
@@ -42,6 +42,8 @@ class Finding:
     def __str__(self) -> str:
         """What happened, and what would have been safe."""
         fell = f"retain level {self.before:.3f} before, {self.after:.3f} after (at most {self.tolerance:g} may be lost)"
+        if self.safe_share is None:
+            return fell
         if not self.safe_share:
             return f"{fell}; not even a twentieth of the change would have been safe"
         return f"{fell}; {self.safe_share:.0%} of the change of weights would have been safe"
@@ -77,6 +79,8 @@ class Guard:
         found = Finding(self.before, level(model, self._items), self._tolerance)
         if not found.is_collapsed:
             return found
+        if any(name not in start for name, _ in model.network.named_parameters()):
+            return found  # a LoRA, whose weights the original has not
         own = tensors_of(model)
         end = {name: tensor.detach().clone() for name, tensor in own.items()}
         try:
@@ -128,7 +132,7 @@ def _interpolate(
 ) -> None:
     """Set tensors to `share` of the way from the one to the other; whole numbers are those of the end."""
     for name, tensor in own.items():
-        if tensor.is_floating_point() and share < 1:
+        if name in start and tensor.is_floating_point() and share < 1:
             tensor.copy_(start[name].to(end[name]).lerp(end[name], share))
         else:
             tensor.copy_(end[name])

@@ -171,7 +171,7 @@ def test_a_part_of_a_class_is_no_whole_class(taught):
         ({"forget": None}, "forget = None: give the examples"),
         ({"forget": "class:3"}, "forget: a data set of type str"),
         ({"retain": []}, "retain: a data set without rows"),
-        ({"retain": (torch.ones(4, 3), torch.ones(4).long())}, "item 'retain-0' is .* and item 'forget-0' is"),
+        ({"retain": (torch.ones(4, 1, 3), torch.ones(4).long())}, "item 'retain-0' is .* and item 'forget-0' is"),
         ({"method": None}, "method = None: give a name"),
         ({"method": {"alpha": 3}}, "method = {'alpha': 3}: give a name"),
         ({"method": {"name": 3}}, "method: name = 3: input should be a valid string"),
