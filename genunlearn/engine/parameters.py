@@ -68,12 +68,14 @@ def attach(domain: Domain, config: ParametersConfig, seed: int) -> None:
 
     Raises:
         MismatchError: `config.target_modules` is no regular expression, names a layer that is not there or selects
-            none, or the model cannot carry a LoRA there.
+            none, all that it selects is frozen for good, or the model cannot carry a LoRA there.
     """
     targets = check(domain, config)
     if config.kind == "full":
         for name, parameter in domain.module.named_parameters():
-            parameter.requires_grad_(targets == ALL or name in targets)
+            parameter.requires_grad_((targets == ALL or name in targets) and name not in domain.frozen)
+        if domain.frozen and not trainable(domain.module):
+            raise MismatchError("every weight is frozen: set requires_grad_(True) on those that may change")
         return
     from peft import LoraConfig, get_peft_model
     from peft.utils.error import NoMatchingPeftModuleError

@@ -129,6 +129,7 @@ class Trainer:
 
     def _wrap(self) -> None:
         self.domain.module = self.accelerator.prepare_model(self.domain.module)
+        vars(self._module).pop("_is_accelerate_prepared", None)  # a mark on a module that may be the caller's own
 
     def _train(self, phase: Phase, first: int) -> None:
         """Do the steps from `first` on."""

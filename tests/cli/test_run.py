@@ -66,7 +66,7 @@ def test_a_run_leaves_a_record_a_patch_and_a_report(call, write_config, workplac
 
 
 def test_an_edit_that_ruins_the_model_is_called_so(call, write_config, workplace):
-    method = {"name": "ssd", "alpha": 0.05, "strength": 0.001}
+    method = {"name": "ssd", "alpha": 0.05, "strength": 0.001, "soften": False}
     done = call("run", write_config(method=method, parameters={"kind": "full"}), "--out", "out")
     record = read_record(workplace / "out")
     assert (done.code, record.outcome) == (0, "collapsed")
