@@ -200,7 +200,7 @@ def test_one_name_stands_for_one_thing_in_each_family(attacks: Table) -> None:
 
 def test_a_name_of_another_family_is_refused_by_name(attacks: Table) -> None:
     attacks.register("probe", "math:pi", family="network")
-    with pytest.raises(NameNotFound, match="attack 'probe' is for network, not for lm; known: relearning"):
+    with pytest.raises(NameNotFound, match="attack 'probe' is for network, not for lm; lm has relearning"):
         attacks.get("probe", "lm")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from genunlearn.cli.commands import console, fresh_folder, run_beside
+from genunlearn.cli.commands import UNREGISTERED, Register, console, fresh_folder, run_beside
 from genunlearn.errors import InputError, OutputExists, SourceNotFound
 
 
@@ -20,7 +20,7 @@ def erase(
     out: Path | None,
     resume: bool,
     overrides: Sequence[str],
-    ledger: Path | None = None,
+    register: Register = UNREGISTERED,
 ) -> None:
     """Run one method, or several beside each other with a comparison at the end."""
     from genunlearn.runs.api import erase_config
@@ -38,7 +38,7 @@ def erase(
         )
         for name in names
     }
-    run_beside(configs, out or fresh_folder("erase"), resume=resume, ledger=ledger)
+    run_beside(configs, out or fresh_folder("erase"), resume=resume, register=register)
 
 
 def sample(

@@ -40,6 +40,8 @@ class Domain(abc.ABC):
     origin: Mapping[str, Any] = MappingProxyType({})
     """Where the weights came from and how they were loaded; empty for a network that did not come from files."""
     learns_statistics: bool = False
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages of extras that its models need (`genunlearn.registry.EXTRAS`)."""
 
     @abc.abstractmethod
     def collate(self, items: Sequence[Any]) -> Examples:
