@@ -77,9 +77,9 @@ def stack(domain: Domain, folders: Sequence[Path], out: Path, *, force: bool = F
         raise MismatchError(
             f"{', '.join(map(str, folders))}: cannot be laid side by side ({reason}): merge them instead"
         ) from error
+    network.set_adapter(STACKED)
     for name in names:
         network.delete_adapter(name)
-    network.set_adapter(STACKED)
     sha256 = save_patch(domain, out, parts=[read_note(folder).get("patch_sha256") for folder in folders])
     take_off(domain)
     return sha256

@@ -199,9 +199,9 @@ def audit_config(
     return config
 
 
-NAMES = {
-    "lm": 'a language model: name its facts (--fact "subject | relation | object")',
-    "diffusion": "a text-to-image pipeline: name its concepts (--concept NAME)",
+AUDITED = {
+    "lm": ("a language model", 'facts', '(--fact "subject | relation | object")'),
+    "diffusion": ("a text-to-image pipeline", "concepts", "(--concept NAME)"),
 }
 """Families that can be audited, and what is named of each."""
 
@@ -214,10 +214,13 @@ def _check_family(unlearned: str, family: str | None) -> None:
             own = family_of(read_record(folder).config.get("domain", "lm"))
             break
     if own is not None and own != family:
-        what = NAMES.get(own, "a classifier or regressor, which is attacked in its run; audits are of other models")
-        raise DataError(f"{unlearned}: the run of {what}")
+        if own not in AUDITED:
+            raise DataError(f"{unlearned}: a run of a classifier or regressor, which is attacked in its run")
+        model, things, option = AUDITED[own]
+        raise DataError(f"{unlearned}: a run of {model}: name its {things} {option}")
     if family is None:
-        raise DataError(f"nothing to look for. Of {NAMES['lm']}; of {NAMES['diffusion']}")
+        ways = " or ".join(f"{things} of {model} {option}" for model, things, option in AUDITED.values())
+        raise DataError(f"nothing to look for: name {ways}")
 
 
 class AuditOptions(TypedDict, total=False):
