@@ -61,7 +61,7 @@ def verify(ledger: Ledger) -> None:
     typer.echo(f"{ledger}: whole, {found.entries} entries; last hash {found.last}")
 
 
-@app.command(epilog='Try: genunlearn ledger undo ledger.jsonl 1 --reason "the request was withdrawn"')
+@app.command(epilog='Try: genunlearn ledger undo ledger.jsonl 1 --reason "a mistake"')
 def undo(
     ledger: Ledger,
     entry: Annotated[int, typer.Argument(help="Number of the entry (genunlearn ledger list).")],

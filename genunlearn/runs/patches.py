@@ -18,7 +18,7 @@ from genunlearn.engine.parameters import PATCH_NOTE, read_note, read_patch, save
 from genunlearn.engine.patches import put_on, stack, take_off
 from genunlearn.errors import InputError, MismatchError, OutputExists, SourceNotFound
 from genunlearn.records import write_json
-from genunlearn.registry import LAB, LABS
+from genunlearn.registry import LAB, LABS, require
 from genunlearn.runs.diffusion.audit_models import unlearned_place as pipeline_patch
 from genunlearn.runs.diffusion.pipelines import check_source, open_pipeline
 from genunlearn.runs.lm.audit_models import is_patch, unlearned_place
@@ -78,6 +78,7 @@ def merge(patches: Sequence[Path], model: str, out: Path, *, force: bool = False
         InputError: A patch or the model cannot be used, or they do not belong together.
     """
     if _is_pipeline(model):
+        require("diffusers", f"--model {model}")
         check_source(model)
         places = [_pipeline_patch(patch) for patch in patches]
         pipeline = open_pipeline(DiffusionConfig(model=ModelConfig(source=model)))
