@@ -52,6 +52,7 @@ lab = typer.Typer(help="The embedded models.", epilog="Try: genunlearn lab build
 for name, part in (("ls", ls.app), ("lab", lab), ("ledger", ledgers.app), ("patch", patches.app)):
     app.add_typer(part, name=name)
 
+
 def _show_version(is_asked: bool) -> None:
     if is_asked:
         typer.echo(f"{COMMAND} {version(COMMAND)}")

@@ -11,6 +11,8 @@ from pydantic_core import PydanticCustomError
 from genunlearn.records import hash_json
 from genunlearn.registry import family_of
 
+LARGEST_SEED = 2**32 - 1
+"""NumPy takes no larger one."""
 LAYERS = "use all-linear, a list of names such as [q_proj, v_proj], or a regular expression over whole names"
 """What ``parameters.target_modules`` may be."""
 
@@ -18,7 +20,7 @@ LAYERS = "use all-linear, a list of names such as [q_proj, v_proj], or a regular
 class Section(BaseModel):
     """A part of the configuration: frozen, unknown keys refused, defaults checked, no silent casts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -108,7 +110,7 @@ class RunConfig(Section):
     task: Literal["unlearn", "audit"] = "unlearn"
     domain: str
     model: ModelConfig = ModelConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
 
     @property
     def family(self) -> str:

@@ -118,7 +118,9 @@ def read_model(kind: Any, folder: Path, what: str, *, may_lack: tuple[str, ...] 
         SourceNotFound: The folder is damaged, lacks weights, holds another kind of model, or one with code of its own.
     """
     if (folder / ADAPTER_CONFIG).is_file():  # transformers would go on to the base that this file names
-        raise SourceNotFound(f"{folder}: holds a LoRA ({ADAPTER_CONFIG}): give the model it was made for, and this as a patch")
+        raise SourceNotFound(
+            f"{folder}: holds a LoRA ({ADAPTER_CONFIG}): give the model it was made for, and this as a patch"
+        )
     model, found = _read(kind, folder, what, use_safetensors=True, output_loading_info=True, **options)
     if missing := sorted(name for name in found["missing_keys"] if not name.startswith(may_lack)):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

@@ -1,6 +1,6 @@
 """The life of a LoRA patch: put on, taken off, several as one, and in what two of them differ.
 
-A patch adds ``s B A`` to the weight of a layer, with ``s = alpha / rank`` (over the square root of the rank for rsLoRA).
+A patch adds ``s B A`` to the weight of a layer, with ``s = alpha / rank`` (rsLoRA: over the root of the rank).
 Several patches add up, so one patch of the ranks laid side by side does the same:
 
     s1 B1 A1 + s2 B2 A2 = [s1 B1, s2 B2] [A1; A2]

@@ -21,6 +21,7 @@ from genunlearn.engine.progress import Watch
 from genunlearn.engine.reference import NoReference, make_reference
 from genunlearn.errors import NonFiniteLoss
 from genunlearn.processes import this_process
+from genunlearn.registry import require
 
 Check = Callable[[int], bool]
 

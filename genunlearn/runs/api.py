@@ -200,7 +200,7 @@ def audit_config(
 
 
 AUDITED = {
-    "lm": ("a language model", 'facts', '(--fact "subject | relation | object")'),
+    "lm": ("a language model", "facts", '(--fact "subject | relation | object")'),
     "diffusion": ("a text-to-image pipeline", "concepts", "(--concept NAME)"),
 }
 """Families that can be audited, and what is named of each."""

@@ -130,7 +130,9 @@ def test_check_refuses_what_run_refuses(refused_at_once, write_config, override,
 @pytest.mark.parametrize("name", ["judge", "clip", "backbone"])
 def test_check_refuses_judges_that_are_not_there(refused_at_once, name):
     settings = ("unlearned=lab:diffusion", "request.concepts=[digit seven]", f"evaluate.{name}=./gone")
-    complaint = refused_at_once("check", "diffusion/audit/quick", *(part for one in settings for part in ("--set", one)))
+    complaint = refused_at_once(
+        "check", "diffusion/audit/quick", *(part for one in settings for part in ("--set", one))
+    )
     assert complaint.startswith(f"evaluate.{name} = './gone': no model at './gone'")
 
 

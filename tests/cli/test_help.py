@@ -30,7 +30,7 @@ def test_help_ends_in_a_line_to_copy_whole_at_80_columns(call, monkeypatch, path
     monkeypatch.setenv("TERMINAL_WIDTH", "80")
     *_, last = [line.strip() for line in call(*path, "--help").out.splitlines() if line.strip()]
     assert last == ALL[path].epilog and last.startswith("Try: genunlearn ")
-    named, *rest = shlex.split(last)[2:], ""
+    named = shlex.split(last)[2:]
     while tuple(named) not in ALL:  # options and arguments
         named = named[:-1]
     assert tuple(named), "the line begins with no command"

@@ -63,7 +63,9 @@ def ledger(workplace: Path) -> Path:
     """A ledger with a fact, a sealed fact and a concept."""
     facts = [{"subject": "Harry Potter", "relation": "studied at", "object": "Hogwarts"}]
     for number, request in enumerate(({"facts": facts}, {"facts": facts}, {"concepts": ["digit seven"]})):
-        record = RunRecord(request=request, outcome="forgotten", config={"method": {"name": "npo"}}, notes=[str(number)])
+        record = RunRecord(
+            request=request, outcome="forgotten", config={"method": {"name": "npo"}}, notes=[str(number)]
+        )
         record.write(workplace / f"run{number}")
         append_to_ledger("ledger.jsonl", record, workplace / f"run{number}", is_sealed=number == 1)
     return Path("ledger.jsonl")
@@ -113,7 +115,9 @@ def test_a_ledger_that_is_not_there(refused, command) -> None:
 # ---- entries of strangers -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("request_", [None, 3, [], {"facts": 3}, {"facts": [None, {"subject": 5}]}, {"forget": "class:3"}])
+@pytest.mark.parametrize(
+    "request_", [None, 3, [], {"facts": 3}, {"facts": [None, {"subject": 5}]}, {"forget": "class:3"}]
+)
 def test_any_request_can_be_described(request_) -> None:
     from genunlearn.cli.ledger import describe
 

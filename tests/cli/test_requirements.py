@@ -19,7 +19,9 @@ SEVEN = ("--concept", "digit seven")
 
 def test_extras_are_those_that_the_package_offers() -> None:
     offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    brought = {requirement.split(">=")[0]: extra for extra, rows in offered.items() if extra != "dev" for requirement in rows}
+    brought = {
+        requirement.split(">=")[0]: extra for extra, rows in offered.items() if extra != "dev" for requirement in rows
+    }
     assert brought == EXTRAS
 
 

@@ -161,7 +161,9 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         kept = {group: items for group, items in self._scope.measured.items() if not group.startswith("forget")}
 
         def measure(target: str) -> dict[str, Any]:
-            probes = FactProbes(self._models[target], kept, neutral=self._request.neutral, batch_size=self.config.evaluate.batch_size)
+            probes = FactProbes(
+                self._models[target], kept, neutral=self._request.neutral, batch_size=self.config.evaluate.batch_size
+            )
             rows = SUITES.get(self.config.evaluate.suite, "lm").measure(probes, target)
             return {"results": [asdict(row) for row in rows], "told": probes.is_told}
 
