@@ -25,7 +25,7 @@ NewFolder = Annotated[Path, typer.Option(help="Folder to write; it must not be t
 @app.command(epilog="Try: genunlearn patch apply runs/potter --model lab:lm --out patched")
 def apply(patch: PatchPath, model: BaseModel, out: NewFolder, force: Force = False) -> None:
     """Write a folder with a language model and a patch beside its weights; transformers opens it patched."""
-    from genunlearn.runs.patches import apply as work
+    from genunlearn.cli.patching import apply as work
 
     typer.echo(f"written: {work(patch, model, out, force=force)}")
     typer.echo(f"genunlearn patch detach {out} takes the patch off again")
@@ -36,7 +36,7 @@ def detach(
     folder: Annotated[Path, typer.Argument(help="What genunlearn patch apply has written.")], force: Force = False
 ) -> None:
     """Take the patch off such a folder again: what stays is the model as it was, bit for bit."""
-    from genunlearn.runs.patches import detach as work
+    from genunlearn.cli.patching import detach as work
 
     typer.echo(f"{folder}: without the patch; hash of its weights {work(folder, force=force)}")
 
@@ -44,7 +44,7 @@ def detach(
 @app.command(epilog="Try: genunlearn patch merge runs/potter --model lab:lm --out merged")
 def merge(patches: PatchPaths, model: BaseModel, out: NewFolder, force: Force = False) -> None:
     """Write the whole model with patches folded into its weights; of language models and of pipelines."""
-    from genunlearn.runs.patches import merge as work
+    from genunlearn.cli.patching import merge as work
 
     typer.echo(f"written: {work(patches, model, out, force=force)}")
 
@@ -52,7 +52,7 @@ def merge(patches: PatchPaths, model: BaseModel, out: NewFolder, force: Force = 
 @app.command(epilog="Try: genunlearn patch stack runs/potter runs/carmen --model lab:lm --out both")
 def stack(patches: PatchPaths, model: BaseModel, out: NewFolder, force: Force = False) -> None:
     """Write one patch that does what several do; its note lists them in order."""
-    from genunlearn.runs.patches import stack_patches
+    from genunlearn.cli.patching import stack_patches
 
     sha256 = stack_patches(patches, model, out, force=force)
     typer.echo(f"written: {out}, {len(patches)} patches in one; hash {sha256}")
@@ -66,7 +66,7 @@ def diff(first: PatchPath, second: PatchPath, force: Force = False) -> None:
     from rich.table import Column, Table
 
     from genunlearn.engine.patches import difference
-    from genunlearn.runs.patches import language_patch
+    from genunlearn.cli.patching import language_patch
 
     found = difference(language_patch(first), language_patch(second), force=force)
     table = Table(Column("layer", overflow="fold"), "ranks", "norm of first", "of second", "of the difference")

@@ -63,7 +63,7 @@ class ParametersConfig(Section):
     @field_validator("target_modules")
     @classmethod
     def _check_pattern(cls, targets: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if not targets or "" in targets and not isinstance(targets, str):
+        if not targets or ("" in targets and not isinstance(targets, str)):
             raise PydanticCustomError("targets", f"names no layer: {LAYERS}")
         try:
             re.compile(targets if isinstance(targets, str) else "")
