@@ -65,8 +65,8 @@ def diff(first: PatchPath, second: PatchPath, force: Force = False) -> None:
     from rich.markup import escape
     from rich.table import Column, Table
 
-    from genunlearn.engine.patches import difference
     from genunlearn.cli.patching import language_patch
+    from genunlearn.engine.patches import difference
 
     found = difference(language_patch(first), language_patch(second), force=force)
     table = Table(Column("layer", overflow="fold"), "ranks", "norm of first", "of second", "of the difference")

@@ -11,6 +11,7 @@ from typing import Any
 from genunlearn.config import ModelConfig
 from genunlearn.config.diffusion import DiffusionConfig
 from genunlearn.config.lm import LMConfig
+from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.files import read_json
 from genunlearn.domains.pretrained import ADAPTER_CONFIG
 from genunlearn.domains.sources import ADAPTER_WEIGHTS, find_place, hash_weights, resolve_folder
@@ -124,7 +125,7 @@ def _open(model: str) -> Any:
 
 def _is_pipeline(model: str) -> bool:
     if model.startswith(LAB):
-        return LABS.line(model.removeprefix(LAB)).family == "diffusion"
+        return model.removeprefix(LAB) in LABS.names(Diffusion.name)
     place = find_place(model)
     return place is not None and (place / MODEL_INDEX).is_file()
 

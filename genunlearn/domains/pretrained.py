@@ -195,9 +195,10 @@ def read_adapter(network: nn.Module, folder: Path, name: str = "default") -> Any
         with no_remarks():
             if not isinstance(network, PeftModel):
                 return PeftModel.from_pretrained(network, folder, adapter_name=name)
-            network.load_adapter(str(folder), adapter_name=name)
-            network.base_model.set_adapter([*network.peft_config])
-            return network
+            carrier: Any = network
+            carrier.load_adapter(str(folder), adapter_name=name)
+            carrier.base_model.set_adapter([*carrier.peft_config])
+            return carrier
     except Exception as error:
         reason = _first_line(error)
         raise MismatchError(f"{folder}: does not fit this model ({reason}): load the model it was made for") from error

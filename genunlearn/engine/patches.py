@@ -186,7 +186,7 @@ def _scale(config: Mapping[str, Any], layer: str, rank: int) -> float:
     from peft.utils.other import get_pattern_key
 
     pattern = config.get("alpha_pattern") or {}
-    alpha = pattern.get(get_pattern_key(pattern, layer), config.get("lora_alpha"))
+    alpha = pattern.get(get_pattern_key([*pattern], layer), config.get("lora_alpha"))
     if not isinstance(alpha, int | float):
         raise MismatchError(f"lora_alpha = {alpha!r} in {ADAPTER_CONFIG} is no number; fetch the patch again")
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
