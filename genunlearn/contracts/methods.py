@@ -23,7 +23,7 @@ from genunlearn.contracts.data import Batch, Splits, Terms
 from genunlearn.contracts.model import Domain, Reference
 from genunlearn.errors import NeedNotMet
 
-STRICT = ConfigDict(extra="forbid", validate_default=True)
+STRICT = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 """For ``@pydantic.dataclasses.dataclass(config=STRICT, frozen=True, kw_only=True)`` on every method."""
 
 D = TypeVar("D", bound=Domain)

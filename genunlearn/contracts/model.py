@@ -42,6 +42,8 @@ class Domain(abc.ABC):
     """Where the weights came from and how they were loaded; empty for a network that did not come from files."""
     learns_statistics: bool = False
     frozen: frozenset[str] = frozenset()
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages of extras that its models need (`genunlearn.registry.EXTRAS`)."""
 
     @abc.abstractmethod
     def collate(self, items: Sequence[Any]) -> Examples:

@@ -11,10 +11,11 @@ from typing import Any, TypedDict, Unpack
 from genunlearn.config import AuditConfig, RunConfig, build_config, list_configs, read_config
 from genunlearn.config.diffusion import DiffusionAuditConfig, DiffusionConfig
 from genunlearn.config.lm import LMAuditConfig, LMConfig
+from genunlearn.domains.sources import find_place
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import ConfigError, DataError, RunError
-from genunlearn.records import RunRecord
-from genunlearn.registry import LAB, METHODS, RUNS
+from genunlearn.records import RECORD_NAME, RunRecord, read_record
+from genunlearn.registry import LAB, METHODS, RUNS, family_of
 from genunlearn.runs.arguments import folder_of, name_of, overrides_of, source_of, texts_of
 from genunlearn.runs.methods import load_run
 
@@ -177,7 +178,7 @@ def audit_config(
         overrides: ``section.key=value`` strings.
 
     Raises:
-        DataError: Facts and concepts are given at once.
+        DataError: Facts and concepts are given at once, neither is, or the model is of the other family.
         SourceNotFound: No such suite.
         ConfigError: The request or an override is wrong.
     """
@@ -185,9 +186,12 @@ def audit_config(
     is_lm = bool(given.keys() & {"facts", "file"})
     if is_lm and "concepts" in given:
         raise DataError("facts and concepts given: an audit is of a language model or of a pipeline; name one of them")
+    said = {override.partition("=")[0] for override in overrides}
+    is_lm = is_lm or bool(said & {"request.facts", "request.file"})
     family = "lm" if is_lm else "diffusion"
-    data = read_config(f"{family}/audit/{name_of('suite', suite)}")
     unlearned = source_of("unlearned", unlearned)
+    _check_family(unlearned, family if is_lm or "concepts" in given or "request.concepts" in said else None)
+    data = read_config(f"{family}/audit/{name_of('suite', suite)}")
     source = source_of("original", original) if original is not None else f"{LAB}{family}"
     data |= {
         "model": {**data.get("model", {}), "source": source},
@@ -198,6 +202,30 @@ def audit_config(
     config = build_config(data, overrides_of(overrides))
     assert isinstance(config, LMAuditConfig | DiffusionAuditConfig)  # the shipped ones are
     return config
+
+
+AUDITED = {
+    "lm": ("a language model", "facts", '(--fact "subject | relation | object")'),
+    "diffusion": ("a text-to-image pipeline", "concepts", "(--concept NAME)"),
+}
+"""Families that can be audited, and what is named of each."""
+
+
+def _check_family(unlearned: str, family: str | None) -> None:
+    """Refuse an audit that names nothing, or names what a run of another family is not asked for."""
+    place, own = find_place(unlearned), None
+    for folder in (place, place.parent) if place else ():  # a run's folder, or OUT/patch
+        if (folder / RECORD_NAME).is_file():
+            own = family_of(read_record(folder).config.get("domain", "lm"))
+            break
+    if own is not None and own != family:
+        if own not in AUDITED:
+            raise DataError(f"{unlearned}: a run of a classifier or regressor, which is attacked in its run")
+        model, things, option = AUDITED[own]
+        raise DataError(f"{unlearned}: a run of {model}: name its {things} {option}")
+    if family is None:
+        ways = " or ".join(f"{things} of {model} {option}" for model, things, option in AUDITED.values())
+        raise DataError(f"nothing to look for: name {ways}")
 
 
 class AuditOptions(TypedDict, total=False):
