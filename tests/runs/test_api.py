@@ -37,7 +37,7 @@ def test_an_embedded_model_may_have_settings_of_its_own() -> None:
 
 
 def test_a_method_of_another_family_is_refused() -> None:
-    with pytest.raises(NameNotFound, match=r"method .uce. is for diffusion, not for lm; known: .*unstar"):
+    with pytest.raises(NameNotFound, match=r"method .uce. is for diffusion, not for lm; lm has .* more"):
         forget_config("lab:lm", FACTS, method="uce")
     with pytest.raises(NameNotFound, match="method 'unsir' is for network, not for diffusion"):
         erase_config("lab:diffusion", ["digit seven"], method="unsir")
