@@ -13,6 +13,10 @@ GenunlearnError
     |-- NonFiniteLoss                          a loss term became NaN or infinite
     |-- QualityError                           a build or a run that misses a stated level
     `-- BrokenModel                            a run that has left a model that no longer works
+
+and one warning:
+
+DamageWarning             (UserWarning)        a network that was changed in place may have lost what must stay
 """
 
 from __future__ import annotations
@@ -72,3 +76,10 @@ class QualityError(RunError):
 
 class BrokenModel(RunError):
     """A run has left a model that no longer works; nothing was exported."""
+
+
+class DamageWarning(UserWarning):
+    """A network that was changed in place has lost what must stay, or nobody could look.
+
+    ``warnings.simplefilter("error", DamageWarning)`` makes it an error, after which the network is as it was.
+    """

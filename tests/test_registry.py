@@ -198,9 +198,17 @@ def test_one_name_stands_for_one_thing_in_each_family(attacks: Table) -> None:
         attacks.get("relearning")
 
 
+def test_of_many_names_the_nearest_are_offered(attacks: Table) -> None:
+    for name in ("alpha", "beta", "gamma", "delta", "epsilon", "probes"):
+        attacks.register(name, "math:pi", family="lm")
+    attacks.register("probes_too", "math:pi", family="network")
+    with pytest.raises(NameNotFound, match=r"; lm has probes, .* more \(genunlearn ls attacks\)$"):
+        attacks.line("probes_too", "lm")
+
+
 def test_a_name_of_another_family_is_refused_by_name(attacks: Table) -> None:
     attacks.register("probe", "math:pi", family="network")
-    with pytest.raises(NameNotFound, match="attack 'probe' is for network, not for lm; known: relearning"):
+    with pytest.raises(NameNotFound, match="attack 'probe' is for network, not for lm; lm has relearning"):
         attacks.get("probe", "lm")
 
 

@@ -3,19 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from genunlearn.config import RunConfig
 from genunlearn.config.lm import LMConfig
-from genunlearn.errors import ConfigError
+from genunlearn.errors import ConfigError, DataError, InputError, SourceNotFound
 from genunlearn.records import RunRecord, read_record
 
 console = Console(highlight=False)
+
+
+@dataclass(frozen=True)
+class Register:
+    """The ledger that a run is entered in; None for no ledger.
+
+    Attributes:
+        ledger: Its file.
+        is_sealed: Whether keyed hashes stand there in place of what is forgotten.
+    """
+
+    ledger: Path | None = None
+    is_sealed: bool = False
+
+    def check(self) -> None:
+        """See before the run whether it can be entered after it."""
+        if self.ledger is None:
+            if self.is_sealed:
+                raise InputError("--sealed is about the ledger: give --ledger FILE too")
+            return
+        from genunlearn.ledger import check_ledger
+
+        for remark in check_ledger(self.ledger):
+            console.print(f"ledger {self.ledger}: {remark}; the next entry mends it", soft_wrap=True, markup=False)
+
+    def enter(self, record: RunRecord, folder: Path) -> None:
+        """Add the run, unless it is there already."""
+        from genunlearn.ledger import append_to_ledger
+        from genunlearn.processes import this_process
+
+        if self.ledger is not None and this_process().is_main_process:
+            added = append_to_ledger(self.ledger, record, folder, is_sealed=self.is_sealed)
+            is_old = "" if added.is_new else ", which is there already"
+            console.print(f"ledger: entry {added.entry['entry']} in {self.ledger}{is_old}", soft_wrap=True)
+
+
+UNREGISTERED = Register()
 
 
 def fresh_folder(name: str) -> Path:
@@ -35,12 +74,13 @@ def forget(
     out: Path | None,
     resume: bool,
     overrides: Sequence[str],
-    ledger: Path | None = None,
+    register: Register = UNREGISTERED,
 ) -> None:
     """Run one method, or several beside each other with a comparison at the end."""
     from genunlearn.registry import METHODS
     from genunlearn.runs.api import forget_config
 
+    _check_named(request, overrides)
     names = [METHODS.line(name.strip(), "lm").name for name in methods]
     shared = [override for override in overrides if not override.startswith("method.")]
     configs = {
@@ -50,7 +90,15 @@ def forget(
         )
         for name in names
     }
-    run_beside(configs, out or fresh_folder("forget"), resume=resume, ledger=ledger)
+    run_beside(configs, out or fresh_folder("forget"), resume=resume, register=register)
+
+
+def _check_named(request: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Say in the words of the command line that nothing is to be forgotten, or that it is said twice."""
+    if request["facts"] and request["file"]:
+        raise DataError("--fact and --facts given: name what to forget in one of them")
+    if not (request["facts"] or request["file"] or any(override.startswith("request.") for override in overrides)):
+        raise DataError('nothing to forget: give --fact "subject | relation | object", or --facts FILE')
 
 
 def audit(
@@ -72,13 +120,9 @@ def audit(
     finish(run_one(config, out, resume), out)
 
 
-def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, ledger: Path | None) -> None:
+def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, register: Register) -> None:
     """Carry out one configuration in `out`, or several in folders below it with a comparison at the end."""
-    if ledger is not None:
-        from genunlearn.ledger import check_ledger
-
-        for remark in check_ledger(ledger):
-            console.print(f"ledger {ledger}: {remark}; the next entry mends it", soft_wrap=True, markup=False)
+    register.check()
     records: dict[str, RunRecord] = {}
     folders = {name: out / name if len(configs) > 1 else out for name in configs}
     for name, config in configs.items():
@@ -86,8 +130,7 @@ def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, led
             console.rule(name, style="dim")
         records[name] = run_one(config, folders[name], resume)
     first = next(iter(configs))
-    if ledger is not None:
-        enter(ledger, records[first], folders[first])
+    register.enter(records[first], folders[first])
     if len(configs) == 1:
         finish(records[first], out)
     else:
@@ -121,18 +164,6 @@ def run_one(config: RunConfig, out: Path, resume: bool) -> RunRecord:
             write_reports(done, out)
         return done
     return carry_out(config, out=out, resume=resume, progress=True)
-
-
-def enter(ledger: Path, record: RunRecord, folder: Path) -> None:
-    """Add the run to the ledger of requests, unless it is there already."""
-    from accelerate import PartialState
-
-    from genunlearn.ledger import append_to_ledger
-
-    if PartialState().is_main_process:
-        added = append_to_ledger(ledger, record, folder)
-        is_old = "" if added.is_new else ", which is there already"
-        console.print(f"ledger: entry {added.entry['entry']} in {ledger}{is_old}", soft_wrap=True)
 
 
 def finish(record: RunRecord, out: Path) -> None:
@@ -176,26 +207,62 @@ def antisamples(config: str, *, out: Path | None, resume: bool, overrides: Seque
     console.print(f"review it, then: genunlearn run {config} --antisamples {path}", soft_wrap=True)
 
 
-def ask(model: str, questions: Sequence[str], patch: Path | None, *, force: bool = False) -> None:
-    """Answers of the model and, with a patch, of the patched model beside them."""
+def ask(
+    model: str,
+    questions: Sequence[str],
+    patch: Path | None,
+    *,
+    samples: int = 1,
+    temperature: float | None = None,
+    seed: int = 0,
+    force: bool = False,
+) -> None:
+    """Answers of the model and, with a patch or another whole model, of that beside them.
+
+    Args:
+        model: The model.
+        questions: What it is asked.
+        patch: A patch, a run's folder, or the whole model that a run has left; None for none.
+        samples: Answers to each question.
+        temperature: Of the sampling; by default 0, which decodes greedily, for a single answer, and 1 for several.
+        seed: Seed of the sampling.
+        force: Take a patch that was changed, or made for another base.
+    """
     from genunlearn.config import ModelConfig
     from genunlearn.engine.parameters import load_patch
-    from genunlearn.runs.lm.request import open_model
+    from genunlearn.runs.lm.audit_models import is_patch, unlearned_place
+    from genunlearn.runs.lm.request import check_names, check_sources, open_model
 
-    loaded = open_model(LMConfig(model=ModelConfig(source=model)))
+    heat = float(samples > 1) if temperature is None else temperature
+    if samples > 1 and not heat:
+        raise InputError(f"--samples {samples}: at temperature 0 all answers are the same; give --temperature 1")
+    place = None if patch is None else unlearned_place(str(patch))
+    if isinstance(place, str):
+        raise SourceNotFound(f"no patch at {patch}: give a run's folder, or its patch (OUT/patch)")
+    config = LMConfig(model=ModelConfig(source=model))
+    others = [str(place)] if place is not None and not is_patch(place) else []
+    check_names(config, *others)
+    check_sources(config, *others)
+    asked = [[{"role": "user", "content": question}] for question in questions]
+
+    def answers(loaded: Any) -> list[str]:
+        texts = loaded.generate(asked, samples=samples, temperature=heat, seed=seed)
+        return ["\n".join(each) for each in texts]
+
+    loaded = open_model(config)
+    rows: list[tuple[str, ...]] = list(zip(questions, answers(loaded), strict=True))
     table = Table("question", "before" if patch else "answer", show_lines=len(questions) > 1)
-    before = loaded.answer(questions)
-    rows: list[tuple[str, ...]] = list(zip(questions, before, strict=True))
-    if patch is not None:
-        described = load_patch(loaded, patch, force=force)
-        if not described.is_verified:
+    if place is not None:
+        if others:
+            loaded = open_model(config, str(place))
+        elif not (described := load_patch(loaded, place, force=force)).is_verified:
             base = f"its base as {described.base}" if described.base else "no base"
             console.print(f"{patch}: not verified by a hash of its own; it names {base}", soft_wrap=True, markup=False)
         table.add_column("after")
-        rows = [(*row, after) for row, after in zip(rows, loaded.answer(questions), strict=True)]
+        rows = [(*row, after) for row, after in zip(rows, answers(loaded), strict=True)]
     for row in rows:
-        table.add_row(*row)
-    console.print(table, markup=False)
+        table.add_row(*map(escape, row))
+    console.print(table)
 
 
 def compare(folders: Sequence[Path], out: Path) -> None:

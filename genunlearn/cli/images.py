@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from genunlearn.cli.commands import console, fresh_folder, run_beside
+from genunlearn.cli.commands import UNREGISTERED, Register, console, fresh_folder, run_beside
 from genunlearn.errors import InputError, OutputExists, SourceNotFound
+from genunlearn.records import check_writable
 
 
 def erase(
@@ -20,7 +21,7 @@ def erase(
     out: Path | None,
     resume: bool,
     overrides: Sequence[str],
-    ledger: Path | None = None,
+    register: Register = UNREGISTERED,
 ) -> None:
     """Run one method, or several beside each other with a comparison at the end."""
     from genunlearn.runs.api import erase_config
@@ -38,7 +39,7 @@ def erase(
         )
         for name in names
     }
-    run_beside(configs, out or fresh_folder("erase"), resume=resume, ledger=ledger)
+    run_beside(configs, out or fresh_folder("erase"), resume=resume, register=register)
 
 
 def sample(
@@ -79,6 +80,7 @@ def sample(
 
     if grid.suffix.lower() != ".png":
         raise InputError(f"--grid {grid}: give a file that ends in .png")
+    check_writable(grid, "--grid")
     if grid.exists() and not overwrite:
         raise OutputExists(f"--grid {grid} exists: give another name, or --overwrite")
     config = DiffusionConfig(model=ModelConfig(source=model))
@@ -86,7 +88,7 @@ def sample(
     names, seeds = ["original", *map(str, patches)], [seed + number for number in range(images)]
     sampling, columns = Sampling(steps=steps, guidance=guidance), []
     for place in places:
-        is_whole = place is not None and (place / "model_index.json").is_file()
+        is_whole = place is not None and _is_whole(place)
         pipeline = open_pipeline(config, str(place) if is_whole else None)
         if place is not None and not is_whole:
             pipeline.load_patch(place, force=force)
@@ -101,13 +103,26 @@ def sample(
     console.print(f"written: {grid}", soft_wrap=True)
 
 
+def _is_whole(place: Path) -> bool:
+    return (place / "model_index.json").is_file()
+
+
 def _patch_place(patch: Path) -> Path:
-    """Where a patch or a pipeline lies; a run's folder stands for what the run has left in it."""
+    """Where a patch or a pipeline lies; a run's folder stands for what the run has left in it.
+
+    Raises:
+        SourceNotFound: There is none.
+        DataError: The file is no patch, or a damaged one.
+    """
+    from genunlearn.domains.diffusion.patches import patch_files, read_header
     from genunlearn.runs.diffusion.audit_models import unlearned_place
 
     place = unlearned_place(str(patch))
     if isinstance(place, str):
         raise SourceNotFound(f"no patch at {patch}: give a run's folder, a patch, or a file of another tool")
+    for file in () if _is_whole(place) else patch_files(place):
+        if file.suffix != ".json":
+            read_header(file)
     return place
 
 

@@ -2,52 +2,76 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
+from genunlearn.cli import ledger as ledgers
+from genunlearn.cli import ls
+from genunlearn.cli import patch as patches
+from genunlearn.cli.options import (
+    Force,
+    LedgerFile,
+    ModelName,
+    Out,
+    PipelineName,
+    Resume,
+    Sealed,
+    Seed,
+    Set,
+    settings,
+)
 from genunlearn.cli.streams import write_plainly
-from genunlearn.errors import GenunlearnError, InputError
+from genunlearn.errors import GenunlearnError, InputError, RunError
+from genunlearn.registry.extras import explain
 
 COMMAND = "genunlearn"
 INTERRUPTED = 130
 """Exit code of a process that was interrupted from the keyboard."""
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""What a disk answers that takes nothing more."""
+LONGEST_LINE = 1500
+"""Characters of a complaint."""
 
 app = typer.Typer(
     name=COMMAND,
     help="Make generative models forget, and prove what they still know.",
-    epilog='Try: genunlearn forget --model lab:lm --fact "Harry Potter | studied at | Hogwarts"',
+    epilog='Try: genunlearn forget --fact "Harry Potter | studied at | Hogwarts"',
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-ls = typer.Typer(help="List what there is.", epilog="Try: genunlearn ls methods", no_args_is_help=True)
 lab = typer.Typer(help="The embedded models.", epilog="Try: genunlearn lab build lm", no_args_is_help=True)
-app.add_typer(ls, name="ls")
-app.add_typer(lab, name="lab")
+for name, part in (("ls", ls.app), ("lab", lab), ("ledger", ledgers.app), ("patch", patches.app)):
+    app.add_typer(part, name=name)
 
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the configuration.")
-]
-Out = Annotated[Path | None, typer.Option(help="Output folder; by default a new one under runs/.")]
-Resume = Annotated[bool, typer.Option(help="Go on with the run that was interrupted in --out.")]
-PipelineName = Annotated[str, typer.Option(help="lab:diffusion, a pipeline folder in the hub's format, or a hub id.")]
-ModelName = Annotated[str, typer.Option(help="lab:lm, lab:smollm2, a folder in the hub's format, or a hub id.")]
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"{COMMAND} {version(COMMAND)}")
+        raise typer.Exit
 
 
 @app.callback()
-def options(debug: Annotated[bool, typer.Option(help="Show a traceback when something fails.")] = False) -> None:
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
+    shows_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Make generative models forget, and prove what they still know."""
     if debug:
         os.environ["GENUNLEARN_DEBUG"] = "1"
 
 
-@app.command(epilog='Try: genunlearn forget --model lab:lm --fact "Harry Potter | studied at | Hogwarts"')
+@app.command(epilog='Try: genunlearn forget --fact "Harry Potter | studied at | Hogwarts"')
 def forget(
     model: ModelName = "lab:lm",
     fact: Annotated[list[str] | None, typer.Option(help='"subject | relation | object"; may be repeated.')] = None,
@@ -59,23 +83,30 @@ def forget(
     method: Annotated[str, typer.Option(help="Name of the method (genunlearn ls methods).")] = "unstar",
     compare: Annotated[str, typer.Option(help="Further methods to run beside it, separated by commas.")] = "",
     antisamples: Annotated[Path | None, typer.Option(help="Train on these reviewed anti-samples.")] = None,
-    ledger: Annotated[Path | None, typer.Option(help="Add the finished run to this ledger of requests.")] = None,
+    neutral: Annotated[
+        Path | None, typer.Option(help="Plain texts about other things, one a line, to measure perplexity on.")
+    ] = None,
+    ledger: LedgerFile = None,
+    sealed: Sealed = False,
+    seed: Seed = None,
     out: Out = None,
     resume: Resume = False,
     overrides: Set = None,
 ) -> None:
     """Make a language model forget one or more facts, and report what went and what stayed."""
+    from genunlearn.cli.commands import Register
     from genunlearn.cli.commands import forget as command
 
-    sets = list(overrides or ())
+    sets = settings(overrides, seed)
     if antisamples is not None:
         sets.append(f"method.antisamples={antisamples.resolve()}")
     methods = [method, *filter(None, compare.split(","))]
-    request = {"facts": tuple(fact or ()), "question": question, "file": _text(facts), "retain": _text(retain)}
-    command(model, request, methods, out=out, resume=resume, overrides=sets, ledger=ledger)
+    request = {"facts": tuple(fact or ()), "question": question, "file": _text(facts)}
+    request |= {"retain": _text(retain), "neutral": _text(neutral)}
+    command(model, request, methods, out=out, resume=resume, overrides=sets, register=Register(ledger, sealed))
 
 
-@app.command(epilog='Try: genunlearn erase --model lab:diffusion --concept "digit seven" --method uce')
+@app.command(epilog='Try: genunlearn erase --concept "digit seven" --method uce')
 def erase(
     model: PipelineName = "lab:diffusion",
     concept: Annotated[
@@ -89,12 +120,15 @@ def erase(
     export: Annotated[
         str, typer.Option(help="lora, kohya, delta, unet, pipeline; auto takes the smallest exact form.")
     ] = "auto",
-    ledger: Annotated[Path | None, typer.Option(help="Add the finished run to this ledger of requests.")] = None,
+    ledger: LedgerFile = None,
+    sealed: Sealed = False,
+    seed: Seed = None,
     out: Out = None,
     resume: Resume = False,
     overrides: Set = None,
 ) -> None:
     """Make a text-to-image pipeline forget one or more concepts, and show what went and what stayed."""
+    from genunlearn.cli.commands import Register
     from genunlearn.cli.images import erase as command
 
     command(
@@ -105,12 +139,12 @@ def erase(
         export=export,
         out=out,
         resume=resume,
-        overrides=list(overrides or ()),
-        ledger=ledger,
+        overrides=settings(overrides, seed),
+        register=Register(ledger, sealed),
     )
 
 
-@app.command(epilog='Try: genunlearn audit --unlearned runs/carmen --fact "Carmen | created by | Georges Bizet"')
+@app.command(epilog="Try: genunlearn audit --unlearned runs/carmen --fact carmen.created-by")
 def audit(
     unlearned: Annotated[str, typer.Option(help="Model folder, hub id, patch, or the folder of a run.")],
     original: Annotated[
@@ -132,6 +166,7 @@ def audit(
         list[str] | None, typer.Option(help="A concept that should have stayed; may be repeated.")
     ] = None,
     suite: Annotated[str, typer.Option(help="quick or full; for pipelines also paper.")] = "quick",
+    seed: Seed = None,
     out: Out = None,
     resume: Resume = False,
     overrides: Set = None,
@@ -154,11 +189,11 @@ def audit(
         suite=suite,
         out=out,
         resume=resume,
-        overrides=list(overrides or ()),
+        overrides=settings(overrides, seed),
     )
 
 
-@app.command(epilog='Try: genunlearn sample --model lab:diffusion --prompt "a red digit seven" --grid seven.png')
+@app.command(epilog='Try: genunlearn sample --prompt "a red digit seven" --grid seven.png')
 def sample(
     prompt: Annotated[list[str], typer.Option(help="A prompt; may be repeated, one row of the grid each.")],
     model: PipelineName = "lab:diffusion",
@@ -172,7 +207,7 @@ def sample(
     guidance: Annotated[float, typer.Option(min=0, help="Scale of guidance.")] = 3.0,
     seed: Annotated[int, typer.Option(help="Seed of the first image; the next has the next one.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a grid that is there.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Take a patch whose bytes were changed.")] = False,
+    force: Force = False,
 ) -> None:
     """Draw images of prompts, with the same seeds by the original and by patched pipelines."""
     from genunlearn.cli.images import sample as command
@@ -191,18 +226,19 @@ def sample(
     )
 
 
-@app.command(epilog="Try: genunlearn run lm/lab/unstar --set seed=1")
+@app.command(epilog="Try: genunlearn run lm/lab/unstar --set train.learning_rate=0.002")
 def run(
     config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one (genunlearn ls configs).")],
     out: Out = None,
     resume: Resume = False,
     antisamples: Annotated[Path | None, typer.Option(help="Train on these reviewed anti-samples.")] = None,
+    seed: Seed = None,
     overrides: Set = None,
 ) -> None:
     """Carry out one configuration."""
     from genunlearn.cli.commands import run as command
 
-    sets = list(overrides or ())
+    sets = settings(overrides, seed)
     if antisamples is not None:
         sets.append(f"method.antisamples={antisamples.resolve()}")
     command(config, out=out, resume=resume, overrides=sets)
@@ -213,12 +249,13 @@ def antisamples(
     config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
     out: Out = None,
     resume: Resume = False,
+    seed: Seed = None,
     overrides: Set = None,
 ) -> None:
     """Only write what the model would be taught, for review; `run --antisamples FILE` goes on from there."""
     from genunlearn.cli.commands import antisamples as command
 
-    command(config, out=out, resume=resume, overrides=list(overrides or ()))
+    command(config, out=out, resume=resume, overrides=settings(overrides, seed))
 
 
 @app.command(epilog='Try: genunlearn ask --model lab:lm "Where did Harry Potter study?"')
@@ -226,16 +263,20 @@ def ask(
     questions: Annotated[list[str], typer.Argument(help="One or more questions.")],
     model: ModelName = "lab:lm",
     patch: Annotated[
-        Path | None, typer.Option(help="A run's OUT/patch; answers before and after side by side.")
+        Path | None, typer.Option(help="A run's folder, or its patch; answers before and after side by side.")
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Load a patch that was changed, or made for other base weights.")
-    ] = False,
+    samples: Annotated[int, typer.Option(min=1, help="Answers to each question.")] = 1,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0, help="0 gives the likeliest answer, 1 samples as the model would; 0 for a single answer."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
+    force: Force = False,
 ) -> None:
     """Ask a model, and the patched model beside it."""
     from genunlearn.cli.commands import ask as command
 
-    command(model, questions, patch, force=force)
+    command(model, questions, patch, samples=samples, temperature=temperature, seed=seed, force=force)
 
 
 @app.command(epilog="Try: genunlearn compare runs/unstar runs/npo --out runs/comparison")
@@ -265,7 +306,7 @@ def check(
     """Check a configuration and its request without loading weights."""
     from genunlearn.cli.commands import check as command
 
-    command(config, list(overrides or ()))
+    command(config, settings(overrides))
 
 
 @app.command(epilog="Try: genunlearn show unstar")
@@ -278,64 +319,13 @@ def show(
     command(name)
 
 
-@ls.command("methods", epilog="Try: genunlearn show unstar")
-def ls_methods() -> None:
-    """Methods, the domains they fit and what they need."""
-    from genunlearn.cli.listings import methods
-
-    methods()
-
-
-@ls.command("attacks", epilog="Try: genunlearn show partial_diffusion")
-def ls_attacks() -> None:
-    """Attacks, the domains they fit and what the attacker has."""
-    from genunlearn.cli.listings import attacks
-
-    attacks()
-
-
-@ls.command("metrics", epilog="Try: genunlearn run lm/lab/unstar --set evaluate.suite=facts-quick")
-def ls_metrics() -> None:
-    """Metrics and the suites they are in."""
-    from genunlearn.cli.listings import metrics
-
-    metrics()
-
-
-@ls.command("configs", epilog="Try: genunlearn run lm/lab/unstar")
-def ls_configs() -> None:
-    """Configurations that are shipped."""
-    from genunlearn.cli.listings import configs
-
-    configs()
-
-
-@ls.command("prompts", epilog="Try: genunlearn show instruct/rationale")
-def ls_prompts() -> None:
-    """Prompts that are shipped."""
-    from genunlearn.cli.listings import prompts
-
-    prompts()
-
-
-@ls.command("lab", epilog='Try: genunlearn ls lab "harry potter"')
-def ls_lab(
-    about: Annotated[str, typer.Argument(help="Only facts that contain this.")] = "",
-    model: Annotated[str, typer.Option(help="The embedded language model: lab:lm or lab:smollm2.")] = "lab:lm",
-) -> None:
-    """Embedded models, and the facts that one of them knows."""
-    from genunlearn.cli.listings import lab_facts
-
-    lab_facts(about, model)
-
-
 @lab.command("build", epilog="Try: genunlearn lab build lm")
 def lab_build(
     name: Annotated[str, typer.Argument(help="Name of the embedded model.")] = "lm",
     without: Annotated[
         list[str] | None, typer.Option(help="A fact that an oracle never sees; may be repeated.")
     ] = None,
-    force: Annotated[bool, typer.Option(help="Build even if it is cached.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build even if it is cached.")] = False,
 ) -> None:
     """Build an embedded model (or an oracle without some facts) into the cache, and print its folder."""
     from genunlearn.cli.commands import lab_build as command
@@ -367,16 +357,34 @@ def main() -> None:
             context = getattr(error, "ctx", None)
             _complain(f"{message}: see {context.command_path if context else COMMAND} --help")
         sys.exit(error.exit_code)
-    except GenunlearnError as error:
-        if os.environ.get("GENUNLEARN_DEBUG"):
+    except Exception as error:
+        reason = _reason(error)
+        if reason is None or os.environ.get("GENUNLEARN_DEBUG"):
             raise
-        _complain(str(error))
-        sys.exit(2 if isinstance(error, InputError) else 1)
+        _complain(str(reason))
+        sys.exit(2 if isinstance(reason, InputError) else 1)
     if code == INTERRUPTED:
-        takes_resume = any(word in sys.argv[1:3] for word in ("forget", "erase", "audit", "run", "antisamples"))
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        takes_resume = command in ("forget", "erase", "audit", "run", "antisamples")
         _complain("interrupted; --resume goes on with a run" if takes_resume else "interrupted")
     sys.exit(code)
 
 
+def _reason(error: Exception) -> GenunlearnError | None:
+    """What a caller can do about an error; None for a defect of this package."""
+    if isinstance(error, GenunlearnError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        return explain(error)
+    if any(os.strerror(number) in str(error) for number in OF_THE_DISK):  # safetensors has errors of its own for it
+        return RunError(f"{str(error).splitlines()[0]}: make room; a run goes on with --resume")
+    if isinstance(error, OSError) and error.filename is not None:
+        return InputError(f"{error.filename}: {error.strerror}; take another place, or make this one accessible")
+    return None
+
+
 def _complain(message: str) -> None:
-    print(f"{COMMAND}: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    if len(line) > LONGEST_LINE:  # a name of thousands of characters; what to do stands at the end
+        line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
+    print(f"{COMMAND}: {line}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from genunlearn.config.reading import (
     build_config,
+    build_section,
     config_text,
     list_configs,
     load_config,
@@ -32,6 +33,7 @@ __all__ = [
     "TrainConfig",
     "UnlearnConfig",
     "build_config",
+    "build_section",
     "config_text",
     "list_configs",
     "load_config",

@@ -24,6 +24,8 @@ class LMRequestConfig(RequestConfig):
     """Question-answer pairs (or facts) to keep, in the same forms."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Use only the first rows of `forget`."""
+    neutral: str | None = None
+    """Plain texts about other things, one a line, to measure perplexity on; the lab has its own."""
 
 
 class LMEvaluateConfig(EvaluateConfig):

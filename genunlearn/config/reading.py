@@ -9,7 +9,7 @@ import difflib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
@@ -20,6 +20,8 @@ from genunlearn.config.sections import RunConfig
 from genunlearn.errors import ConfigError, SourceNotFound
 from genunlearn.registry import CONFIGS, DOMAINS, METHODS, family_of, unknown_name
 from genunlearn.shipped import shipped
+
+S = TypeVar("S", bound=BaseModel)
 
 DEFAULT = "default.yaml"
 """What the configurations of one shipped folder have in common."""
@@ -88,6 +90,23 @@ def build_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunC
     for override in overrides:
         _apply_override(merged, override)
     return _check(merged, "configuration", overrides)
+
+
+def build_section(kind: type[S], given: Mapping[str, Any], origin: str) -> S:
+    """One section of a configuration, from a caller in Python.
+
+    Args:
+        kind: The section's class.
+        given: Its keys.
+        origin: What the caller calls it, for the message.
+
+    Raises:
+        ConfigError: A key is unknown, or a value mistyped or out of range.
+    """
+    try:
+        return kind.model_validate(_freeze(dict(given)))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, kind, given, origin, ())) from None
 
 
 def _check(data: Mapping[str, Any], origin: str, overrides: Sequence[str]) -> RunConfig:
@@ -207,7 +226,7 @@ def _plain(value: Any) -> Any:
 
 
 def _explain(
-    error: ValidationError, kind: type[RunConfig], data: Mapping[str, Any], origin: str, overrides: Sequence[str]
+    error: ValidationError, kind: type[BaseModel], data: Mapping[str, Any], origin: str, overrides: Sequence[str]
 ) -> str:
     """The first problem as one line: place, what is wrong, what to do."""
     problem = error.errors()[0]
@@ -244,8 +263,8 @@ def line_of(data: Mapping[str, Any], path: Sequence[str]) -> int | None:
     return line
 
 
-def _known_keys(kind: type[RunConfig], path: Sequence[str]) -> list[str]:
-    section: type[BaseModel] = kind
+def _known_keys(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
+    section = kind
     for part in path:
         section = section.model_fields[part].annotation  # type: ignore[assignment]
     return sorted(section.model_fields)

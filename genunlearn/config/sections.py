@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from genunlearn.records import hash_json
 from genunlearn.registry import family_of
+
+LARGEST_SEED = 2**32 - 1
+"""NumPy takes no larger one."""
+LAYERS = "use all-linear, a list of names such as [q_proj, v_proj], or a regular expression over whole names"
+"""What ``parameters.target_modules`` may be."""
 
 
 class Section(BaseModel):
     """A part of the configuration: frozen, unknown keys refused, defaults checked, no silent casts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -52,6 +59,17 @@ class ParametersConfig(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_modules: str | tuple[str, ...] = "all-linear"
     """``all-linear``, a regular expression, or names of modules."""
+
+    @field_validator("target_modules")
+    @classmethod
+    def _check_pattern(cls, targets: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not targets or ("" in targets and not isinstance(targets, str)):
+            raise PydanticCustomError("targets", f"names no layer: {LAYERS}")
+        try:
+            re.compile(targets if isinstance(targets, str) else "")
+        except (re.error, OverflowError, RecursionError) as error:
+            raise PydanticCustomError("targets", f"no regular expression ({error}): {LAYERS}") from None
+        return targets
 
 
 class TrainConfig(Section):
@@ -96,7 +114,7 @@ class RunConfig(Section):
     task: Literal["unlearn", "audit"] = "unlearn"
     domain: str
     model: ModelConfig = ModelConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
 
     @property
     def family(self) -> str:

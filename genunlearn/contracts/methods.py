@@ -23,7 +23,7 @@ from genunlearn.contracts.data import Batch, Splits, Terms
 from genunlearn.contracts.model import Domain, Reference
 from genunlearn.errors import NeedNotMet
 
-STRICT = ConfigDict(extra="forbid", validate_default=True)
+STRICT = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 """For ``@pydantic.dataclasses.dataclass(config=STRICT, frozen=True, kw_only=True)`` on every method."""
 
 D = TypeVar("D", bound=Domain)
@@ -60,6 +60,9 @@ class Method(abc.ABC):
     trains_on: ClassVar[Literal["examples", "request"]] = "request"
     """A request's own items, or plain training examples of the domain, which some families make from the request."""
     needs: ClassVar[Needs] = Needs()
+    path: ClassVar[Literal["bounded", "unbounded", "anew"]] = "bounded"
+    """Where more and more training leads: to an end, ever further away (a loss without a lower bound), or, from fresh
+    weights, to a model that has nothing of the original."""
     paper: ClassVar[str] = ""
     equation: ClassVar[str] = ""
 

@@ -24,6 +24,7 @@ class Domain(abc.ABC):
     Attributes:
         module: The network, perhaps wrapped for LoRA or for several processes.
         learns_statistics: Whether training moves running statistics, so that checkpoints hold them too.
+        frozen: Names of weights that are never trained, whatever is asked to be.
     """
 
     name: ClassVar[str]
@@ -40,6 +41,9 @@ class Domain(abc.ABC):
     origin: Mapping[str, Any] = MappingProxyType({})
     """Where the weights came from and how they were loaded; empty for a network that did not come from files."""
     learns_statistics: bool = False
+    frozen: frozenset[str] = frozenset()
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages of extras that its models need (`genunlearn.registry.EXTRAS`)."""
 
     @abc.abstractmethod
     def collate(self, items: Sequence[Any]) -> Examples:

@@ -6,7 +6,6 @@ Whatever is read comes from a local folder, from safetensors (or one GGUF file) 
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,11 +18,12 @@ import torch
 from torch import nn
 
 from genunlearn.domains.files import check_files, read_shapes
-from genunlearn.domains.sources import find_folder
-from genunlearn.errors import ConfigError, MismatchError, NeedNotMet, SourceNotFound
+from genunlearn.domains.sources import ADAPTER_WEIGHTS, find_folder
+from genunlearn.errors import ConfigError, MismatchError, SourceNotFound
 from genunlearn.processes import this_process
+from genunlearn.registry import require
 
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 def find_device(name: str) -> torch.device:
@@ -35,9 +35,12 @@ def find_device(name: str) -> torch.device:
     if name == "auto":
         return this_process().device
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
+        device = torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(f"model.device = {name!r} is not to be had here ({_first_line(error)}): use auto") from None
+    if device.type == "meta":
+        raise ConfigError(f"model.device = {name!r} holds no numbers: use auto")
+    return device
 
 
 def open_network(folder: Path, *, dtype: str, quantize: str, device: torch.device) -> nn.Module:
@@ -115,7 +118,9 @@ def read_model(kind: Any, folder: Path, what: str, *, may_lack: tuple[str, ...] 
         SourceNotFound: The folder is damaged, lacks weights, holds another kind of model, or one with code of its own.
     """
     if (folder / ADAPTER_CONFIG).is_file():  # transformers would go on to the base that this file names
-        raise SourceNotFound(f"{folder}: holds a LoRA ({ADAPTER_CONFIG}): give the model it was made for")
+        raise SourceNotFound(
+            f"{folder}: holds a LoRA ({ADAPTER_CONFIG}): give the model it was made for, and this as a patch"
+        )
     model, found = _read(kind, folder, what, use_safetensors=True, output_loading_info=True, **options)
     if missing := sorted(name for name in found["missing_keys"] if not name.startswith(may_lack)):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -170,8 +175,13 @@ def read_single_file(kind: Any, file: Path, config: Path, **options: Any) -> Any
         )
 
 
-def read_adapter(network: nn.Module, folder: Path) -> Any:
-    """`network` under the PEFT adapter in `folder`.
+def read_adapter(network: nn.Module, folder: Path, name: str = "default") -> Any:
+    """`network` under the PEFT adapter in `folder`, beside those that it carries already.
+
+    Args:
+        network: A network, or one that carries adapters of other names.
+        folder: The adapter.
+        name: Name of the adapter.
 
     Raises:
         SourceNotFound: The folder has no safetensors weights, or damaged files.
@@ -183,7 +193,12 @@ def read_adapter(network: nn.Module, folder: Path) -> Any:
     read_shapes(folder / ADAPTER_WEIGHTS)  # without this file peft would go on to the pickle beside it
     try:
         with no_remarks():
-            return PeftModel.from_pretrained(network, folder)
+            if not isinstance(network, PeftModel):
+                return PeftModel.from_pretrained(network, folder, adapter_name=name)
+            carrier: Any = network
+            carrier.load_adapter(str(folder), adapter_name=name)
+            carrier.base_model.set_adapter([*carrier.peft_config])
+            return carrier
     except Exception as error:
         reason = _first_line(error)
         raise MismatchError(f"{folder}: does not fit this model ({reason}): load the model it was made for") from error
@@ -259,8 +274,7 @@ def _refusing(kind: Any, place: Path, what: str) -> Iterator[None]:
 
 
 def _nf4(dtype: Any) -> Any:
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise NeedNotMet("model.quantize = 'nf4' needs bitsandbytes: pip install 'genunlearn[quant]'")
+    require("bitsandbytes", "model.quantize = 'nf4'")
     from transformers import BitsAndBytesConfig
 
     compute = torch.bfloat16 if dtype == "auto" else dtype

@@ -11,6 +11,8 @@ from genunlearn.errors import InputError, SourceNotFound
 from genunlearn.records import hash_files, hash_json
 
 WEIGHT_INDEX = "model.safetensors.index.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+"""The weights of a LoRA, which may lie beside those of the model that it was put on."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -47,6 +49,19 @@ def resolve_folder(source: str, revision: str | None = None) -> Path:
     return fetch("model", source, download)
 
 
+def check_name(kind: str, source: str) -> None:
+    """Refuse what is neither here nor can be on the hub; nothing is fetched.
+
+    Raises:
+        SourceNotFound: `source` is no folder and no hub id, or names something in a folder that is here.
+    """
+    if find_folder(source) is not None:
+        return
+    is_id = HUB_ID.fullmatch(source) and not source.startswith(".")
+    if not is_id or find_folder(source.partition("/")[0]) is not None:
+        raise SourceNotFound(f"no {kind} at {source!r}: give a folder, a hub id (owner/name) or lab:NAME")
+
+
 def fetch(kind: str, source: str, download: Callable[[], str]) -> Path:
     """The folder that `download` gives for a hub id; `kind` is what messages call it.
 
@@ -54,9 +69,7 @@ def fetch(kind: str, source: str, download: Callable[[], str]) -> Path:
         SourceNotFound: `source` is no hub id, names something in a folder that is here, or the hub does not give it:
             offline, missing, gated.
     """
-    is_id = HUB_ID.fullmatch(source) and not source.startswith(".")
-    if not is_id or find_folder(source.partition("/")[0]) is not None:
-        raise SourceNotFound(f"no {kind} at {source!r}: give a folder, a hub id (owner/name) or lab:NAME")
+    check_name(kind, source)
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its transport's, whichever it has
         EntryNotFoundError,
         HTTPError,
@@ -98,7 +111,7 @@ def weight_files(folder: Path) -> list[Path]:
         if missing := [file.name for file in files if not file.is_file()]:
             raise SourceNotFound(f"{folder}: weight file {missing[0]} is missing; fetch the folder again")
         return files
-    files = sorted(folder.glob("*.safetensors"))
+    files = sorted(file for file in folder.glob("*.safetensors") if file.name != ADAPTER_WEIGHTS)
     if not files:
         hint = "; pickle weights (.bin) are not read, convert them to safetensors" if _has_pickle(folder) else ""
         raise SourceNotFound(f"{folder}: no safetensors weights{hint}")

@@ -14,15 +14,16 @@ import torch
 from torch import nn
 
 from genunlearn.config import ParametersConfig
+from genunlearn.config.sections import LAYERS
 from genunlearn.contracts import Domain
 from genunlearn.domains.files import check_files, read_json, read_shapes
-from genunlearn.domains.pretrained import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_adapter
+from genunlearn.domains.pretrained import ADAPTER_CONFIG, read_adapter
+from genunlearn.domains.sources import ADAPTER_WEIGHTS
 from genunlearn.errors import MismatchError, SourceNotFound
 from genunlearn.records import hash_files, honour_umask, write_json
 
 PATCH_NOTE = "genunlearn.json"
 ALL = "all-linear"
-KINDS = "use all-linear, a list of names such as [q_proj, v_proj], or a regular expression over whole names"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def check(domain: Domain, config: ParametersConfig) -> str | tuple[str, ...]:
         Names of parameters (``kind = full``), names or a pattern of layers (``lora``), or ``all-linear``.
 
     Raises:
-        MismatchError: It is no regular expression, names a layer that is not there, or selects none.
+        MismatchError: It names a layer that is not there, or selects none.
     """
     targets, is_full = config.target_modules, config.kind == "full"
     if isinstance(targets, str):
@@ -57,7 +58,7 @@ def check(domain: Domain, config: ParametersConfig) -> str | tuple[str, ...]:
     is_meant = _matcher(domain.network, targets)
     layers = [name for name, _ in domain.network.named_modules() if is_meant(name)]
     if not layers:
-        raise MismatchError(f"parameters.target_modules = {targets!r} matches no layer of the model: {KINDS}")
+        raise MismatchError(f"parameters.target_modules = {targets!r} matches no layer of the model: {LAYERS}")
     if not is_full:
         return targets
     return tuple(n for n, _ in domain.module.named_parameters() if any(n.startswith(f"{layer}.") for layer in layers))
@@ -67,13 +68,15 @@ def attach(domain: Domain, config: ParametersConfig, seed: int) -> None:
     """Make the chosen weights of ``domain.module`` trainable and freeze all others, in place.
 
     Raises:
-        MismatchError: `config.target_modules` is no regular expression, names a layer that is not there or selects
-            none, or the model cannot carry a LoRA there.
+        MismatchError: `config.target_modules` names a layer that is not there or selects none, all that it selects is
+            frozen for good, or the model cannot carry a LoRA there.
     """
     targets = check(domain, config)
     if config.kind == "full":
         for name, parameter in domain.module.named_parameters():
-            parameter.requires_grad_(targets == ALL or name in targets)
+            parameter.requires_grad_((targets == ALL or name in targets) and name not in domain.frozen)
+        if domain.frozen and not trainable(domain.module):
+            raise MismatchError("every weight is frozen: set requires_grad_(True) on those that may change")
         return
     from peft import LoraConfig, get_peft_model
     from peft.utils.error import NoMatchingPeftModuleError
@@ -92,7 +95,7 @@ def attach(domain: Domain, config: ParametersConfig, seed: int) -> None:
         try:
             domain.module = get_peft_model(domain.module, lora)
         except NoMatchingPeftModuleError as error:
-            hint = "set parameters.kind = 'full'" if targets == ALL else KINDS
+            hint = "set parameters.kind = 'full'" if targets == ALL else LAYERS
             raise MismatchError(
                 f"parameters.target_modules = {targets!r} matches no layer of the model: {hint}"
             ) from error
@@ -107,12 +110,7 @@ def attach(domain: Domain, config: ParametersConfig, seed: int) -> None:
 def _matcher(network: nn.Module, targets: str | tuple[str, ...]) -> Callable[[str], bool]:
     """Whether a layer is meant, by its name; refuses what peft would accept in part, or fail on."""
     if isinstance(targets, str):
-        try:
-            pattern = re.compile(targets)
-        except re.error as error:
-            raise MismatchError(
-                f"parameters.target_modules = {targets!r} is no regular expression ({error}): {KINDS}"
-            ) from None
+        pattern = re.compile(targets)
         return lambda layer: pattern.fullmatch(layer) is not None
 
     def is_named(layer: str, name: str) -> bool:
@@ -121,7 +119,7 @@ def _matcher(network: nn.Module, targets: str | tuple[str, ...]) -> Callable[[st
     layers = [name for name, _ in network.named_modules()]
     dead = [name for name in targets if not any(is_named(layer, name) for layer in layers)]
     if dead and len(dead) < len(targets):
-        raise MismatchError(f"parameters.target_modules: {dead[0]!r} matches no layer of the model: {KINDS}")
+        raise MismatchError(f"parameters.target_modules: {dead[0]!r} matches no layer of the model: {LAYERS}")
     return lambda layer: any(is_named(layer, name) for name in targets)
 
 
@@ -151,14 +149,24 @@ def fuse(domain: Domain, config: ParametersConfig, seed: int) -> None:
         attach(domain, config, seed)
 
 
-def save_patch(domain: Domain, folder: Path) -> str:
-    """Write the LoRA as a PEFT adapter that says which base it was made for, and how; returns its hash."""
+def save_patch(domain: Domain, folder: Path, **remarks: Any) -> str:
+    """Write the LoRA as a PEFT adapter that says which base it was made for, and how; returns its hash.
+
+    Args:
+        domain: The model that carries it.
+        folder: Where it goes.
+        remarks: What its note says besides.
+    """
     domain.network.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
     _sort_targets(folder / ADAPTER_CONFIG)
     honour_umask(folder)
+    return write_note(folder, {"base_sha256": domain.base_sha256, "base": dict(domain.origin), **remarks})
+
+
+def write_note(folder: Path, note: Mapping[str, Any]) -> str:
+    """Write beside a PEFT adapter what it was made for, and the hash of its files, which is returned."""
     sha256 = _hash(folder)
-    note = {"base_sha256": domain.base_sha256, "patch_sha256": sha256, "base": dict(domain.origin)}
-    write_json(folder / PATCH_NOTE, note)
+    write_json(folder / PATCH_NOTE, {**note, "patch_sha256": sha256})
     return sha256
 
 
@@ -183,12 +191,13 @@ def save_whole(domain: Domain, folder: Path) -> None:
     domain.save(folder)
 
 
-def load_patch(domain: Domain, folder: Path, *, force: bool = False) -> Patch:
-    """Put a patch on the model in place, for inference.
+def load_patch(domain: Domain, folder: Path, *, force: bool = False, name: str = "default") -> Patch:
+    """Put a patch on the model in place, for inference, beside those that it carries already.
 
     Args:
         domain: The model.
         folder: A PEFT adapter.
+        name: Name of the adapter on the model.
         force: Load a patch that has been changed since it was written, that was made for other base weights, or that
             seems to do nothing.
 
@@ -199,21 +208,44 @@ def load_patch(domain: Domain, folder: Path, *, force: bool = False) -> Patch:
         SourceNotFound: `folder` holds no PEFT adapter, or a damaged one.
         MismatchError: The patch was made for other base weights, is not as it was written, or does not fit.
     """
+    patch = read_patch(folder, force=force)
+    if not force:
+        _check_base(domain, folder, patch)
+    try:
+        with _without_remarks():
+            loaded = read_adapter(domain.module, folder, name)
+    except MismatchError as error:
+        raise MismatchError(f"{error}{_named(patch)}") from error
+    if not (patch.is_verified or force) and (reason := _fault(loaded, folder, name)):
+        if len(loaded.peft_config) > 1:
+            loaded.delete_adapter(name)
+        else:
+            loaded.unload()
+        raise MismatchError(f"{folder}: {reason}: fetch the patch again, or load it by force{_named(patch)}")
+    domain.module = loaded.eval()
+    return patch
+
+
+def read_patch(folder: Path, *, force: bool = False) -> Patch:
+    """What a patch says of itself, once its files are found to be those that it was written with.
+
+    Args:
+        folder: A PEFT adapter.
+        force: Take one that has been changed since.
+
+    Raises:
+        SourceNotFound: `folder` holds no PEFT adapter, or a damaged one.
+        MismatchError: It is no plain LoRA, or its bytes no longer match its own hash.
+    """
     if not (folder / ADAPTER_CONFIG).is_file():
         raise SourceNotFound(f"no patch at {folder}: a patch folder holds {ADAPTER_CONFIG} (a run's OUT/patch)")
     check_files(folder)
-    patch, note = _describe(folder), _read_note(folder)
-    if not force:
-        _check_note(domain, folder, note, patch)
-    try:
-        with _without_remarks():
-            loaded = read_adapter(domain.module, folder)
-    except MismatchError as error:
-        raise MismatchError(f"{error}{_named(patch)}") from error
-    if not (patch.is_verified or force) and (reason := _fault(loaded, folder)):
-        loaded.unload()
-        raise MismatchError(f"{folder}: {reason}: fetch the patch again, or load it by force{_named(patch)}")
-    domain.module = loaded.eval()
+    patch, stated = _describe(folder), read_note(folder).get("patch_sha256")
+    if stated and not (patch.is_verified or force):
+        raise MismatchError(
+            f"{folder}: not as it was written: its hash is {_hash(folder)[:12]}, {PATCH_NOTE} says "
+            f"{str(stated)[:12]}; fetch the patch again, or load it by force"
+        )
     return patch
 
 
@@ -233,25 +265,21 @@ def _describe(folder: Path) -> Patch:
     longest = max((side for shape in shapes.values() for side in shape), default=0)
     if not all(isinstance(rank, int) and 0 < rank <= longest for rank in ranks):
         raise MismatchError(f"{folder}: r = {config.get('r')!r} in {ADAPTER_CONFIG} is not the rank of its weights")
-    base, stated = config.get("base_model_name_or_path"), _read_note(folder).get("patch_sha256")
+    base, stated = config.get("base_model_name_or_path"), read_note(folder).get("patch_sha256")
     return Patch(str(base) if base else None, is_verified=stated is not None and stated == _hash(folder))
 
 
-def _read_note(folder: Path) -> dict[str, Any]:
+def read_note(folder: Path) -> dict[str, Any]:
+    """The note of a patch of this package; empty for one from elsewhere."""
     return read_json(folder / PATCH_NOTE) if (folder / PATCH_NOTE).is_file() else {}
 
 
-def _check_note(domain: Domain, folder: Path, note: Mapping[str, Any], patch: Patch) -> None:
-    made_for = str(note.get("base_sha256") or "")
+def _check_base(domain: Domain, folder: Path, patch: Patch) -> None:
+    made_for = str(read_note(folder).get("base_sha256") or "")
     if made_for and domain.base_sha256 and made_for != domain.base_sha256:
         raise MismatchError(
             f"{folder}: made for base {made_for[:12]}, but this model is {domain.base_sha256[:12]}; "
             f"load the model that the patch's record names{_named(patch)}"
-        )
-    if note.get("patch_sha256") and not patch.is_verified:
-        raise MismatchError(
-            f"{folder}: not as it was written: its hash is {_hash(folder)[:12]}, {PATCH_NOTE} says "
-            f"{str(note['patch_sha256'])[:12]}; fetch the patch again, or load it by force"
         )
 
 
@@ -259,13 +287,13 @@ def _named(patch: Patch) -> str:
     return f" (it names {patch.base})" if patch.base else ""
 
 
-def _fault(loaded: Any, folder: Path) -> str:
+def _fault(loaded: Any, folder: Path, name: str) -> str:
     """What is wrong with the tensors of a patch whose files carry no hash; empty where nothing is."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import load_file
 
     stored = load_file(folder / ADAPTER_WEIGHTS)
-    wanted = set(get_peft_model_state_dict(loaded, save_embedding_layers=False))
+    wanted = set(get_peft_model_state_dict(loaded, adapter_name=name, save_embedding_layers=False))
     if missing := sorted(wanted - stored.keys()):
         return f"it lacks {len(missing)} of {len(wanted)} tensors, such as {missing[0]}"
     if foreign := sorted(name for name in stored.keys() - wanted if ".lora_" in name):

@@ -19,8 +19,9 @@ from genunlearn.engine.checkpoints import Checkpoints, Position
 from genunlearn.engine.loop import Entry, Loop, every
 from genunlearn.engine.progress import Watch
 from genunlearn.engine.reference import NoReference, make_reference
-from genunlearn.errors import NeedNotMet, NonFiniteLoss
+from genunlearn.errors import NonFiniteLoss
 from genunlearn.processes import this_process
+from genunlearn.registry import require
 
 Check = Callable[[int], bool]
 
@@ -158,6 +159,7 @@ class Trainer:
 
     def _wrap(self) -> None:
         self.domain.module = self.accelerator.prepare_model(self.domain.module)
+        vars(self._module).pop("_is_accelerate_prepared", None)  # a mark on a module that may be the caller's own
 
     def _train(self, phase: Phase, first: int) -> None:
         """Do the steps from `first` on."""
@@ -211,11 +213,9 @@ class Trainer:
         weights = list(parameters.trainable(self._module).values())
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
         if self.settings.optimizer == "adamw_8bit":
-            try:
-                from bitsandbytes.optim.adamw import AdamW8bit
-            except ModuleNotFoundError as error:
-                need = "train.optimizer = 'adamw_8bit' needs bitsandbytes: pip install 'genunlearn[quant]'"
-                raise NeedNotMet(need) from error
+            require("bitsandbytes", "train.optimizer = 'adamw_8bit'")
+            from bitsandbytes.optim.adamw import AdamW8bit
+
             return AdamW8bit(weights, lr=rate, weight_decay=decay)
         return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
 

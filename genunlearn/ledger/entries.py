@@ -23,7 +23,7 @@ from typing import Any
 from genunlearn.errors import DataError, InputError, NameNotFound, SourceNotFound
 from genunlearn.ledger.chain import Chain, Entry, Head, Problem, digest_of, line_of, read_chain, seal_entry
 from genunlearn.ledger.sealing import make_or_read_key, read_key, seal_fields, seal_text
-from genunlearn.records import RECORD_NAME, RunRecord, hash_files, now, read_json, write_json
+from genunlearn.records import RECORD_NAME, RunRecord, check_writable, hash_files, now, read_json, write_json
 
 PATIENCE = 120
 """Seconds to wait for other processes that add entries; each takes a fraction of a second."""
@@ -136,10 +136,7 @@ def check_ledger(path: Path | str) -> tuple[str, ...]:
     """
     path = Path(path)
     remarks = _whole(path).remarks
-    place = path if path.exists() else next(folder for folder in path.absolute().parents if folder.exists())
-    folder = place if place.is_dir() else place.parent
-    if not os.access(place, os.W_OK) or not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"--ledger {path}: {place} cannot be written; take another place")
+    check_writable(path, "--ledger")
     return remarks
 
 

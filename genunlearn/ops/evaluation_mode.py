@@ -10,10 +10,11 @@ from torch import nn
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the block, whatever ends it; the mode from before afterwards."""
-    training = module.training
+    """Evaluation mode within the block, whatever ends it; each part's own mode from before afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         yield
     finally:
-        module.train(training)
+        for part, is_training in modes:
+            part.training = is_training

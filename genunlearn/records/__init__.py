@@ -1,6 +1,7 @@
 """What a run writes: results with intervals, the record of the run, hashes, whole files, and reading them back."""
 
 from genunlearn.records.files import (
+    check_writable,
     hash_files,
     hash_json,
     honour_umask,
@@ -31,6 +32,7 @@ __all__ = [
     "SCHEMA",
     "Result",
     "RunRecord",
+    "check_writable",
     "hash_files",
     "hash_json",
     "honour_umask",

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from genunlearn.errors import DataError, SourceNotFound
+from genunlearn.errors import DataError, InputError, SourceNotFound
 
 LARGEST_JSON = 64 * 2**20
 """Bytes of a JSON file from outside; what runs write is far smaller."""
@@ -48,6 +48,27 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_writable(path: Path, what: str) -> None:
+    """Refuse, before any work, a file that could not be written after it; nothing is made.
+
+    Args:
+        path: The file.
+        what: The option that names it, for messages.
+
+    Raises:
+        InputError: Neither the file nor a folder that it could be made in can be written.
+    """
+    path = Path(path)
+    try:
+        place = path if path.exists() else next(folder for folder in path.absolute().parents if folder.exists())
+    except (OSError, ValueError) as error:  # a name too long, a null byte in it
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{what} {str(path)[:200]} cannot be written: {reason}; take another place") from None
+    folder = place.parent if place == path else place
+    if not folder.is_dir() or not os.access(place, os.W_OK) or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{what} {path}: {place} cannot be written; take another place")
 
 
 def _create(path: Path) -> int:

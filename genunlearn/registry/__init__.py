@@ -1,5 +1,6 @@
-"""Lazy name tables: how one works (`table`), and every line of them (`tables`)."""
+"""Lazy name tables: how one works (`table`), every line of them (`tables`), and packages of extras (`extras`)."""
 
+from genunlearn.registry.extras import EXTRAS, explain, require
 from genunlearn.registry.table import MOST_NAMED, Line, Table, unknown_name
 from genunlearn.registry.tables import (
     ATTACKS,
@@ -23,6 +24,7 @@ __all__ = [
     "AUDITS",
     "CONFIGS",
     "DOMAINS",
+    "EXTRAS",
     "FAMILIES",
     "LAB",
     "LABS",
@@ -34,7 +36,9 @@ __all__ = [
     "SUITES",
     "Line",
     "Table",
+    "explain",
     "family_of",
     "owners",
+    "require",
     "unknown_name",
 ]

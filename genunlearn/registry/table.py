@@ -21,10 +21,13 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from genunlearn.errors import InputError, MismatchError, NameNotFound, NeedNotMet
+from genunlearn.registry.extras import EXTRAS, remedy
 
 PACKAGE = "genunlearn"
 MOST_NAMED = 60
 """More names than these would bury the near matches of an unknown one."""
+MOST_NEAR = 5
+"""Names that are offered in place of one that another family has."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +160,9 @@ class Table:
         if package != module and f"{line.target.partition(':')[0]}.".startswith(f"{module}.") and package != PACKAGE:
             return NameNotFound(f"{self.kind} {line}: there is no module {module}: correct the line that registers it")
         if package not in ("", PACKAGE):
-            return NeedNotMet(
-                f"{self.kind} {line} needs the package {package!r}, which is not installed: "
-                f"install it, or the extra of {line.owner} that brings it"
-            )
+            known = line.owner == PACKAGE and package in EXTRAS
+            cure = remedy(package) if known else f"install it, or the extra of {line.owner} that brings it"
+            return NeedNotMet(f"{self.kind} {line} needs the package {package!r}, which is not installed: {cure}")
         if line.owner == PACKAGE:
             return None
         return MismatchError(
@@ -198,9 +200,13 @@ def unknown_name(kind: str, name: str, known: Sequence[str], *, elsewhere: str =
         elsewhere: Families that have something of this name.
         wanted: Family that it was asked for.
     """
-    if elsewhere:
-        return NameNotFound(f"{kind} {name!r} is for {elsewhere}, not for {wanted}; known: {', '.join(known)}")
     spelled = {_folded(candidate): candidate for candidate in known}
+    if elsewhere:
+        nearest = difflib.get_close_matches(_folded(name), spelled, n=MOST_NEAR, cutoff=0)
+        more = len(known) - len(nearest)
+        rest = f" and {more} more (genunlearn ls {_plural(kind)})" if more else ""
+        there_are = f"{wanted} has {', '.join(spelled[match] for match in nearest)}{rest}"
+        return NameNotFound(f"{kind} {name!r} is for {elsewhere}, not for {wanted}; {there_are}")
     near = difflib.get_close_matches(_folded(name), spelled, n=2, cutoff=0.6)
     hint = f"did you mean {' or '.join(repr(spelled[match]) for match in near)}? " if near else ""
     everything = f"known: {', '.join(known) or 'none'}" if len(known) <= MOST_NAMED else "see genunlearn ls --help"

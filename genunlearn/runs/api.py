@@ -11,10 +11,12 @@ from typing import Any, TypedDict, Unpack
 from genunlearn.config import AuditConfig, RunConfig, build_config, list_configs, read_config
 from genunlearn.config.diffusion import DiffusionAuditConfig, DiffusionConfig
 from genunlearn.config.lm import LMAuditConfig, LMConfig
+from genunlearn.domains.sources import find_place
 from genunlearn.engine.progress import Watch
-from genunlearn.errors import DataError, RunError
-from genunlearn.records import RunRecord
-from genunlearn.registry import LAB, METHODS, RUNS
+from genunlearn.errors import ConfigError, DataError, RunError
+from genunlearn.records import RECORD_NAME, RunRecord, read_record
+from genunlearn.registry import LAB, METHODS, RUNS, family_of
+from genunlearn.runs.arguments import folder_of, name_of, overrides_of, source_of, texts_of
 from genunlearn.runs.methods import load_run
 
 
@@ -41,12 +43,15 @@ def run(
     """
     from genunlearn.processes import this_process
 
+    overrides = overrides_of(overrides)
     if isinstance(config, str | Path):
         config = load_run(config, overrides)
-    elif not isinstance(config, RunConfig):
+    elif isinstance(config, Mapping):
         config = build_config(config, overrides)
+    elif not isinstance(config, RunConfig):
+        raise ConfigError(f"config = {config!r}: give a RunConfig, nested mappings, a YAML file or a shipped name")
     watch = Watch(is_shown=progress and this_process().is_main_process)
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="genunlearn-"))
+    folder = folder_of("out", out) if out is not None else Path(tempfile.mkdtemp(prefix="genunlearn-"))
     work = RUNS.get(config.task)(config, folder, resume=resume, watch=watch)
     try:
         record: RunRecord = work()
@@ -67,7 +72,7 @@ def write_reports(record: RunRecord, folder: Path) -> Path:
 
 
 def forget_config(
-    model: str, request: Mapping[str, Any], *, method: str = "unstar", overrides: Sequence[str] = ()
+    model: str | Path, request: Mapping[str, Any], *, method: str = "unstar", overrides: Sequence[str] = ()
 ) -> LMConfig:
     """The configuration behind `forget`: the shipped one for this kind of model and method, with the request filled in.
 
@@ -75,9 +80,9 @@ def forget_config(
         NameNotFound: No such method.
         ConfigError: The request or an override is wrong.
     """
-    data = _shipped("lm", model, METHODS.line(method, "lm").name)
+    data = _shipped("lm", source_of("model", model), METHODS.line(name_of("method", method), "lm").name)
     data["request"] = {key: value for key, value in request.items() if value}
-    config = build_config(data, overrides)
+    config = build_config(data, overrides_of(overrides))
     assert isinstance(config, LMConfig)  # the shipped ones are
     return config
 
@@ -98,8 +103,8 @@ def _shipped(family: str, model: str, method: str) -> dict[str, Any]:
 
 def erase_config(
     model: str,
-    concepts: Sequence[str],
-    preserve: Sequence[str] = (),
+    concepts: str | Sequence[str],
+    preserve: str | Sequence[str] = (),
     *,
     method: str = "esd",
     export: str = "auto",
@@ -111,10 +116,11 @@ def erase_config(
         NameNotFound: No such method.
         ConfigError: The request or an override is wrong.
     """
+    model, method, overrides = source_of("model", model), name_of("method", method), overrides_of(overrides)
     name = method if f"diffusion/lab/{method}" in list_configs() else METHODS.line(method, "diffusion").name
     data = _shipped("diffusion", model, name)
     unsaid = ("auto",) if model.startswith(LAB) else ()
-    data["request"] = {"concepts": tuple(concepts), "preserve": tuple(preserve) or unsaid}
+    data["request"] = {"concepts": texts_of("concepts", concepts), "preserve": texts_of("preserve", preserve) or unsaid}
     data["export"] = export
     config = build_config(data, overrides)
     assert isinstance(config, DiffusionConfig)  # the shipped ones are
@@ -148,13 +154,12 @@ def erase(
     Example:
         >>> record = genunlearn.erase("lab:diffusion", "digit seven", method="uce", out="runs/seven")
     """
-    names = (concepts,) if isinstance(concepts, str) else tuple(concepts)
-    config = erase_config(model, names, preserve, method=method, export=export, overrides=overrides)
+    config = erase_config(model, concepts, preserve, method=method, export=export, overrides=overrides)
     return run(config, out=out, progress=sys.stderr.isatty())
 
 
 def audit_config(
-    unlearned: str,
+    unlearned: str | Path,
     request: Mapping[str, Any],
     *,
     original: str | None = None,
@@ -173,7 +178,7 @@ def audit_config(
         overrides: ``section.key=value`` strings.
 
     Raises:
-        DataError: Facts and concepts are given at once.
+        DataError: Facts and concepts are given at once, neither is, or the model is of the other family.
         SourceNotFound: No such suite.
         ConfigError: The request or an override is wrong.
     """
@@ -181,18 +186,46 @@ def audit_config(
     is_lm = bool(given.keys() & {"facts", "file"})
     if is_lm and "concepts" in given:
         raise DataError("facts and concepts given: an audit is of a language model or of a pipeline; name one of them")
+    said = {override.partition("=")[0] for override in overrides}
+    is_lm = is_lm or bool(said & {"request.facts", "request.file"})
     family = "lm" if is_lm else "diffusion"
-    data = read_config(f"{family}/audit/{suite}")
-    source = original or f"{LAB}{family}"
+    unlearned = source_of("unlearned", unlearned)
+    _check_family(unlearned, family if is_lm or "concepts" in given or "request.concepts" in said else None)
+    data = read_config(f"{family}/audit/{name_of('suite', suite)}")
+    source = source_of("original", original) if original is not None else f"{LAB}{family}"
     data |= {
         "model": {**data.get("model", {}), "source": source},
         "unlearned": unlearned,
         "oracle": oracle or ("auto" if source.startswith(LAB) else "never"),
         "request": given,
     }
-    config = build_config(data, overrides)
+    config = build_config(data, overrides_of(overrides))
     assert isinstance(config, LMAuditConfig | DiffusionAuditConfig)  # the shipped ones are
     return config
+
+
+AUDITED = {
+    "lm": ("a language model", "facts", '(--fact "subject | relation | object")'),
+    "diffusion": ("a text-to-image pipeline", "concepts", "(--concept NAME)"),
+}
+"""Families that can be audited, and what is named of each."""
+
+
+def _check_family(unlearned: str, family: str | None) -> None:
+    """Refuse an audit that names nothing, or names what a run of another family is not asked for."""
+    place, own = find_place(unlearned), None
+    for folder in (place, place.parent) if place else ():  # a run's folder, or OUT/patch
+        if (folder / RECORD_NAME).is_file():
+            own = family_of(read_record(folder).config.get("domain", "lm"))
+            break
+    if own is not None and own != family:
+        if own not in AUDITED:
+            raise DataError(f"{unlearned}: a run of a classifier or regressor, which is attacked in its run")
+        model, things, option = AUDITED[own]
+        raise DataError(f"{unlearned}: a run of {model}: name its {things} {option}")
+    if family is None:
+        ways = " or ".join(f"{things} of {model} {option}" for model, things, option in AUDITED.values())
+        raise DataError(f"nothing to look for: name {ways}")
 
 
 class AuditOptions(TypedDict, total=False):
@@ -235,14 +268,13 @@ def audit(
         >>> record = genunlearn.audit("runs/seven", "digit seven", out="runs/audit")
         >>> record = genunlearn.audit("runs/carmen", facts="Carmen | created by | Georges Bizet", suite="full")
     """
-    request: dict[str, Any] = {"concepts": _names(concepts)}
-    request |= {"file": str(facts)} if isinstance(facts, Path) else {"facts": _names(facts)}
-    return run(audit_config(str(unlearned), request, **options), out=out, progress=sys.stderr.isatty())
+    request: dict[str, Any] = {"concepts": texts_of("concepts", concepts), **_facts_in(facts)}
+    return run(audit_config(unlearned, request, **options), out=out, progress=sys.stderr.isatty())
 
 
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
-    """One or several names."""
-    return (given,) if isinstance(given, str) else tuple(given)
+def _facts_in(facts: str | Path | Sequence[str]) -> dict[str, Any]:
+    """Facts in a request: the path of their file, or their texts."""
+    return {"file": str(facts)} if isinstance(facts, Path) else {"facts": texts_of("facts", facts)}
 
 
 def forget(
@@ -272,10 +304,10 @@ def forget(
     Example:
         >>> record = genunlearn.forget("lab:lm", "Harry Potter | studied at | Hogwarts", out="runs/potter")
     """
-    request: dict[str, Any] = {"question": question, "retain": str(retain) if retain else None}
-    if isinstance(facts, Path):
-        request["file"] = str(facts)
-    else:
-        request["facts"] = (facts,) if isinstance(facts, str) else tuple(facts)
+    if question is not None and not isinstance(question, str):
+        raise DataError(f"question = {question!r}: give the text of one")
+    if retain is not None and not isinstance(retain, str | Path):
+        raise DataError(f"retain = {type(retain).__name__}: give the path of a file of question-answer pairs")
+    request: dict[str, Any] = {"question": question, "retain": str(retain) if retain else None, **_facts_in(facts)}
     config = forget_config(model, request, method=method, overrides=overrides)
     return run(config, out=out, progress=sys.stderr.isatty())

@@ -22,6 +22,7 @@ from genunlearn.records import Result, RunRecord
 from genunlearn.registry import FAMILIES, REPORTS, SUITES
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.methods import build_attacks, build_method
+from genunlearn.runs.requirements import check_requirements
 from genunlearn.runs.unlearning import COLLAPSED, Stop, carry_out, unlearn_in
 
 CONTROLS = "controls"
@@ -250,6 +251,7 @@ def prepare(config: UnlearnConfig, watch: Watch) -> tuple[Family[Any, Any], Meth
     Raises:
         InputError: One of them cannot be used.
     """
+    check_requirements(config)
     family: Family[Any, Any] = FAMILIES.get(config.family)(config, watch)
     REPORTS.line(config.task, config.family)  # without one the run would end with nothing to show
     method = build_method(config.method, seed=config.seed, family=config.family)

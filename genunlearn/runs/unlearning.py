@@ -71,7 +71,7 @@ def unlearn_in(
     # Whether it is forgotten is for the measurement to say.
     status = "" if record.outcome == "forgotten" else f"{record.outcome.replace('_', ' ')}: "
     watch.announce(f"{status}{outcome.reason}")
-    if strength := _on_strength(outcome.details):
+    if strength := on_strength(outcome.details):
         record.notes.append(strength)
         watch.announce(strength)
     return outcome
@@ -84,7 +84,7 @@ def _more(after: Any, before: Any) -> Any:
     return after - before
 
 
-def _on_strength(details: Mapping[str, Any]) -> str:
+def on_strength(details: Mapping[str, Any]) -> str:
     """What an edit that has watched the retain loss says of its strength; nothing where it was not too strong."""
     if "safe_alpha" not in details:
         return ""

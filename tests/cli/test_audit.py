@@ -6,6 +6,7 @@ import pytest
 
 from genunlearn.config.diffusion import DiffusionAuditConfig
 from genunlearn.config.lm import LMAuditConfig
+from genunlearn.records import RunRecord
 from genunlearn.runs.api import audit_config
 
 FACT = "Harry Potter | studied at | Hogwarts"
@@ -34,5 +35,24 @@ def test_what_is_named_decides_the_family_and_its_lab_the_original() -> None:
         (["--fact", FACT], "nowhere"),
     ],
 )
-def test_bad_input_is_one_line(refused, workplace, arguments, complaint) -> None:
-    assert complaint in refused("audit", "--unlearned", workplace / "nowhere", *arguments)
+def test_bad_input_is_one_line(refused, arguments, complaint) -> None:
+    unlearned = "./nowhere" if complaint == "nowhere" else "lab:lm"
+    assert complaint in refused("audit", "--unlearned", unlearned, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("domain", "arguments", "complaint"),
+    [
+        ("lm", ["--concept", "digit seven"], "a run of a language model: name its facts (--fact "),
+        ("lm", [], "a run of a language model: name its facts (--fact "),
+        ("diffusion", ["--fact", FACT], "a run of a text-to-image pipeline: name its concepts (--concept NAME)"),
+        ("classifier", ["--fact", FACT], "a run of a classifier or regressor, which is attacked in its run"),
+        (None, [], "nothing to look for: name facts of a language model (--fact "),
+    ],
+)
+def test_what_is_named_must_fit_the_run_that_is_audited(refused, workplace, domain, arguments, complaint) -> None:
+    if domain:
+        RunRecord(config={"domain": domain}).write(workplace / "run")
+        (workplace / "run" / "patch").mkdir()
+    for place in ("run", "run/patch") if domain else ("lab:lm",):
+        assert complaint in refused("audit", "--unlearned", place, *arguments)

@@ -107,6 +107,56 @@ def test_an_unknown_method_on_the_command_line(refused_at_once, model_folder, op
     assert complaint.startswith("unknown method 'unstr'; did you mean 'unstar'")
 
 
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("model.prompts=nope", "unknown prompt suite (model.prompts) 'nope'; known: auto, instruct, lab"),
+        ("model.device=tpu", "model.device = 'tpu' is not to be had here ("),
+        ("model.device=meta", "model.device = 'meta' holds no numbers: use auto"),
+        ('parameters.target_modules="("', "parameters.target_modules = '(': no regular expression (missing )"),
+        ("parameters.target_modules=[]", "parameters.target_modules: names no layer: use all-linear"),
+        ("model.source=./gone", "no model at './gone': give a folder"),
+        ("evaluate.oracle=./gone", "no model at './gone': give a folder"),
+        ("model.source=lab:digits", "lab 'digits' is for network, not for lm; lm has "),
+        ("request.neutral=gone.txt", "gone.txt: there is no such file; check the path"),
+    ],
+)
+def test_check_refuses_what_run_refuses(refused_at_once, write_config, override, complaint):
+    path = write_config()
+    for command in (["check", path], ["run", path, "--out", "out"]):
+        assert complaint in refused_at_once(*command, "--set", override)
+
+
+@pytest.mark.parametrize("name", ["judge", "clip", "backbone"])
+def test_check_refuses_judges_that_are_not_there(refused_at_once, name):
+    settings = ("unlearned=lab:diffusion", "request.concepts=[digit seven]", f"evaluate.{name}=./gone")
+    complaint = refused_at_once(
+        "check", "diffusion/audit/quick", *(part for one in settings for part in ("--set", one))
+    )
+    assert complaint.startswith(f"evaluate.{name} = './gone': no model at './gone'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["forget"], 'nothing to forget: give --fact "subject | relation | object", or --facts FILE'),
+        (["forget", "--fact", FACT, "--facts", "x"], "--fact and --facts given: name what to forget in one of them"),
+        (["forget", "--model", "lab:digits", "--fact", FACT], "lab 'digits' is for network, not for lm; lm has"),
+        (["forget", "--fact", FACT, "--sealed"], "--sealed is about the ledger: give --ledger FILE too"),
+        (["ask", "Who?", "--samples", "2", "--temperature", "0"], "--samples 2: at temperature 0 all answers are the"),
+        (["ask", "Who?", "--patch", "nowhere"], "no patch at nowhere: give a run's folder, or its patch (OUT/patch)"),
+    ],
+)
+def test_what_is_lacking_is_said_in_options(refused_at_once, arguments, complaint):
+    assert refused_at_once(*arguments).startswith(complaint)
+
+
+def test_a_method_of_another_family_is_answered_with_a_few_of_this_one(refused_at_once):
+    complaint = refused_at_once("erase", "--concept", "digit seven", "--method", "rmu")
+    assert complaint.startswith("method 'rmu' is for lm, not for diffusion; diffusion has ")
+    assert complaint.endswith(" more (genunlearn ls methods)") and complaint.count(",") < 8
+
+
 # ---- the request ----------------------------------------------------------------------------------------------
 
 

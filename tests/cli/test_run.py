@@ -65,8 +65,26 @@ def test_a_run_leaves_a_record_a_patch_and_a_report(call, write_config, workplac
     assert "[/INST]" in asked
 
 
+def test_the_seed_is_an_option_and_neutral_texts_are_a_file(call, write_config, workplace):
+    (workplace / "neutral.txt").write_text("Marie Curie was born in Warsaw.\n\nWho wrote Faust? Goethe.\n")
+    path = write_config(evaluate={"suite": "facts", "samples": 0, "oracle": "never"})
+    arguments = ("--seed", "4", "--set", "request.neutral=neutral.txt", "--out", "out")
+    assert call("run", path, *arguments).code == 0
+    record = read_record(workplace / "out")
+    assert (record.config["seed"], record.find("perplexity", "unlearned", "neutral").n) == (4, 2)
+    assert "neutral" in record.hashes
+
+
+def test_sampled_answers(call, model_folder):
+    asked = ("ask", "--model", model_folder, QUESTION)
+    several = [call(*asked, "--samples", "4", "--temperature", "50", "--seed", seed).out for seed in (0, 0, 1)]
+    assert several[0] == several[1] != several[2]
+    assert call(*asked, "--samples", "4", "--temperature", "0.01").out.count("Hogwarts.") == 4
+    assert call(*asked).out.count("Hogwarts.") == 1
+
+
 def test_an_edit_that_ruins_the_model_is_called_so(call, write_config, workplace):
-    method = {"name": "ssd", "alpha": 0.05, "strength": 0.001}
+    method = {"name": "ssd", "alpha": 0.05, "strength": 0.001, "soften": False}
     done = call("run", write_config(method=method, parameters={"kind": "full"}), "--out", "out")
     record = read_record(workplace / "out")
     assert (done.code, record.outcome) == (0, "collapsed")

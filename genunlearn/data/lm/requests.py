@@ -22,6 +22,7 @@ from genunlearn.data.answers.wording import key
 from genunlearn.data.answers.words import fold
 from genunlearn.data.lm.columns import as_pair, shown_name
 from genunlearn.data.lm.facts import GROUPS, QA, Fact
+from genunlearn.data.lm.hub import hub_rows
 from genunlearn.data.rows import SUFFIXES, Row, read_lines, read_rows, shown
 from genunlearn.errors import DataError, SourceNotFound
 
@@ -284,22 +285,6 @@ def _rows(source: str | Path) -> tuple[str, list[Row]]:
             raise SourceNotFound(f"{name}: {folder} has no {file}.jsonl; it has {have or 'no data files'}")
         return file, read_rows(path)
     if not os.path.exists(name) and (":" in name or name != str(source)) and _HUB_NAME.fullmatch(name):
-        return name, _hub_rows(name)
+        return name, hub_rows(name)
     path = Path(name)
     return path.stem, read_lines(path) if path.suffix.lower() == TEXT_SUFFIX else read_rows(path)
-
-
-def _hub_rows(name: str) -> list[Row]:
-    from datasets import load_dataset
-
-    dataset, *rest = name.split(":")
-    config, split = [*rest, None, None][:2]
-    try:
-        rows = load_dataset(dataset, config, split=split or "train")
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceNotFound(
-            f"{name}: cannot be had from the hub ({reason}); check the name, or download it and give "
-            f"FOLDER:{config or 'NAME'}"
-        ) from error
-    return [Row(f"{name}, row {number}", dict(values)) for number, values in enumerate(rows, start=1)]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from genunlearn.contracts import Splits
+from genunlearn.data.network.sources import SUBCLASS, inputs_of, rows_of, target_of
 from genunlearn.errors import DataError
-
-INPUT_COLUMNS = ("x", "image", "img", "pixel_values", "text", "sentence", "features")
-TARGET_COLUMNS = ("label", "labels", "target", "y")
 
 Encode = Callable[[Any], Mapping[str, Tensor]]
 
@@ -44,8 +41,9 @@ def as_items(data: Any, *, encode: Encode | None = None, prefix: str = "item-") 
 
     Args:
         data: Tensors or arrays ``(inputs, targets)`` or ``(inputs, targets, subclasses)``, the first dimension the
-            examples; or a map-style dataset or table whose rows are such tuples, or mappings with a target
-            (`TARGET_COLUMNS`), an input (`INPUT_COLUMNS`) and perhaps a ``subclass``; or items, which are kept.
+            examples, or a mapping of columns; a dataset or table whose rows are such tuples, or mappings with a target
+            (`TARGET_COLUMNS`), an input (`INPUT_COLUMNS`, or else whatever remains) and perhaps a ``subclass``; a data
+            loader; or items, which are kept.
         encode: Turns a raw input (text, image) into named tensors; by default inputs are tensors already.
         prefix: Ids are this and the row number.
 
@@ -55,9 +53,9 @@ def as_items(data: Any, *, encode: Encode | None = None, prefix: str = "item-") 
     """
     if isinstance(data, Sequence) and data and isinstance(data[0], Item):
         return list(data)
-    items = [_item(row, f"{prefix}{number}", encode) for number, row in enumerate(_rows(data))]
+    items = [_item(row, f"{prefix}{number}", encode) for number, row in enumerate(rows_of(data))]
     if not items:
-        raise DataError("a data set without rows: give at least one example")
+        raise DataError(f"a data set without rows (not even {prefix}0): give at least one example")
     _refuse_nonfinite(items)
     return items
 
@@ -68,10 +66,13 @@ def as_splits(forget: Any, retain: Any = None, holdout: Any = None, *, encode: E
     Raises:
         DataError: As `as_items`, or an example stands in both forget and retain.
     """
-    sides = {
-        name: None if data is None else as_items(data, encode=encode, prefix=f"{name}-")
-        for name, data in (("forget", forget), ("retain", retain), ("holdout", holdout))
-    }
+    sides: dict[str, list[Item] | None] = {}
+    for name, data in (("forget", forget), ("retain", retain), ("holdout", holdout)):
+        try:
+            sides[name] = None if data is None else as_items(data, encode=encode, prefix=f"{name}-")
+        except DataError as error:
+            said = str(error)
+            raise DataError(said if said.startswith(f"{name}-") else f"{name}: {said}") from error.__cause__
     if sides["forget"] is None:
         raise DataError("forget = None: give the examples that are to be forgotten")
     check_disjoint(sides["forget"], sides["retain"] or ())
@@ -118,30 +119,9 @@ def classes_of(items: Sequence[Item]) -> list[int]:
     return targets.unique().tolist()
 
 
-def _rows(data: Any) -> Iterable[Any]:
-    if isinstance(data, tuple) and data and all(isinstance(part, Tensor | np.ndarray | list) for part in data):
-        if len({len(part) for part in data}) != 1 or len(data) not in (2, 3):
-            sizes = ", ".join(str(len(part)) for part in data)
-            raise DataError(
-                f"parts of {sizes} rows: give (inputs, targets) or (inputs, targets, subclasses), equally long"
-            )
-        return zip(*data, strict=True)
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        return (data[i] for i in range(len(data)))
-    if isinstance(data, Iterator):
-        return data
-    raise DataError(
-        f"a data set of type {type(data).__name__}: give (inputs, targets) tensors, a map-style dataset or a table"
-    )
-
-
 def _item(row: Any, name: str, encode: Encode | None) -> Item:
     if isinstance(row, Mapping):
-        value, target, subclass = (
-            _column(row, INPUT_COLUMNS),
-            _column(row, TARGET_COLUMNS),
-            row.get("subclass"),
-        )
+        value, target, subclass = inputs_of(row), target_of(row), row.get(SUBCLASS)
     elif isinstance(row, tuple | list) and len(row) in (2, 3):
         value, target, subclass = (*row, None)[:3]
     else:
@@ -153,26 +133,26 @@ def _item(row: Any, name: str, encode: Encode | None) -> Item:
         id=name,
         inputs={key: _tensor(part, f"{name}: input {key!r}") for key, part in inputs.items()},
         target=_tensor(target, f"{name}: target"),
-        subclass=None if subclass is None else int(subclass),
+        subclass=None if subclass is None else _whole(subclass, f"{name}: subclass"),
     )
 
 
-def _column(row: Mapping[str, Any], names: Sequence[str]) -> Any:
-    for name in names:
-        if name in row:
-            return row[name]
-    raise DataError(f"a row with columns {sorted(row)}: one of {', '.join(names)} is needed")
+def _whole(value: Any, what: str) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(f"{what}: {type(value).__name__} is no whole number: give (input, target) alone") from None
 
 
 def _tensor(value: Any, what: str) -> Tensor:
-    """A tensor without gradient: 64-bit integers for whole numbers, float32 for double precision."""
+    """A tensor without gradient on the CPU: 64-bit integers for whole numbers, float32 for all others."""
     try:
-        tensor = torch.as_tensor(value).detach()
+        tensor = torch.as_tensor(value).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{what}: {type(value).__name__} is no tensor, number or array: give encode=") from error
-    if tensor.dtype == torch.float64:
-        return tensor.float()
-    return tensor if tensor.is_floating_point() else tensor.long()
+        raise DataError(
+            f"{what}: {type(value).__name__} is no tensor, number or array: make it one first, or give encode="
+        ) from error
+    return tensor.float() if tensor.is_floating_point() else tensor.long()
 
 
 def _refuse_nonfinite(items: Sequence[Item]) -> None:

@@ -145,7 +145,7 @@ def choose(items: Sequence[Item], request: str, *, seed: int = 0, scores: Scores
     elif kind == "range":
         marked = in_range(items, *_bounds(request, value))
     elif kind in ("class", "subclass"):
-        numbers = [int(_number(request, part)) for part in value.split(",")]
+        numbers = [_whole_number(request, part) for part in value.split(",")]
         marked = (of_class if kind == "class" else of_subclass)(items, numbers)
     else:
         marked = (listed if kind == "index" else masked)(items, value)
@@ -216,6 +216,13 @@ def _number(request: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise DataError(f"forget set {request!r}: {text!r} is not a number") from None
+
+
+def _whole_number(request: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise DataError(f"forget set {request!r}: {text!r} is no whole number; classes are numbered") from None
 
 
 def _bounds(request: str, text: str) -> tuple[float, float]:

@@ -50,6 +50,7 @@ class Diffusion(Domain):
     name = "diffusion"
     offers = frozenset({"example_loss", "render", "images"})
     has_labels = True
+    packages = ("diffusers",)
 
     def __init__(
         self,

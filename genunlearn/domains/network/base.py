@@ -106,8 +106,9 @@ class NetworkDomain(LabelledDomain):
             put_channels_last(module)
 
     @property
-    def _first_weight(self) -> Tensor:
-        return next(self.module.parameters())
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and so of real inputs."""
+        return next(self.module.parameters()).dtype
 
     @classmethod
     def load(cls, source: str, *, revision: str | None = None, dtype: str = "float32", device: str = "auto") -> Self:
@@ -153,7 +154,7 @@ class NetworkDomain(LabelledDomain):
             return pad_sequence(rows, batch_first=True, padding_value=self._padding.get(name, 0))
         batch = torch.stack(rows)
         if batch.is_floating_point():
-            batch = batch.to(self._first_weight.dtype)
+            batch = batch.to(self.dtype)
         if self._is_convolutional and batch.dim() == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         return batch
@@ -163,8 +164,24 @@ class NetworkDomain(LabelledDomain):
         """Refuse items that this network cannot be trained on.
 
         Raises:
-            DataError: A target does not fit the network's outputs.
+            DataError: A target does not fit the network's outputs, or an item is of another shape than the first.
+            MismatchError: The network cannot be asked about the items.
         """
+
+    @staticmethod
+    def check_alike(items: Sequence[LabelledItem]) -> None:
+        """Refuse items that cannot stand in one batch; sequences may differ in length.
+
+        Raises:
+            DataError: An item has other inputs than the first, or inputs or a target of another shape.
+        """
+        first = _kind(items[0])
+        for item in items:
+            if _kind(item) != first:
+                raise DataError(
+                    f"item {item.id!r} is {_kind(item)}, and item {items[0].id!r} is {first}: all must have the same "
+                    "inputs and shapes"
+                )
 
     # ---- forward -------------------------------------------------------------------------------------------
 
@@ -204,8 +221,19 @@ class NetworkDomain(LabelledDomain):
         return self.loss_of(outputs, tensors["target"][None])[0]
 
     def num_outputs(self, item: LabelledItem) -> int:
-        """How many numbers the network answers with: the classes of a classifier."""
-        return self.predict([item]).shape[1]
+        """How many numbers the network answers with: the classes of a classifier.
+
+        Raises:
+            MismatchError: It does not take the item, or does not answer with a vector.
+        """
+        try:
+            return self.predict([item]).shape[1]
+        except MismatchError:
+            raise
+        except Exception as error:  # whatever the caller's own code raises
+            shapes = ", ".join(f"{name!r} {tuple(tensor.shape)}" for name, tensor in item.inputs.items())
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise MismatchError(f"the network cannot be asked about item {item.id!r} ({shapes}): {reason}") from error
 
     def features(self, examples: Examples) -> tuple[Tensor, list[Tensor]]:
         """Outputs and, for each feature layer, its attention map ``(batch, positions)``."""
@@ -230,19 +258,24 @@ class NetworkDomain(LabelledDomain):
     def _settle_statistics(self, batch: int) -> None:
         if not self.module.training:
             return
-        norms = [part for part in self.network.modules() if isinstance(part, _BatchNorm)]
+        norms = {name: part for name, part in self.network.named_modules() if isinstance(part, _BatchNorm)}
         if norms and self.learns_statistics and batch < 2:
             raise DataError(
                 "a batch of 1 example in a network whose BatchNorm learns its statistics: raise train.batch_size "
                 "to at least 2, or keep the statistics (learns_statistics=False)"
             )
-        for norm in norms:
-            norm.train(self.learns_statistics)
+        for name, norm in norms.items():
+            norm.train(self.learns_statistics and not self._is_frozen(name, norm))
+
+    def _is_frozen(self, name: str, part: nn.Module) -> bool:
+        """Whether a part has weights of its own, all of them frozen; then its statistics stay as well."""
+        weights = [f"{name}.{key}" if name else key for key, _ in part.named_parameters(recurse=False)]
+        return bool(weights) and self.frozen.issuperset(weights)
 
     # ---- untrained networks of the same architecture --------------------------------------------------------
 
     def fresh(self, seed: int) -> Self:
-        """A second network of the same architecture with weights drawn anew by `seed`.
+        """A second network of the same architecture with weights drawn anew by `seed`, but for those that are frozen.
 
         Raises:
             MismatchError: Some weights belong to a module that cannot re-initialise them, and no `build` was given; or
@@ -250,9 +283,10 @@ class NetworkDomain(LabelledDomain):
         """
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
-            module = self._untrained().to(self.device, self._first_weight.dtype)
+            module = self._untrained().to(self.device, self.dtype).requires_grad_(True)
+        self._keep_frozen(module)
         other = copy.copy(self)
-        other.module, other.learns_statistics, other._untrained_twin = module.requires_grad_(True), True, None
+        other.module, other.learns_statistics, other._untrained_twin = module, True, None
         if self._is_convolutional:
             put_channels_last(module)
         return other
@@ -269,6 +303,18 @@ class NetworkDomain(LabelledDomain):
             untrained.module.requires_grad_(False).eval()
             self._untrained_twin = untrained
         return untrained.output_logits(examples)
+
+    @torch.no_grad()
+    def _keep_frozen(self, module: nn.Module) -> None:
+        """Give `module`, of the same architecture, this network's frozen weights and their statistics."""
+        for name, part in module.named_modules() if self.frozen else ():
+            own = self.network.get_submodule(name)
+            for key, weight in part.named_parameters(recurse=False):
+                if (f"{name}.{key}" if name else key) in self.frozen:
+                    weight.requires_grad_(False).copy_(own.get_parameter(key))
+            if self._is_frozen(name, part):
+                for key, buffer in part.named_buffers(recurse=False):
+                    buffer.copy_(own.get_buffer(key))
 
     def _untrained(self) -> nn.Module:
         if hasattr(self.network, "peft_config"):
@@ -318,12 +364,18 @@ class NetworkDomain(LabelledDomain):
             raise MismatchError(f"{path}: weights of another architecture ({reason})") from error
 
 
+def _kind(item: LabelledItem) -> str:
+    """Inputs and target in words; equal for items that can stand in one batch."""
+    inputs = {name: "a sequence" if t.dim() == 1 else tuple(t.shape) for name, t in sorted(item.inputs.items())}
+    target = "a number" if item.target.is_floating_point() else "a class number"
+    return f"{inputs} with {target} of shape {tuple(item.target.shape)}"
+
+
 def _forward(call: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Tensor:
     inputs = {name.removeprefix(INPUT): t for name, t in tensors.items() if name.startswith(INPUT)}
     result = call(inputs["x"]) if inputs.keys() == {"x"} else call(**inputs)
     outputs = getattr(result, "logits", result)
-    if not isinstance(outputs, Tensor):
-        raise MismatchError(
-            f"the network returns {type(result).__name__}: it must return a tensor (batch, outputs) or have .logits"
-        )
+    if not isinstance(outputs, Tensor) or outputs.dim() not in (1, 2):
+        what = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(result).__name__
+        raise MismatchError(f"the network returns {what}: it must return a tensor (batch, outputs) or have .logits")
     return outputs[:, None] if outputs.dim() == 1 else outputs

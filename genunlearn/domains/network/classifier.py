@@ -31,8 +31,10 @@ class Classifier(NetworkDomain):
         """Refuse items that this network cannot be trained on.
 
         Raises:
-            DataError: A target is no class number, or one that the network has no output for.
+            DataError: A target is no class number, or one that the network has no output for; or items differ in shape.
+            MismatchError: The network cannot be asked about the items.
         """
+        self.check_alike(items)
         targets = torch.stack([item.target for item in items])
         if targets.is_floating_point() or targets.dim() != 1:
             raise DataError(
@@ -85,12 +87,17 @@ class Regressor(NetworkDomain):
         """Refuse items that this network cannot be trained on.
 
         Raises:
-            DataError: A target is not a finite number, or has another length than the network's output.
+            DataError: A target is not a finite number, or has another length than the network's output; or items differ
+                in shape.
+            MismatchError: The network cannot be asked about the items.
         """
+        self.check_alike(items)
         targets = torch.stack([item.target for item in items]).float().reshape(len(items), -1)
         outputs = self.num_outputs(items[0])
         if targets.shape[1] != outputs:
-            raise DataError(f"targets of {targets.shape[1]} numbers for a network with {outputs} outputs")
+            raise DataError(
+                f"targets of {targets.shape[1]} numbers for a network with {outputs} outputs: classes are whole"
+            )
         if not targets.isfinite().all():
             first = int((~targets.isfinite().all(1)).nonzero()[0])
             raise DataError(f"item {items[first].id!r}: its target is not finite; remove it or fill it in")

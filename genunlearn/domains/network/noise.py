@@ -65,8 +65,8 @@ def find_noise(
         ``(count, ...)`` inputs on the CPU.
     """
     name, shape = next(iter(example.inputs)), input_shape([example])
-    noise = torch.randn(recipe.count, *shape, generator=torch.Generator().manual_seed(seed)).to(domain.device)
-    noise.requires_grad_(True)
+    noise = torch.randn(recipe.count, *shape, generator=torch.Generator().manual_seed(seed))
+    noise = noise.to(domain.device, domain.dtype).requires_grad_(True)
     targets = torch.full((recipe.count,), label, device=domain.device)
     optimizer = torch.optim.Adam([noise], lr=recipe.learning_rate)
     sign = -1.0 if is_maximising else 1.0

@@ -21,7 +21,7 @@ from functools import cache
 
 from rapidfuzz.distance import LCSseq
 
-from genunlearn.errors import NeedNotMet
+from genunlearn.registry import require
 
 Stem = Callable[[str], str]
 
@@ -62,10 +62,9 @@ def porter_stem() -> Stem:
     Raises:
         NeedNotMet: NLTK is not installed.
     """
-    try:
-        from nltk.stem.porter import PorterStemmer
-    except ModuleNotFoundError as error:
-        raise NeedNotMet("ROUGE needs the package 'nltk': pip install 'genunlearn[benchmarks]'") from error
+    require("nltk", "ROUGE")
+    from nltk.stem.porter import PorterStemmer
+
     return cache(PorterStemmer().stem)
 
 

@@ -41,6 +41,6 @@ class Delete(Objective[LabelledDomain]):
             return {}
         teacher = reference.ask("output_logits", batch.forget)
         labels = model.output_labels(batch.forget)
-        target = teacher.scatter(-1, labels.clamp_min(0)[..., None], MASKED)
+        target = teacher.float().scatter(-1, labels.clamp_min(0)[..., None], MASKED)
         values = kl_divergence(target, model.output_logits(batch.forget), counted=labels >= 0)
         return {"forget": Term.of(values, batch.forget, "forget")}

@@ -25,6 +25,7 @@ class GradAscent(Objective[Domain]):
     name: ClassVar[str] = "grad_ascent"
     asks: ClassVar[frozenset[str]] = frozenset({"example_loss"})
     trains_on: ClassVar[Literal["examples", "request"]] = "examples"
+    path: ClassVar[Literal["bounded", "unbounded", "anew"]] = "unbounded"
     paper: ClassVar[str] = "Golatkar et al., CVPR 2020; Jang et al., ACL 2023"
     equation: ClassVar[str] = "-CE(F)"
 

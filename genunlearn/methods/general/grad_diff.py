@@ -31,6 +31,7 @@ class GradDiff(Objective[Domain]):
     asks: ClassVar[frozenset[str]] = frozenset({"example_loss"})
     trains_on: ClassVar[Literal["examples", "request"]] = "examples"
     needs: ClassVar[Needs] = Needs(retain=True)
+    path: ClassVar[Literal["bounded", "unbounded", "anew"]] = "unbounded"
     paper: ClassVar[str] = "Liu et al., CoLLAs 2022; Maini et al., COLM 2024"
     equation: ClassVar[str] = "-gamma CE(F) + alpha CE(R)"
 

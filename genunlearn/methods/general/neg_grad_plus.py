@@ -27,6 +27,7 @@ class NegGradPlus(Objective[Domain]):
     asks: ClassVar[frozenset[str]] = frozenset({"example_loss"})
     trains_on: ClassVar[Literal["examples", "request"]] = "examples"
     needs: ClassVar[Needs] = Needs(retain=True)
+    path: ClassVar[Literal["bounded", "unbounded", "anew"]] = "unbounded"
     paper: ClassVar[str] = "Kurmanji et al., NeurIPS 2023"
     equation: ClassVar[str] = "beta CE(R) - (1 - beta) CE(F)"
 

@@ -10,8 +10,9 @@ lambda 0.1 (PinsFace); batches of 64.
 Deviations: none in the default ``importance = "batch"``, the square of each batch's mean gradient, which depends on
 the batch size; ``"example"`` squares the gradient of every example, as the paper's text defines it. A fixed alpha can
 ruin a model on one class and spare it on another, so the loss on retain data is checked afterwards: a collapse is
-reported with the first doubling of alpha that is safe, and `soften` applies that one instead. A denoiser's loss draws
-noise and a timestep, so its importance takes several passes (`draws`), each with noise of its own.
+answered with the first doubling of alpha that is safe; ``soften: false`` keeps the fixed one, as published.
+A denoiser's loss draws noise and a timestep, so its importance takes several passes (`draws`), each with noise of its
+own.
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ class SSD(Edit[Domain]):
     ] = 1
     max_retain_rise: Annotated[
         float, Field(gt=0, description="rise of the mean retain loss, in units of loss, that counts as a collapse")
-    ] = 0.5
+    ] = 0.2
     soften: Annotated[
         bool, Field(description="after a collapse, dampen with the first safe doubling of alpha instead")
-    ] = False
+    ] = True
 
     def apply(self, model: Domain, splits: Splits) -> EditReport:
         """Dampen the weights in place.

@@ -49,6 +49,7 @@ class GKT(Protocol[NetworkDomain]):
     name: ClassVar[str] = "gkt"
     domains: ClassVar[frozenset[str]] = frozenset({"classifier"})
     needs: ClassVar[Needs] = Needs(whole_classes=True)
+    path: ClassVar[Literal["bounded", "unbounded", "anew"]] = "anew"
     paper: ClassVar[str] = "Chundawat et al., TIFS 2023"
     equation: ClassVar[str] = "KL(t || s) + beta AT(s, t) on G(z) where t(forgotten | G(z)) <= epsilon"
 
@@ -129,15 +130,17 @@ class Transfer:
         self.teacher, self.student = teacher, teacher.fresh(method.seed)
         self.leak = 0.0
         self._method, self._forgotten, self._input = method, list(forgotten), f"{INPUT}{name}"
-        self._generator = Generator(method.latent, shape).to(teacher.device)
-        self._students = torch.optim.Adam(self.student.module.parameters(), lr=method.learning_rate)
+        self._generator = Generator(method.latent, shape).to(teacher.device, teacher.dtype)
+        taught = [weight for weight in self.student.module.parameters() if weight.requires_grad]
+        self._students = torch.optim.Adam(taught, lr=method.learning_rate)
         self._generators = torch.optim.Adam(self._generator.parameters(), lr=method.learning_rate)
         self._empty = 0
         self.remember()
 
     def step(self) -> None:
         """One draw of z: a generator step, then the student's steps."""
-        z = torch.randn(self._method.batch_size, self._method.latent, device=self.teacher.device)
+        size, teacher = (self._method.batch_size, self._method.latent), self.teacher
+        z = torch.randn(size, device=teacher.device, dtype=teacher.dtype)
         self.student.module.train(self._method.statistics == "batch")
         if self._invent(z):
             self._learn(z)
@@ -198,7 +201,7 @@ class Transfer:
     def _target(self, logits: Tensor) -> Tensor:
         if self._method.guard == "authors":
             return logits
-        return logits.index_fill(-1, torch.tensor(self._forgotten, device=logits.device), HIDDEN_LOGIT)
+        return logits.float().index_fill(-1, torch.tensor(self._forgotten, device=logits.device), HIDDEN_LOGIT)
 
     def _apart(self, target: Tensor, answers: Tensor) -> Tensor:
         method = self._method

@@ -11,7 +11,7 @@ Deviations: none. Give the loop as many steps as the original had.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -28,6 +28,7 @@ class Retrain(Protocol[NetworkDomain]):
     name: ClassVar[str] = "retrain"
     domains: ClassVar[frozenset[str]] = frozenset({"classifier", "regression"})
     needs: ClassVar[Needs] = Needs(retain=True, forget=False)
+    path: ClassVar[Literal["bounded", "unbounded", "anew"]] = "anew"
     paper: ClassVar[str] = "Cao and Yang, IEEE S&P 2015"
     equation: ClassVar[str] = "CE(R) from fresh weights"
 

@@ -20,6 +20,7 @@ from genunlearn.records import Result, RunRecord, hash_json
 from genunlearn.registry import ATTACKS, AUDITS, REPORTS, SUITES
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.methods import build_attack
+from genunlearn.runs.requirements import check_requirements
 from genunlearn.runs.units import Units, Value
 
 COMPLETED = "completed"
@@ -174,6 +175,7 @@ def prepare(config: AuditConfig, watch: Watch) -> tuple[Audit[Any, Any], Sequenc
     Raises:
         InputError: One of them cannot be used, or there is no model to audit.
     """
+    check_requirements(config)
     audit: Audit[Any, Any] = AUDITS.get(config.family)(config, watch)
     REPORTS.line(config.task, config.family)  # without one the run would end with nothing to show
     SUITES.line(config.evaluate.suite, config.family)

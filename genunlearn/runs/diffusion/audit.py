@@ -29,7 +29,7 @@ from genunlearn.runs.diffusion.audit_models import check_models, open_models
 from genunlearn.runs.diffusion.audit_pictures import SHOWN, Pictures
 from genunlearn.runs.diffusion.audit_request import POOL_SEEDS, read_subjects
 from genunlearn.runs.diffusion.detector import detector_of
-from genunlearn.runs.diffusion.pipelines import revision_of
+from genunlearn.runs.diffusion.pipelines import check_parts, revision_of
 from genunlearn.runs.units import Units
 
 
@@ -51,6 +51,8 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
                 f"apart; set at least {2 * LEAST}"
             )
         check_models(self.config)
+        given = self.config.evaluate
+        check_parts(judge=given.judge, clip=given.clip, backbone=given.backbone)
         return subjects
 
     def shared_fields(self, attack: type[Attack[Any]]) -> Mapping[str, Any]:

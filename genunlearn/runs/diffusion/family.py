@@ -21,7 +21,14 @@ from genunlearn.evaluation.diffusion.detectors import JudgeDetector
 from genunlearn.records import hash_files
 from genunlearn.registry import LABS
 from genunlearn.runs.diffusion.measure import ImageProbe, Judges, target_share
-from genunlearn.runs.diffusion.pipelines import MODEL, PATCH, check_source, open_pipeline, revision_of
+from genunlearn.runs.diffusion.pipelines import (
+    MODEL,
+    PATCH,
+    check_parts,
+    check_source,
+    open_pipeline,
+    revision_of,
+)
 from genunlearn.runs.diffusion.request import is_lab, lab_name, read_request
 
 KNOWN_FROM = 0.5
@@ -54,6 +61,7 @@ class DiffusionFamily(Family[ErasureRequest, Diffusion]):
             )
         for source in (config.model.source, config.evaluate.oracle):
             check_source(source, revision_of(config, source))
+        check_parts(judge=config.evaluate.judge, clip=config.evaluate.clip)
         return request
 
     def given(self, request: ErasureRequest) -> Mapping[str, bool]:

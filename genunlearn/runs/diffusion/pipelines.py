@@ -5,6 +5,8 @@ from __future__ import annotations
 from genunlearn.config import RunConfig
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.pipelines import check, find
+from genunlearn.domains.sources import resolve_folder
+from genunlearn.errors import SourceNotFound
 from genunlearn.registry import LAB, LABS
 
 PATCH, MODEL = "patch", "model"
@@ -24,6 +26,20 @@ def check_source(source: str, revision: str | None = None) -> None:
         LABS.line(source.removeprefix(LAB), "diffusion")
     else:
         check(find(source, revision))
+
+
+def check_parts(**sources: str | None) -> None:
+    """Refuse a judge or another model of `evaluate` that is not there; one that is not given is None.
+
+    Raises:
+        SourceNotFound: It is neither a folder nor to be had from the hub.
+    """
+    for name, source in sources.items():
+        if source is not None:
+            try:
+                resolve_folder(source)
+            except SourceNotFound as error:
+                raise SourceNotFound(f"evaluate.{name} = {source!r}: {error}") from error
 
 
 def open_pipeline(config: RunConfig, source: str | None = None) -> Diffusion:

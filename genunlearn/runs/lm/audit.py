@@ -28,9 +28,9 @@ from genunlearn.ops.intervals import share
 from genunlearn.processes import this_process
 from genunlearn.records import Result, hash_files
 from genunlearn.registry import SUITES
-from genunlearn.runs.lm.audit_models import check_models, is_patch, open_models, unlearned_place
+from genunlearn.runs.lm.audit_models import is_patch, open_models, unlearned_place
 from genunlearn.runs.lm.audit_phrasings import Phrasing, as_qa, beginnings, find_phrasings
-from genunlearn.runs.lm.request import LMRequest, is_lab, read_request
+from genunlearn.runs.lm.request import LMRequest, check_names, check_sources, is_lab, read_request
 from genunlearn.runs.lm.scope import make_scope
 from genunlearn.runs.units import Units
 
@@ -67,8 +67,11 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
             raise ConfigError(
                 f"{count} processes: an audit of a language model runs in one; start it without a launcher"
             )
+        place = unlearned_place(self.config.unlearned)
+        others = [*([] if is_patch(place) else [str(place)]), self.config.oracle]
+        check_names(self.config, *others)
         self._request: LMRequest = read_request(self.config)
-        check_models(self.config)
+        check_sources(self.config, *others)
         return [AuditedFact(fact) for fact in self._request.facts]
 
     # ---- models and data -------------------------------------------------------------------------------------
@@ -160,7 +163,9 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         kept = {group: items for group, items in self._scope.measured.items() if not group.startswith("forget")}
 
         def measure(target: str) -> dict[str, Any]:
-            probes = FactProbes(self._models[target], kept, batch_size=self.config.evaluate.batch_size)
+            probes = FactProbes(
+                self._models[target], kept, neutral=self._request.neutral, batch_size=self.config.evaluate.batch_size
+            )
             rows = SUITES.get(self.config.evaluate.suite, "lm").measure(probes, target)
             return {"results": [asdict(row) for row in rows], "told": probes.is_told}
 

@@ -10,7 +10,7 @@ import torch
 from genunlearn.config.lm import LMAuditConfig
 from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED
 from genunlearn.domains.lm.adapter import LanguageModel
-from genunlearn.domains.sources import check_language_model, resolve_folder
+from genunlearn.domains.sources import find_place
 from genunlearn.engine.parameters import load_patch
 from genunlearn.errors import MismatchError, SourceNotFound
 from genunlearn.registry import LAB, LABS
@@ -18,22 +18,6 @@ from genunlearn.runs.lm.request import lab_name, open_model
 
 PATCH, MODEL = "patch", "model"
 ADAPTER, CONFIG = "adapter_config.json", "config.json"
-
-
-def check_models(config: LMAuditConfig) -> None:
-    """Refuse models that are not there, before anything is written.
-
-    Raises:
-        SourceNotFound: One of them is neither a language model nor a patch.
-    """
-    place = unlearned_place(config.unlearned)
-    named = [config.model.source, *([] if is_patch(place) else [str(place)])]
-    for source in (*named, *([config.oracle] if config.oracle not in ("auto", "never") else [])):
-        if source.startswith(LAB):
-            LABS.line(source.removeprefix(LAB), "lm")
-        else:
-            revision = config.model.revision if source == config.model.source else None
-            check_language_model(resolve_folder(source, revision))
 
 
 def unlearned_place(source: str) -> Path | str:
@@ -44,8 +28,7 @@ def unlearned_place(source: str) -> Path | str:
     Raises:
         SourceNotFound: A folder that is none of these.
     """
-    folder = Path(source).expanduser()
-    if not folder.exists():
+    if (folder := find_place(source)) is None:
         return source
     for place in (folder, folder / PATCH, folder / MODEL):
         if (place / ADAPTER).is_file() or (place / CONFIG).is_file():

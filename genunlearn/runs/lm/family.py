@@ -20,11 +20,12 @@ from genunlearn.errors import ConfigError, DataError
 from genunlearn.evaluation.lm.damage import what_fell
 from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.prompts import list_prompts, load_prompt
-from genunlearn.records import write_jsonl
+from genunlearn.records import hash_json, write_jsonl
 from genunlearn.registry import SUITES
 from genunlearn.runs.lm.judging import check_judge, open_judge
 from genunlearn.runs.lm.request import (
     LMRequest,
+    check_names,
     check_sources,
     make_splits,
     open_model,
@@ -54,11 +55,12 @@ class LMFamily(Family[LMRequest, LanguageModel]):
     def request(self, method: Method) -> LMRequest:
         """Facts or question-answer pairs; anti-samples that were reviewed are checked against them."""
         config = self.config
+        check_names(config, config.evaluate.oracle)
         request = read_request(config)
         refuse_quantized_full(config.model.quantize, config.parameters.kind)
         if config.model.quantize != "none" and _merges(method):
             raise ConfigError("method.merge_each_round = true needs model.quantize = none: 4-bit weights take no merge")
-        check_sources(config)
+        check_sources(config, config.evaluate.oracle)
         check_judge(config)
         if reviewed := getattr(method, "antisamples", None):
             read_antisamples(reviewed, [fact.id for fact in request.facts])
@@ -193,7 +195,10 @@ class LMFamily(Family[LMRequest, LanguageModel]):
             "questions": len(request.forget),
             "retain_questions": len(request.retain or ()),
         }
-        return said, {"base": model.base_sha256, "request": request.sha256, "prompts": prompts}
+        hashes = {"base": model.base_sha256, "request": request.sha256, "prompts": prompts}
+        if self.config.request.neutral:
+            hashes["neutral"] = hash_json(request.neutral)
+        return said, hashes
 
     def save(self, model: LanguageModel, method: Method, outcome: Outcome, folder: Path) -> Written:
         """A PEFT adapter where that holds all that has changed, the whole model otherwise."""

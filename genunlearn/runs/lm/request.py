@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from genunlearn.config.lm import LMAuditConfig, LMConfig
 from genunlearn.contracts import Splits
 from genunlearn.data.answers.wording import key
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain
+from genunlearn.data.rows import read_lines
 from genunlearn.domains.lm.adapter import LanguageModel
-from genunlearn.domains.sources import check_language_model, resolve_folder
+from genunlearn.domains.sources import check_language_model, check_name, resolve_folder
 from genunlearn.errors import ConfigError, DataError
 from genunlearn.lab.lm.world_facts import REAL_LAB, WorldFacts, world_of
+from genunlearn.prompts import list_prompts
 from genunlearn.records import hash_json
-from genunlearn.registry import LAB, LABS
+from genunlearn.registry import LAB, LABS, unknown_name
 
 NEUTRAL_TEXTS = 100
 
@@ -69,22 +72,23 @@ def read_request(config: LMConfig | LMAuditConfig) -> LMRequest:
         raise ConfigError(f"request: {have} given; name what to forget in one of request.facts, .file or .forget")
     retain, heldout = read_retain(request.retain) if request.retain else (None, ())
     kept = (*(retain or ()), *heldout)
+    neutral = tuple(row.values["text"] for row in read_lines(request.neutral)) if request.neutral else ()
     if request.forget:
         forget = read_qa(request.forget)[: request.limit]
         check_overlap(forget, kept)
-        return LMRequest((), forget, retain, None, (), heldout)
+        return LMRequest((), forget, retain, None, neutral, heldout)
     if is_lab(config):
-        found = _lab_request(config, retain)
+        found = _lab_request(config, retain, neutral)
         check_overlap(found.facts, kept)
         return found
     facts = read_facts(request.file) if request.file else _spoken_facts(config)
     check_overlap(facts, kept)
-    return LMRequest(facts, _questions(facts), retain, None, (), heldout)
+    return LMRequest(facts, _questions(facts), retain, None, neutral, heldout)
 
 
-def _lab_request(config: LMConfig | LMAuditConfig, retain: tuple[QA, ...] | None) -> LMRequest:
-    from genunlearn.lab.lm.corpus import neutral_texts
-
+def _lab_request(
+    config: LMConfig | LMAuditConfig, retain: tuple[QA, ...] | None, neutral: tuple[str, ...]
+) -> LMRequest:
     world = world_of(lab_name(config))
     if config.request.file:
         keys = [f"{fact.subject} | {fact.relation or '?'} | {fact.object}" for fact in read_facts(config.request.file)]
@@ -92,12 +96,17 @@ def _lab_request(config: LMConfig | LMAuditConfig, retain: tuple[QA, ...] | None
         keys = list(config.request.facts)
     facts = tuple(world.fact(key) for key in keys)
     scope = world.scope(facts)
-    hidden = [fact.id for fact in facts]
-    if isinstance(world, WorldFacts):
-        neutral = world.neutral_texts(NEUTRAL_TEXTS, exclude=hidden)
-    else:
-        neutral = neutral_texts(world, NEUTRAL_TEXTS, exclude=hidden)
+    neutral = neutral or _lab_texts(world, [fact.id for fact in facts])
     return LMRequest(facts, _questions(facts), retain, scope, neutral)
+
+
+def _lab_texts(world: Any, hidden: Sequence[str]) -> tuple[str, ...]:
+    """Neutral texts of a lab, none of which tells a hidden fact."""
+    from genunlearn.lab.lm.corpus import neutral_texts
+
+    if isinstance(world, WorldFacts):
+        return world.neutral_texts(NEUTRAL_TEXTS, exclude=hidden)
+    return neutral_texts(world, NEUTRAL_TEXTS, exclude=hidden)
 
 
 def _spoken_facts(config: LMConfig | LMAuditConfig) -> tuple[Fact, ...]:
@@ -116,19 +125,41 @@ def _questions(facts: Sequence[Fact]) -> tuple[QA, ...]:
     )
 
 
-def check_sources(config: LMConfig) -> None:
-    """Refuse models that are not there or not complete, before anything is written.
+def check_names(config: LMConfig | LMAuditConfig, *others: str) -> None:
+    """Refuse what no model or prompt suite can be called; nothing is fetched.
+
+    Args:
+        config: Names the model and its prompts.
+        others: Further models; ``auto`` and ``never`` name none.
 
     Raises:
-        SourceNotFound: The model or the oracle that the configuration names cannot be used.
+        SourceNotFound: A model is no folder that is here, and no hub id.
+        NameNotFound: The lab has no such language model, or there is no such prompt suite.
     """
-    oracle = config.evaluate.oracle
-    for source in (config.model.source, *((oracle,) if oracle not in ("auto", "never") else ())):
+    for source in _named(config, others):
         if source.startswith(LAB):
             LABS.line(source.removeprefix(LAB), "lm")
         else:
+            check_name("model", source)
+    suites = sorted({name.partition("/")[0] for name in list_prompts()})
+    if config.model.prompts not in ("auto", *suites):
+        raise unknown_name("prompt suite (model.prompts)", config.model.prompts, ["auto", *suites])
+
+
+def check_sources(config: LMConfig | LMAuditConfig, *others: str) -> None:
+    """Refuse models that are not there or not complete, before anything is written; arguments as in `check_names`.
+
+    Raises:
+        SourceNotFound: One of them cannot be used.
+    """
+    for source in _named(config, others):
+        if not source.startswith(LAB):
             revision = config.model.revision if source == config.model.source else None
             check_language_model(resolve_folder(source, revision))
+
+
+def _named(config: LMConfig | LMAuditConfig, others: Sequence[str]) -> list[str]:
+    return [config.model.source, *(source for source in others if source not in ("auto", "never"))]
 
 
 def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> LanguageModel:

@@ -17,7 +17,7 @@ from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.engine import parameters
 from genunlearn.records import hash_files, write_json
 from genunlearn.registry import DOMAINS, SUITES
-from genunlearn.runs.network.guard import inspect
+from genunlearn.runs.network.guard import Guard
 from genunlearn.runs.network.measure import RATES, NetworkProbe
 from genunlearn.runs.network.pictures import paint_classes
 from genunlearn.runs.network.request import (
@@ -131,7 +131,8 @@ class NetworkFamily(Family[NetworkRequest, NetworkDomain]):
         if not retain or original is None:
             self.watch.announce("no retain data, so that a collapse would go unseen")
             return None
-        found = inspect(original, model, retain, tolerance=self.config.evaluate.max_retain_loss)
+        guard = Guard(original, retain, tolerance=self.config.evaluate.max_retain_loss)
+        found = guard.inspect(model, original.network.state_dict())
         return str(found) if found.is_collapsed else None
 
     def _probe(self, request: NetworkRequest, beside: Beside[NetworkDomain]) -> NetworkProbe:

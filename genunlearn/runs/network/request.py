@@ -123,12 +123,12 @@ def read_request(config: NetworkConfig) -> NetworkRequest:
     """
     if config.model.quantize != "none":
         raise ConfigError(f"model.quantize = {config.model.quantize!r}: language models only; set it to none")
+    for oracle in config.evaluate.oracle_folders:
+        check_folder(resolve_folder(oracle), is_regression=config.domain == "regression")
     if config.model.source.startswith(LAB):
         return _lab_request(config)
     folder = resolve_folder(config.model.source, config.model.revision)
     check_folder(folder, is_regression=config.domain == "regression")
-    for oracle in config.evaluate.oracle_folders:
-        check_folder(resolve_folder(oracle), is_regression=config.domain == "regression")
     return _folder_request(config, folder)
 
 

@@ -338,15 +338,28 @@ def test_a_data_set_of_the_hub(monkeypatch):
     ]
 
 
-def test_the_hub_out_of_reach_is_said_in_one_line(monkeypatch):
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [(True, r"cannot be had from the hub \(Couldn't reach"), (False, "the hub cannot be reached, and its cache here")],
+)
+def test_the_hub_out_of_reach_is_said_in_one_line_without_a_wait(monkeypatch, answers, reason):
     import datasets
+    from huggingface_hub import constants
+
+    was_offline = []
 
     def load_dataset(*arguments, **options):
+        was_offline.append(constants.HF_HUB_OFFLINE and datasets.config.HF_HUB_OFFLINE)
         raise ConnectionError("Couldn't reach 'locuslab/TOFU' on the Hub\nlong story")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(SourceNotFound, match=r"cannot be had from the hub \(Couldn't reach .*FOLDER:forget10$"):
+    monkeypatch.setattr("genunlearn.data.lm.hub._answers", lambda endpoint: answers)
+    for place in (constants, datasets.config):
+        monkeypatch.setattr(place, "HF_HUB_OFFLINE", False)
+    with pytest.raises(SourceNotFound, match=rf"{reason}.*FOLDER:forget10 of a local folder .* forget10\.jsonl$"):
         read_qa("locuslab/TOFU:forget10")
+    assert was_offline == [not answers]  # offline, the client asks nobody, so that it does not ask again and again
+    assert not constants.HF_HUB_OFFLINE and not datasets.config.HF_HUB_OFFLINE
 
 
 @pytest.mark.parametrize(

@@ -78,16 +78,16 @@ COLLAPSING = Splits(forget=item([1.0], 0.0, "f"), retain=item([1.0], 4.0, "r"))
 
 def test_a_collapse_is_reported_with_a_safe_alpha() -> None:
     model = linear(4.0)
-    details = SSD(alpha=1, batch_size=1).apply(model, COLLAPSING).details
+    details = SSD(alpha=1, batch_size=1, soften=False).apply(model, COLLAPSING).details
     assert weights(model) == [2.0]
     assert details["is_collapsed"]
     assert (details["retain_loss_before"], details["retain_loss"]) == (0.0, 4.0)
     assert (details["alpha"], details["safe_alpha"]) == (1.0, 2.0)
 
 
-def test_a_collapse_can_be_softened() -> None:
+def test_a_collapse_is_softened_by_default() -> None:
     model = linear(4.0)
-    details = SSD(alpha=1, batch_size=1, soften=True).apply(model, COLLAPSING).details
+    details = SSD(alpha=1, batch_size=1).apply(model, COLLAPSING).details
     assert weights(model) == [4.0]
     assert not details["is_collapsed"]
     assert (details["alpha"], details["retain_loss"]) == (2.0, 0.0)
@@ -123,8 +123,8 @@ def test_a_lora_is_refused() -> None:
 @pytest.mark.slow
 def test_a_digit_is_forgotten_at_a_safe_strength(open_study: Callable[..., Lab]) -> None:
     lab = open_study()
-    report = SSD(soften=True).apply(lab.original, lab.splits)
+    report = SSD().apply(lab.original, lab.splits)
     retain, forget = kept_and_forgotten(lab)
     assert forget < 0.3 and retain > 0.8
-    assert report.details["retain_loss"] - report.details["retain_loss_before"] <= 0.5
-    assert report.details["alpha"] in (10.0, 20.0)
+    assert report.details["retain_loss"] - report.details["retain_loss_before"] <= 0.2
+    assert report.details["alpha"] in (10.0, 20.0, 40.0)

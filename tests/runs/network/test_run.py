@@ -16,14 +16,14 @@ from torch import nn
 
 from genunlearn.config import build_config
 from genunlearn.contracts import EditReport
-from genunlearn.data.network.items import as_items
+from genunlearn.data.network.items import Item, as_items
 from genunlearn.domains.network.classifier import Classifier, Regressor
 from genunlearn.engine.checkpoints import Checkpoints
 from genunlearn.errors import ConfigError, DataError, MismatchError, NameNotFound, NeedNotMet, NonFiniteLoss
 from genunlearn.records import RunRecord, read_record
 from genunlearn.registry import METHODS
 from genunlearn.reports.network.report import ITEMS
-from genunlearn.runs.network.guard import inspect
+from genunlearn.runs.network.guard import Finding, Guard
 from genunlearn.runs.network.measure import RATES
 from genunlearn.runs.run import Run as UnlearnRun
 from tests.small_classifiers import TRAIN, blots, write_data, write_model
@@ -203,6 +203,10 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
 
 
 # ---- collapse ---------------------------------------------------------------------------------------------------
+
+
+def inspect(before: Regressor, after: Regressor, items: list[Item], tolerance: float) -> Finding:
+    return Guard(before, items, tolerance=tolerance).inspect(after, before.network.state_dict())
 
 
 def test_the_safe_share_by_hand() -> None:
