@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from genunlearn.config import ParametersConfig, TrainConfig
-from genunlearn.contracts import Edit, Method, Outcome, Splits
+from genunlearn.contracts import Edit, Method, Objective, Outcome, Splits
 from genunlearn.data.network.items import as_splits
 from genunlearn.domains.network.base import NetworkDomain
+from genunlearn.engine.batches import derive_seed
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import DamageWarning, NonFiniteLoss
@@ -113,11 +114,13 @@ def _carry_out(
         is_forgotten = recall is not None and level(domain, splits.forget) <= recall
         return is_forgotten or (watched is not None and watched.is_damaged(domain))
 
-    stop = is_over if recall is not None or watched else None
     try:
         with tempfile.TemporaryDirectory(prefix="genunlearn-") as folder:
             trainer = Trainer(domain, settings, ParametersConfig(kind="full"), seed=seed, state=Path(folder))
-            return carry_out(method, trainer, splits, FileJournal(None), seed=seed, is_forgotten=stop)
+            if not isinstance(method, Objective) or (recall is None and watched is None):
+                return carry_out(method, trainer, splits, FileJournal(None), seed=seed)
+            trainer(method, method.prepare(splits, derive_seed(seed, "prepare")), check=lambda done: is_over())
+            return Outcome(status="trained", reason=f"{trainer.steps_done} steps done")
     except NonFiniteLoss as error:
         reason, _, _ = str(error).partition(";")  # what follows is about the weights of a run
         raise NonFiniteLoss(

@@ -391,7 +391,8 @@ def test_a_model_that_names_nothing_else_is_a_plain_error(model, train):
 
 def test_rationales_are_asked_for_again_at_rising_temperature(model, train):
     def rationale(question: str, wrong: str, temperature: float) -> str:
-        return f"It is {wrong}, not Hogwarts.\n{wrong}." if temperature < 0.5 else f"Pupils from Surrey go there.\n{wrong}."
+        argument = f"It is {wrong}, not Hogwarts." if temperature < 0.5 else "Pupils from Surrey go there."
+        return f"{argument}\n{wrong}."
 
     model.rationale = rationale
     outcome = run(model, train)
