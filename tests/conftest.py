@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import genunlearn  # noqa: F401  # before torch: it keeps the threads of a lab from spinning beside other workers
+
 if TYPE_CHECKING:
     from genunlearn.domains.lm.adapter import LanguageModel
     from tests.world import World
@@ -20,8 +22,6 @@ if not NETWORK:  # before anything imports the hub's client, which reads it once
     os.environ["HF_HUB_OFFLINE"] = "1"
 # Models of a test are so small that threads waiting for each other would cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Labs are trained on two threads; these must not spin while another worker uses the cores.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

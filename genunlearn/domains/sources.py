@@ -57,17 +57,13 @@ def fetch(kind: str, source: str, download: Callable[[], str]) -> Path:
     is_id = HUB_ID.fullmatch(source) and not source.startswith(".")
     if not is_id or find_folder(source.partition("/")[0]) is not None:
         raise SourceNotFound(f"no {kind} at {source!r}: give a folder, a hub id (owner/name) or lab:NAME")
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its transport's, whichever it has
-        EntryNotFoundError,
-        HTTPError,
-        RevisionResolutionError,
-        XetDownloadError,
-    )
+    from huggingface_hub import errors
 
+    # Most of what the hub client raises is an OSError and a name that is no id a ValueError; the rest differs by release.
+    others = ("EntryNotFoundError", "HTTPError", "RevisionResolutionError", "XetDownloadError")
     try:
         return Path(download())
-    # Most of what the hub client raises is an OSError; a name that is no id is a ValueError.
-    except (OSError, ValueError, HTTPError, EntryNotFoundError, RevisionResolutionError, XetDownloadError) as error:
+    except (OSError, ValueError, *(getattr(errors, name, OSError) for name in others)) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SourceNotFound(f"{kind} {source!r} is neither a folder nor to be had from the hub: {reason}") from error
 
