@@ -41,8 +41,8 @@ def load_yaml(text: str) -> Any:
     """The data of one document.
 
     Raises:
-        NotYaml: The text is no YAML, holds a value that its tag does not allow, is nested more than `DEEPEST` levels, or
-            stands for more than `MOST_VALUES` values.
+        NotYaml: The text is no YAML, holds a value that its tag does not allow, is nested more than `DEEPEST` levels,
+            or stands for more than `MOST_VALUES` values.
     """
     try:
         _check_size(text)

@@ -59,11 +59,12 @@ def fetch(kind: str, source: str, download: Callable[[], str]) -> Path:
         raise SourceNotFound(f"no {kind} at {source!r}: give a folder, a hub id (owner/name) or lab:NAME")
     from huggingface_hub import errors
 
-    # Most of what the hub client raises is an OSError and a name that is no id a ValueError; the rest differs by release.
-    others = ("EntryNotFoundError", "HTTPError", "RevisionResolutionError", "XetDownloadError")
+    # The hub client mostly raises an OSError, and a ValueError of a name that is no id; the rest differs by release.
+    names = ("EntryNotFoundError", "HTTPError", "RevisionResolutionError", "XetDownloadError")
+    refusals = (OSError, ValueError, *(getattr(errors, name, OSError) for name in names))
     try:
         return Path(download())
-    except (OSError, ValueError, *(getattr(errors, name, OSError) for name in others)) as error:
+    except refusals as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SourceNotFound(f"{kind} {source!r} is neither a folder nor to be had from the hub: {reason}") from error
 

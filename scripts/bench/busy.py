@@ -4,8 +4,8 @@
     python scripts/bench/busy.py --beside 1            # some minutes; --beside 0 is the machine as it is
     python scripts/bench/busy.py --beside 2 --steps 20
 
-Trains a few steps of `lab:lm` in a process of its own for each way, with so many processes beside it that do nothing but
-count. One thread is there for its weights: they are others, so the number of threads cannot follow the load.
+Trains a few steps of `lab:lm` in a process of its own for each way, with so many processes beside it that use a core.
+One thread is there for its weights: where they are others, the number of threads cannot follow the load.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ WAYS = {"two threads that spin": ("", 2), "two threads that sleep": ("PASSIVE", 
 
 
 def train(steps: int, threads: int) -> None:
-    """Print seconds, CPU seconds and the hash of the weights as JSON; OpenMP reads its policy in the first line."""
-    import torch
+    """Print seconds, CPU seconds and the hash of the weights as JSON; OpenMP reads its policy where torch loads."""
+    import torch  # noqa: F401
 
     from genunlearn.lab import determinism
     from genunlearn.lab.lm.build import Recipe, train_model
