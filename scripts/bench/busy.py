@@ -4,7 +4,7 @@
     python scripts/bench/busy.py --beside 1            # some minutes; --beside 0 is the machine as it is
     python scripts/bench/busy.py --beside 2 --steps 20
 
-Trains a few steps of `lab:lm` in a process of its own for each way, with so many processes beside it that use a core.
+Trains the model of `lab:lm` for a few steps, each way in a process of its own, beside as many processes as said.
 One thread is there for its weights: where they are others, the number of threads cannot follow the load.
 """
 
@@ -15,6 +15,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 import time
@@ -22,29 +23,44 @@ import time
 WAYS = {"two threads that spin": ("", 2), "two threads that sleep": ("PASSIVE", 2), "one thread": ("PASSIVE", 1)}
 """By label: ``OMP_WAIT_POLICY`` (empty: what the library does by itself) and the number of threads."""
 
+LENGTH = 40
+"""Tokens of a text, about as many as the lab's."""
+
+
+class Ids:
+    """What the model asks of a tokenizer; the texts are drawn as ids."""
+
+    pad_token_id, bos_token_id, eos_token_id = 0, 1, 2
+
+    def __len__(self) -> int:
+        """Size of the vocabulary."""
+        return 2000
+
 
 def train(steps: int, threads: int) -> None:
     """Print seconds, CPU seconds and the hash of the weights as JSON; OpenMP reads its policy where torch loads."""
     import torch  # noqa: F401
 
     from genunlearn.lab import determinism
-    from genunlearn.lab.lm.build import Recipe, train_model
-    from genunlearn.lab.lm.corpus import Corpus
-    from genunlearn.lab.lm.world import load_world
+    from genunlearn.lab.lm import training
+    from genunlearn.lab.lm.build import Recipe, build_model
 
     determinism.THREADS = threads
-    begun: list[tuple[float, float]] = []
+    recipe, draw = Recipe(steps=steps), random.Random(0)
+    ids = [[draw.randrange(3, len(Ids())) for _ in range(LENGTH)] for _ in range(steps * recipe.batch_size)]
+    texts = training.Sequences(ids, [LENGTH // 2] * len(ids))
+    seen: list[tuple[float, float]] = []
 
     def report(step: int, total: int, loss: float) -> None:
-        begun.append((time.monotonic(), time.process_time()))
+        seen.append((time.monotonic(), time.process_time()))
 
     with determinism.surroundings(0):
-        model, _, _ = train_model(Recipe(steps=steps), 0, Corpus(load_world()), report)
+        model = build_model(recipe, Ids())
+        training.train(model, texts, recipe.schedule(), 0, report)
     digest = hashlib.sha256()
     for tensor in model.state_dict().values():
         digest.update(tensor.numpy().tobytes())
-    # The first step is not counted: what precedes it is preparing the texts, which no second thread takes part in.
-    (wall, cpu), (last_wall, last_cpu) = begun[0], begun[-1]
+    (wall, cpu), (last_wall, last_cpu) = seen[0], seen[-1]  # the first step warms up
     print(json.dumps({"seconds": last_wall - wall, "cpu": last_cpu - cpu, "sha256": digest.hexdigest()}))
 
 
