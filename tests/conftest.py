@@ -69,3 +69,14 @@ def tiny(tiny_folder: Callable[[str], Path]) -> Callable[[str], LanguageModel]:
     from genunlearn.domains.lm.adapter import LanguageModel
 
     return lambda name: LanguageModel.load(str(tiny_folder(name)), device="cpu")
+
+
+@pytest.fixture
+def opens_images() -> None:
+    """Skips where image processors need torchvision: with older releases of transformers."""
+    from transformers import AutoImageProcessor
+
+    try:
+        AutoImageProcessor.from_pretrained  # noqa: B018
+    except ImportError:
+        pytest.skip("this release of transformers opens image processors with torchvision only")

@@ -236,14 +236,10 @@ def test_encode_needs_a_processor() -> None:
 
 
 @pytest.fixture
-def image_folder(tmp_path: Path) -> Path:
-    from transformers import AutoImageProcessor, ResNetConfig, ResNetForImageClassification
+def image_folder(tmp_path: Path, opens_images: None) -> Path:
+    from transformers import ResNetConfig, ResNetForImageClassification
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-    try:
-        AutoImageProcessor.from_pretrained  # noqa: B018
-    except ImportError:
-        pytest.skip("this release of transformers opens no image processor without torchvision")
     config = ResNetConfig(
         num_channels=3, embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=4
     )
