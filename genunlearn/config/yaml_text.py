@@ -76,6 +76,7 @@ def _check_size(text: str) -> None:
             sizes[anchor] = counted - before
         elif isinstance(event, NodeEvent):
             counted += 1
+            getattr(event, "value", "").encode()  # half of a surrogate pair could not be written down again
         if isinstance(event, CollectionStartEvent):
             open_ones.append((event.anchor, counted))
         if len(open_ones) > DEEPEST:

@@ -92,6 +92,7 @@ HOSTILE = {
     "two documents": "a: 1\n---\nb: 2",
     "bytes that are no base64": "model: !!binary '?'",
     "half of a surrogate pair": 'model: {source: "\\ud800"}',
+    "half of a pair in a setting": 'evaluate: {judge: "\\ud800"}',
     "a set": "model: !!set {a, b}",
 }
 
