@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import genunlearn  # noqa: F401  # before torch: it keeps the threads of a lab from spinning beside other workers
+
 if TYPE_CHECKING:
     from genunlearn.domains.lm.adapter import LanguageModel
     from tests.world import World
@@ -20,8 +22,6 @@ if not NETWORK:  # before anything imports the hub's client, which reads it once
     os.environ["HF_HUB_OFFLINE"] = "1"
 # Models of a test are so small that threads waiting for each other would cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Labs are trained on two threads; these must not spin while another worker uses the cores.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
@@ -69,3 +69,14 @@ def tiny(tiny_folder: Callable[[str], Path]) -> Callable[[str], LanguageModel]:
     from genunlearn.domains.lm.adapter import LanguageModel
 
     return lambda name: LanguageModel.load(str(tiny_folder(name)), device="cpu")
+
+
+@pytest.fixture
+def opens_images() -> None:
+    """Skips where image processors need torchvision: with older releases of transformers."""
+    from transformers import AutoImageProcessor
+
+    try:
+        AutoImageProcessor.from_pretrained  # noqa: B018
+    except ImportError:
+        pytest.skip("this release of transformers opens image processors with torchvision only")

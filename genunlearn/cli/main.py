@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.exceptions import TyperException
+
+try:
+    from typer.exceptions import TyperException
+except ImportError:  # older releases stand on click
+    from click import ClickException as TyperException  # type: ignore[no-redef]
 
 from genunlearn.cli import ledger as ledgers
 from genunlearn.cli import ls

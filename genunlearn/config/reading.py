@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from genunlearn.config.sections import RunConfig
+from genunlearn.config.yaml_text import NotYaml, load_yaml, yaml
 from genunlearn.errors import ConfigError, SourceNotFound
 from genunlearn.registry import CONFIGS, DOMAINS, METHODS, family_of, unknown_name
 from genunlearn.shipped import shipped
@@ -50,7 +48,7 @@ def read_config(source: str | Path) -> dict[str, Any]:
     A shipped name ``FAMILY/SUITE/METHOD`` stands for the suite's ``default.yaml`` with the sections of the method's own
     file in place of its own. A method without a file has its own defaults there.
     """
-    if Path(source).is_file():
+    if _is_file(Path(source)):
         return _read_yaml(_read_text(Path(source), source), str(source))
     own, default = _shipped_files(source)
     data = {} if default is None else _read_yaml(_read_text(default, source), str(source))
@@ -64,14 +62,14 @@ def read_config(source: str | Path) -> dict[str, Any]:
 
 def config_text(source: str | Path) -> str:
     """A configuration as YAML that stands by itself, below what its own file says of it."""
-    if Path(source).is_file():
+    if _is_file(Path(source)):
         return _read_text(Path(source), source)
     own, default = _shipped_files(source)
     text = "" if own is None else _read_text(own, source)
     if default is None:
         return text
     body = io.StringIO()
-    _yaml().dump(_plain(read_config(source)), body)
+    yaml().dump(_plain(read_config(source)), body)
     remarks = [line for line in text.splitlines() if line.startswith("#")]
     return "\n".join([*remarks, body.getvalue()])
 
@@ -148,38 +146,37 @@ def _shipped_files(source: str | Path) -> tuple[Path | None, Path | None]:
     root, name = shipped("configs"), str(source).removeprefix("configs/").removesuffix(".yaml")
     own, default = root / f"{name}.yaml", root / Path(name).parent / DEFAULT
     if ".." not in Path(name).parts and not Path(name).is_absolute():
-        found = own if own.is_file() and own.name != DEFAULT else None
+        found = own if _is_file(own) and own.name != DEFAULT else None
         is_method = Path(name).name in METHODS
-        if found is not None or (default.is_file() and is_method):
-            return found, default if default.is_file() else None
+        if found is not None or (_is_file(default) and is_method):
+            return found, default if _is_file(default) else None
     near = difflib.get_close_matches(str(source), list_configs(), n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise SourceNotFound(f"no configuration {str(source)!r}{hint} (genunlearn ls configs lists what is shipped)")
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
 def _read_text(path: Path, source: str | Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SourceNotFound(f"configuration {str(source)!r} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"{source}:{line}: not UTF-8: save the file with that encoding") from None
 
 
-def _yaml() -> YAML:
-    return YAML(typ="rt", pure=True)
-
-
 def _read_yaml(text: str, origin: str) -> dict[str, Any]:
     try:
-        data = _yaml().load(text)
-    except DuplicateKeyError as error:
-        line = error.problem_mark.line + 1
-        raise ConfigError(f"{origin}:{line}: {error.problem.split(' with value')[0]}: keep one of the two") from None
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{origin}:{line}: not YAML: {error.problem}") from None
-    except YAMLError as error:
-        raise ConfigError(f"{origin}: not YAML: {str(error).splitlines()[0]}") from None
+        data = load_yaml(text)
+    except NotYaml as error:
+        raise ConfigError(f"{origin}:{error.line}: {error}" if error.line else f"{origin}: {error}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -198,10 +195,9 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise ConfigError(f"--set {override!r}: {parent!r} is a value, not a section")
     try:
-        place[last] = _yaml().load(io.StringIO(value))
-    except YAMLError as error:
-        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError(f"--set {override!r}: not YAML: {reason}") from None
+        place[last] = load_yaml(value)
+    except NotYaml as error:
+        raise ConfigError(f"--set {override!r}: {error}") from None
 
 
 def _freeze(value: Any) -> Any:

@@ -70,17 +70,14 @@ def fetch(kind: str, source: str, download: Callable[[], str]) -> Path:
             offline, missing, gated.
     """
     check_name(kind, source)
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its transport's, whichever it has
-        EntryNotFoundError,
-        HTTPError,
-        RevisionResolutionError,
-        XetDownloadError,
-    )
+    from huggingface_hub import errors
 
+    # The hub client mostly raises an OSError, and a ValueError of a name that is no id; the rest differs by release.
+    names = ("EntryNotFoundError", "HTTPError", "RevisionResolutionError", "XetDownloadError")
+    refusals = (OSError, ValueError, *(getattr(errors, name, OSError) for name in names))
     try:
         return Path(download())
-    # Most of what the hub client raises is an OSError; a name that is no id is a ValueError.
-    except (OSError, ValueError, HTTPError, EntryNotFoundError, RevisionResolutionError, XetDownloadError) as error:
+    except refusals as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SourceNotFound(f"{kind} {source!r} is neither a folder nor to be had from the hub: {reason}") from error
 

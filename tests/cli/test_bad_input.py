@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 
@@ -32,15 +33,15 @@ def refused_at_once(refused, capsys, call, workplace) -> Callable[..., str]:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["unlearn"], "No such command 'unlearn': see genunlearn --help"),
-        (["ls", "methdos"], "No such command 'methdos'. Did you mean 'methods'?: see genunlearn ls --help"),
-        (["run"], "Missing argument 'config': see genunlearn run --help"),
-        (["run", "x", "--bogus"], "No such option: --bogus (Possible options: --out): see genunlearn run --help"),
-        (["report", "a", "b"], "Got unexpected extra argument(s) (b): see genunlearn report --help"),
+        (["unlearn"], "No such command 'unlearn'.*: see genunlearn --help"),
+        (["ls", "methdos"], "No such command 'methdos'.* Did you mean 'methods'?.*: see genunlearn ls --help"),
+        (["run"], "Missing argument '(?i:config)': see genunlearn run --help"),
+        (["run", "x", "--bogus"], "No such option.* '?--bogus'?.* '?--out'?.*: see genunlearn run --help"),
+        (["report", "a", "b"], r"Got unexpected extra argument(\(s\))? \(b\): see genunlearn report --help"),
     ],
 )
 def test_a_wrong_command_line(refused_at_once, arguments, complaint):
-    assert refused_at_once(*arguments) == complaint
+    assert re.fullmatch(complaint, refused_at_once(*arguments))  # the words are the library's, and differ by release
 
 
 @pytest.mark.parametrize(

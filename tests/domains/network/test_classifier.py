@@ -236,7 +236,7 @@ def test_encode_needs_a_processor() -> None:
 
 
 @pytest.fixture
-def image_folder(tmp_path: Path) -> Path:
+def image_folder(tmp_path: Path, opens_images: None) -> Path:
     from transformers import ResNetConfig, ResNetForImageClassification
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 

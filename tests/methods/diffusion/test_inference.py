@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from diffusers.pipelines.deprecated.stable_diffusion_safe import StableDiffusionPipelineSafe
+from diffusers import StableDiffusionPipelineSafe
 
 from genunlearn.contracts import Splits
 from genunlearn.data.diffusion.concepts import forget_prompts, parse_concepts

@@ -166,6 +166,7 @@ def test_without_an_oracle_nothing_is_decided(config_of, tmp_path):
     assert record.find("normalised_leak", "unlearned", "cat").skipped.startswith("needs completions of the oracle")
 
 
+@pytest.mark.usefixtures("opens_images")
 @pytest.mark.parametrize(
     ("sections", "error", "complaint"),
     [
@@ -194,6 +195,7 @@ def test_models_of_two_kinds_are_refused(config_of, models, tmp_path):
         AuditRun(config_of(unlearned="other"), tmp_path / "out")()
 
 
+@pytest.mark.usefixtures("opens_images")
 def test_the_command_prints_a_verdict(config_of, tmp_path, monkeypatch, capsys):
     from genunlearn.cli import main
 

@@ -1,0 +1,107 @@
+#!/usr/bin/env python
+"""How long the lab's language model trains beside other work, by how its threads wait for each other.
+
+    python scripts/bench/busy.py --beside 1            # some minutes; --beside 0 is the machine as it is
+    python scripts/bench/busy.py --beside 2 --steps 20
+
+Trains the model of `lab:lm` for a few steps, each way in a process of its own, beside as many processes as said.
+One thread is there for its weights: where they are others, the number of threads cannot follow the load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import time
+
+WAYS = {"two threads that spin": ("", 2), "two threads that sleep": ("PASSIVE", 2), "one thread": ("PASSIVE", 1)}
+"""By label: ``OMP_WAIT_POLICY`` (empty: what the library does by itself) and the number of threads."""
+
+LENGTH = 40
+"""Tokens of a text, about as many as the lab's."""
+
+
+class Ids:
+    """What the model asks of a tokenizer; the texts are drawn as ids."""
+
+    pad_token_id, bos_token_id, eos_token_id = 0, 1, 2
+
+    def __len__(self) -> int:
+        """Size of the vocabulary."""
+        return 2000
+
+
+def train(steps: int, threads: int) -> None:
+    """Print seconds, CPU seconds and the hash of the weights as JSON; OpenMP reads its policy where torch loads."""
+    import torch  # noqa: F401
+
+    from genunlearn.lab import determinism
+    from genunlearn.lab.lm import training
+    from genunlearn.lab.lm.build import Recipe, build_model
+
+    determinism.THREADS = threads
+    recipe, draw = Recipe(steps=steps), random.Random(0)
+    ids = [[draw.randrange(3, len(Ids())) for _ in range(LENGTH)] for _ in range(steps * recipe.batch_size)]
+    texts = training.Sequences(ids, [LENGTH // 2] * len(ids))
+    seen: list[tuple[float, float]] = []
+
+    def report(step: int, total: int, loss: float) -> None:
+        seen.append((time.monotonic(), time.process_time()))
+
+    with determinism.surroundings(0):
+        model = build_model(recipe, Ids())
+        training.train(model, texts, recipe.schedule(), 0, report)
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    (wall, cpu), (last_wall, last_cpu) = seen[0], seen[-1]  # the first step warms up
+    print(json.dumps({"seconds": last_wall - wall, "cpu": last_cpu - cpu, "sha256": digest.hexdigest()}))
+
+
+def measure(policy: str, threads: int, steps: int) -> dict[str, float | str]:
+    """Train in a new process."""
+    settings = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+    command = [sys.executable, __file__, "--steps", str(steps), "--child", str(threads)]
+    if policy:
+        settings["OMP_WAIT_POLICY"] = policy
+    done = subprocess.run(command, env=settings, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def spin(parent: int) -> None:
+    """Use a core for as long as the process that asked for it lives."""
+    while os.getppid() == parent:
+        pass
+
+
+def main() -> None:
+    """Measure every way, in turn, and print one line for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--beside", type=int, default=1, help="processes that use a core each meanwhile")
+    parser.add_argument("--steps", type=int, default=10, help="training steps; the lab takes 900")
+    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        train(arguments.steps, arguments.child)
+        return
+    others = [multiprocessing.Process(target=spin, args=(os.getpid(),), daemon=True) for _ in range(arguments.beside)]
+    for other in others:
+        other.start()
+    found = {way: measure(policy, threads, arguments.steps) for way, (policy, threads) in WAYS.items()}
+    for other in others:
+        other.terminate()
+    first = next(iter(found.values()))
+    print(f"{'':24} seconds  CPU seconds   ratio  weights")
+    for way, each in found.items():
+        ratio = float(each["seconds"]) / float(first["seconds"])
+        print(f"{way:24} {each['seconds']:7.1f}  {each['cpu']:11.1f}  {ratio:6.2f}  {str(each['sha256'])[:12]}")
+
+
+if __name__ == "__main__":
+    main()
