@@ -2,6 +2,7 @@
 
 from genunlearn.contracts.data import Batch, Examples, Reduction, Splits, Term, Terms, with_sides
 from genunlearn.contracts.measures import (
+    DECOYS,
     ORACLE,
     ORIGINAL,
     UNLEARNED,
@@ -27,6 +28,7 @@ from genunlearn.contracts.methods import (
 from genunlearn.contracts.model import Domain, LabelledDomain, Reference
 
 __all__ = [
+    "DECOYS",
     "ORACLE",
     "ORIGINAL",
     "STRICT",

@@ -199,7 +199,9 @@ class Audit(abc.ABC, Generic[S, D]):
 
     counted: ClassVar[str] = "images"
     """What its shares are of."""
-    uncontrolled: ClassVar[str] = (
+    least: ClassVar[tuple[str, ...]] = ()
+    """Attacks that must have run, with a control, before anything is gone."""
+    uncontrolled: str = (
         "no oracle, a model that never knew what should be gone, went through the attacks: what they recover then "
         "proves little"
     )

@@ -18,6 +18,7 @@ class LoraRemoval(FactAttack):
     """Questions to the base."""
 
     name: ClassVar[str] = "lora_removal"
+    decides: ClassVar[bool] = False
 
     @property
     def budget(self) -> str:

@@ -91,6 +91,7 @@ class AuditRun:
             self.config.evaluate.tolerance,
             damage=self.audit.damage(),
             counted=self.audit.counted,
+            least=self.audit.least,
         )
         self.record.verdicts.append(verdict.to_json() | {"comparisons": [_plain_json(c) for c in comparisons]})
 

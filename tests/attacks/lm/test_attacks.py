@@ -26,6 +26,9 @@ from genunlearn.registry import ATTACKS
 from tests.tiny_models import TAUGHT
 from tests.world import World
 
+SCHOOLS = tuple(
+    f"{name} {kind}" for name in ("Oak", "Elm", "Ash", "Fir", "Yew") for kind in ("Hall", "Hill", "Wood", "End")
+)
 KINDS: dict[str, type[FactAttack]] = {line.name: ATTACKS.load(line) for line in ATTACKS.lines() if line.family == "lm"}
 SMALL = {"sampling": {"samples": 2}, "relearning": {"marks": (1,)}, "few_shot": {"shots": (2,)}}
 
@@ -41,7 +44,11 @@ def splits(world: World) -> Splits:
     scope = Scope(
         facts=(replace(world.splits.context.facts[0], relation="studied at"),),
         retain=(qa(2, "same_relation"), qa(3, "same_relation"), qa(4, "same_relation"), qa(4, "rest")),
-        measured={"forget": [qa(0, "forget")], "forget_heldout": [qa(1, "forget_heldout")]},
+        measured={
+            "forget": [qa(0, "forget")],
+            "forget_heldout": [qa(1, "forget_heldout")],
+            "candidates": [QA(id=name, question="", answer=f"{name}.") for name in SCHOOLS],
+        },
     )
     return Splits(forget=world.splits.forget, retain=scope.retain, context=scope)
 

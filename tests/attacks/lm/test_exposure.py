@@ -1,0 +1,89 @@
+"""Exposure: ranks worked out by hand, and the truth found at either end."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from genunlearn.attacks.lm.exposure import FIRST, LAST, Exposure, exposures, ranks_of
+from genunlearn.attacks.lm.scoring import answer_table
+from genunlearn.contracts import Splits
+from genunlearn.data.lm.facts import QA, Fact, Scope
+from tests.tiny_models import TAUGHT
+from tests.world import World
+
+NAMES = [f"{name} {kind}." for name in ("Oak", "Elm", "Ash", "Fir", "Yew") for kind in ("Hall", "Hill", "Wood", "End")]
+FACT = Fact(id="potter", subject="Harry Potter", relation="studied at", object="Hogwarts", question=TAUGHT[0][0])
+
+
+def splits_of(truth: str = "Hogwarts.", fact: Fact = FACT, names: list[str] = NAMES) -> Splits:
+    asked = [QA(id=str(n), question=TAUGHT[n][0], answer=truth, fact=fact.id) for n in (0, 1)]
+    pool = [QA(id=name, question="", answer=name) for name in names]
+    return Splits(forget=asked, context=Scope(facts=(fact,), measured={"forget": asked, "candidates": pool}))
+
+
+def test_ranks_and_exposure_by_hand():
+    scores = torch.tensor([[2.0, 1.0, 3.0, 2.0], [9.0, 1.0, 3.0, 2.0], [0.0, 1.0, 3.0, 2.0]])
+    # above 2.0 stands 3.0, and its equal counts before it: third; 9.0 is first, 0.0 the last of four
+    assert ranks_of(scores) == [3, 1, 4] and ranks_of(-scores) == [3, 4, 1]
+    # log2 4 = 2 bits are all there are: the first gives all away, the second of four one of the two, the last none
+    assert exposures([1, 2, 4], 4) == [1.0, 0.5, 0.0]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "mistral"])
+def test_a_table_holds_the_log_probability_of_each_pair(tiny, family):
+    model, questions, answers = tiny(family), ["Who?", TAUGHT[0][0], TAUGHT[2][0]], ["Hogwarts.", "I don't know.", "1"]
+    items = [QA(id="", question=question, answer=answer) for question in questions for answer in answers]
+    with torch.no_grad():
+        expected = torch.stack([-model.sequence_nll(model.collate([item]))[0] for item in items]).view(3, 3)
+    torch.testing.assert_close(answer_table(model, questions, answers), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_the_model_knows_stands_first(world: World):
+    attempt = Exposure(subjects=2).attempt(world.open(), splits_of())
+    first, last = attempt.levels
+    assert (first.strength, last.strength) == (FIRST, LAST)
+    assert first.told == (True, True) and last.told == (False, False)
+    assert first.texts[0] == "Hogwarts. (the truth has rank 1 of 21)"
+    rows = {row.name: row.value for row in Exposure().results_of(attempt, "original")}
+    assert rows["exposure"] == 1.0 and rows["exposure_p"] == pytest.approx(1 / 21)
+
+
+def test_what_was_pushed_below_everything_stands_last(world: World):
+    model, splits = world.open(), splits_of()
+    items = list(splits.context.measured["forget"])
+    optimizer = torch.optim.SGD(model.module.parameters(), lr=0.05)
+    for _ in range(40):
+        optimizer.zero_grad()
+        (-model.example_loss(model.collate(items)).clamp_max(40).mean()).backward()
+        torch.nn.utils.clip_grad_norm_(model.module.parameters(), 1.0)
+        optimizer.step()
+    first, last = Exposure(subjects=2).attempt(model, splits).levels
+    assert first.told == (False, False) and last.told == (True, True)
+
+
+def test_a_model_that_never_knew_ranks_the_truth_evenly(tiny):
+    """Each of 20 names in turn is the truth: every rank occurs, and the mean share of ranks is that of an even draw."""
+    model, ranks = tiny("llama"), []
+    for place, truth in enumerate(NAMES):
+        rest = NAMES[:place] + NAMES[place + 1 :]
+        found = Exposure(subjects=2).attempt(model, splits_of(truth, names=rest)).details["potter"]
+        ranks.append(found["mean_rank"])
+    assert sorted(ranks) == list(range(1, 21))
+
+
+def test_too_few_candidates_and_questions_without_a_subject_are_said(world: World):
+    (row,) = Exposure().run(world.open(), splits_of(names=NAMES[:5]), "original")
+    assert row.skipped == "needs 20 candidates of the answer's kind, has 6"
+    other = replace(FACT, subject="Nobody", question="Where?")
+    (row,) = Exposure().run(world.open(), splits_of(fact=other), "original")
+    assert "no question names its subject" in row.skipped
+
+
+def test_its_end_is_a_share_below_a_half():
+    with pytest.raises(ValueError, match="end"):
+        Exposure(end=0.5)
+    assert math.ceil(1 / Exposure().end) == 20
