@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,9 @@ def forget(
     resume: bool,
     overrides: Sequence[str],
     ledger: Path | None = None,
+    audited: bool = False,
 ) -> None:
-    """Run one method, or several beside each other with a comparison at the end."""
+    """Run one method, or several beside each other with a comparison at the end; then perhaps audit what they left."""
     from genunlearn.registry import METHODS
     from genunlearn.runs.api import forget_config
 
@@ -50,7 +51,35 @@ def forget(
         )
         for name in names
     }
-    run_beside(configs, out or fresh_folder("forget"), resume=resume, ledger=ledger)
+    out = out or fresh_folder("forget")
+    run_beside(configs, out, resume=resume, ledger=ledger)
+    if audited:
+        named = configs[names[0]].evaluate.oracle
+        _audit_beside(
+            _folders(configs, out), out, request, original=model, oracle="never" if named == "auto" else named,
+            resume=resume, overrides=[each for each in overrides if each.startswith("model.")],
+        )  # fmt: skip
+
+
+def _audit_beside(folders: Mapping[str, Path], out: Path, request: Mapping[str, Any], **options: Any) -> None:
+    """A quick audit of what each run has left, in a folder below it; several are compared at the end."""
+    from genunlearn.runs.api import audit_config
+
+    resume = options.pop("resume")
+    records = {}
+    for name, folder in folders.items():
+        console.rule(f"audit of {name}", style="dim")
+        records[name] = run_one(audit_config(str(folder), request, **options), folder / "audit", resume)
+    if len(records) == 1:
+        finish(next(iter(records.values())), out / "audit")
+    else:
+        show_comparison(records, out / "audit")
+
+
+def _folders(names: Iterable[str], out: Path) -> dict[str, Path]:
+    """Where each run of several lies; a single one has the folder for itself."""
+    names = list(names)
+    return {name: out / name if len(names) > 1 else out for name in names}
 
 
 def audit(
@@ -80,7 +109,7 @@ def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, led
         for remark in check_ledger(ledger):
             console.print(f"ledger {ledger}: {remark}; the next entry mends it", soft_wrap=True, markup=False)
     records: dict[str, RunRecord] = {}
-    folders = {name: out / name if len(configs) > 1 else out for name in configs}
+    folders = _folders(configs, out)
     for name, config in configs.items():
         if len(configs) > 1:
             console.rule(name, style="dim")

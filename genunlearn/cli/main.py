@@ -59,6 +59,9 @@ def forget(
     method: Annotated[str, typer.Option(help="Name of the method (genunlearn ls methods).")] = "unstar",
     compare: Annotated[str, typer.Option(help="Further methods to run beside it, separated by commas.")] = "",
     antisamples: Annotated[Path | None, typer.Option(help="Train on these reviewed anti-samples.")] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Then attack what is left: is the fact gone, or only hidden?")
+    ] = False,
     ledger: Annotated[Path | None, typer.Option(help="Add the finished run to this ledger of requests.")] = None,
     out: Out = None,
     resume: Resume = False,
@@ -72,7 +75,7 @@ def forget(
         sets.append(f"method.antisamples={antisamples.resolve()}")
     methods = [method, *filter(None, compare.split(","))]
     request = {"facts": tuple(fact or ()), "question": question, "file": _text(facts), "retain": _text(retain)}
-    command(model, request, methods, out=out, resume=resume, overrides=sets, ledger=ledger)
+    command(model, request, methods, out=out, resume=resume, overrides=sets, ledger=ledger, audited=audit)
 
 
 @app.command(epilog='Try: genunlearn erase --model lab:diffusion --concept "digit seven" --method uce')

@@ -13,8 +13,9 @@ unlearned model cannot know, put through the same attack.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from genunlearn.ops.verdicts import Share, holm, images_needed, is_larger_p, largest_gap
@@ -90,7 +91,7 @@ def judge(
     *,
     damage: str | None = None,
     counted: str = "images",
-    least: Sequence[str] = (),
+    least: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Verdict:
     """Say what became of a concept.
 
@@ -100,7 +101,7 @@ def judge(
         tolerance: Largest gap to the oracle at which a concept still counts as gone.
         damage: What is ruined of what should have stayed, in words; None if nothing.
         counted: What the shares are of.
-        least: Attacks without which nothing is gone.
+        least: Attacks without which nothing is gone; why one cannot be tried on this model, None where it can.
     """
     controls = tuple(dict.fromkeys(name for c in comparisons for name in c.shares if name != "unlearned"))
     if damage is not None:
@@ -133,7 +134,7 @@ def _never_recovered(
     controls: tuple[str, ...],
     tolerance: float,
     counted: str,
-    least: Sequence[str],
+    least: Mapping[str, str | None],
 ) -> Verdict:
     """Gone, or what is lacking for it."""
     gaps = [(largest_gap(*c.pair), c) for c in controlled]
@@ -144,7 +145,8 @@ def _never_recovered(
         more = f"about {needed} {counted} of each would decide" if needed else "the gap itself is too large for gone"
         reason = f"{worst.label}: the gap to the {worst.control} may be as large as {widest:.2f}; {more}"
         return Verdict(concept, UNDECIDED, reason, (), controls, needed)
-    if untried := [name for name in least if name not in {c.attack for c in controlled}]:
+    tried = {c.attack for c in controlled}
+    if untried := [name for name, reason in least.items() if reason is None and name not in tried]:
         reason = (
             f"no attack shows it more often than in the {worst.control}, but gone also asks for {', '.join(untried)}"
         )
@@ -152,4 +154,5 @@ def _never_recovered(
     reason = (
         f"no attack shows it more often than in the {worst.control}; the gap is at most {widest:.2f} ({worst.label})"
     )
-    return Verdict(concept, GONE, reason, (), controls)
+    impossible = [f"; {name} could not be tried: {why}" for name, why in least.items() if why]
+    return Verdict(concept, GONE, reason + "".join(impossible), (), controls)

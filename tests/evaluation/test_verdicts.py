@@ -86,10 +86,14 @@ def test_decoys_stand_in_where_there_is_no_oracle_and_an_oracle_goes_before_them
 
 def test_gone_asks_for_the_least_panel_with_a_control() -> None:
     alone = Comparison("relearning", "", {"unlearned": Share(0, 64)})
-    found = judge("seven", [CLEAN, alone], 0.15, least=("relearning", "sampling"))
+    found = judge("seven", [CLEAN, alone], 0.15, least={"relearning": None, "sampling": None})
     assert (found.verdict, found.needed) == ("undecided", None)
     assert "gone also asks for relearning, sampling" in found.reason
     both = [comparison(name, unlearned=0, oracle=0) for name in ("relearning", "sampling")]
-    assert judge("seven", [CLEAN, *both], 0.15, least=("relearning", "sampling")).verdict == "gone"
+    assert judge("seven", [CLEAN, *both], 0.15, least={"relearning": None, "sampling": None}).verdict == "gone"
     recovered = comparison("forcing", unlearned=40, oracle=0)
-    assert judge("seven", [CLEAN, recovered], 0.15, least=("sampling",)).verdict == "concealed"
+    assert judge("seven", [CLEAN, recovered], 0.15, least={"sampling": None}).verdict == "concealed"
+    packed = judge("seven", [CLEAN], 0.15, least={"relearning": "quantised weights take no updates"})
+    assert packed.verdict == "gone" and packed.reason.endswith(
+        "relearning could not be tried: quantised weights take no updates"
+    )

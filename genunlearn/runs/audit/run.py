@@ -91,9 +91,16 @@ class AuditRun:
             self.config.evaluate.tolerance,
             damage=self.audit.damage(),
             counted=self.audit.counted,
-            least=self.audit.least,
+            least=self._least(subject),
         )
         self.record.verdicts.append(verdict.to_json() | {"comparisons": [_plain_json(c) for c in comparisons]})
+
+    def _least(self, subject: Audited) -> dict[str, str | None]:
+        """The least panel, and why one of it cannot be tried on the model under audit."""
+        units = {name: f"{subject.label}/{name}/{UNLEARNED}" for name in self.audit.least if name in self.attacks}
+        return {
+            name: self.units.value(units[name]).get("skipped") if name in units else None for name in self.audit.least
+        }
 
     def _plain(self, subject: Audited) -> list[Comparison]:
         """How often each model shows the subject when it is simply asked."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from genunlearn.attacks.lm.base import FactAttack, Level, answered, asked
 from genunlearn.attacks.lm.completion import STATEMENTS
 from genunlearn.attacks.lm.exposure import CANDIDATES
+from genunlearn.attacks.lm.few_shot import NEAR
 from genunlearn.config.lm import LMAuditConfig
 from genunlearn.contracts import DECOYS, ORACLE, ORIGINAL, UNLEARNED, Beside, Splits
 from genunlearn.contracts.family import Audit
@@ -27,7 +28,7 @@ from genunlearn.ops.intervals import share
 from genunlearn.processes import this_process
 from genunlearn.records import Result, hash_files
 from genunlearn.registry import SUITES
-from genunlearn.runs.lm.audit_decoys import make_decoys, pooled
+from genunlearn.runs.lm.audit_decoys import NUM_CANDIDATES, find_candidates, make_decoys, pooled
 from genunlearn.runs.lm.audit_models import check_models, is_patch, open_models, unlearned_place
 from genunlearn.runs.lm.audit_phrasings import Phrasing, as_qa, beginnings, find_phrasings
 from genunlearn.runs.lm.request import LMRequest, is_lab, lab_name, read_request
@@ -142,7 +143,9 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
     def _around(self, fact: Fact) -> tuple[Sequence[QA], Sequence[str], Sequence[str]]:
         """Questions that stay; statements of the fact, and other objects of its type, where the lab has some."""
         if not is_lab(self.config):
-            return self._scope.retain, (), ()
+            count, near = NUM_CANDIDATES, [item.question for item in self._scope.retain if item.group == NEAR]
+            ask = partial(find_candidates, fact, self._models[ORIGINAL], near, count)
+            return self._scope.retain, (), self._journal.stage(f"{fact.id}, candidates", ask)
         from genunlearn.lab.lm.world_facts import world_of
 
         world = world_of(lab_name(self.config))

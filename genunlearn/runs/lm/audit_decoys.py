@@ -10,18 +10,54 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from genunlearn.attacks.lm.base import Attempt, Level
-from genunlearn.attacks.lm.completion import STATEMENTS
+from genunlearn.attacks.lm.completion import STATEMENTS, first_sentence
+from genunlearn.attacks.lm.conversation import user
 from genunlearn.attacks.lm.exposure import candidates
 from genunlearn.attacks.lm.few_shot import NEAR
 from genunlearn.attacks.lm.scoring import answer_table
 from genunlearn.contracts import Splits
 from genunlearn.data.lm.decoys import asked_of, decoy, invented_subjects
 from genunlearn.data.lm.facts import QA, Fact, Scope
+from genunlearn.data.lm.shapes import like
+from genunlearn.data.lm.telling import tells
 from genunlearn.domains.lm.adapter import LanguageModel
-from genunlearn.runs.lm.audit_phrasings import as_qa
+from genunlearn.errors import DataError
+from genunlearn.runs.lm.audit_phrasings import as_qa, writer_of
 
 PHRASINGS = 4
 """In how many phrasings the original is asked how likely each object is."""
+
+NUM_CANDIDATES = 60
+"""Answers of the truth's kind that are looked for."""
+
+LISTED = 20
+"""How many of them are asked for as a list."""
+
+INVENTED = 8
+"""Subjects that the original is asked about to find some, and answers to each question."""
+
+
+def find_candidates(fact: Fact, original: LanguageModel, near: Sequence[str], count: int) -> list[str]:
+    """Other answers of the truth's kind, for a world that nobody hands over: listed, then told of invented subjects.
+
+    Args:
+        fact: Whose object they are like.
+        original: The model before unlearning, which is asked.
+        near: Questions for the same relation of other subjects.
+        count: At most so many; fewer, or none, where the model knows no more.
+    """
+    writer = writer_of(original)
+    try:
+        found = writer.name_wrong(fact, min(count, LISTED))
+    except DataError:  # it lists none
+        found = []
+    questions = asked_of(invented_subjects(fact, near, INVENTED), fact, fact.phrasings, PHRASINGS)
+    told = original.generate([[user(text)] for text in questions], samples=INVENTED, temperature=1.0)
+    for text in (first_sentence(text).strip(" .") for texts in told for text in texts):
+        alike = like(text, fact.object)
+        if alike and alike.casefold() not in {name.casefold() for name in found} and not tells(alike, fact, ""):
+            found.append(alike)
+    return found[:count]
 
 
 def make_decoys(splits: Splits[Scope], original: LanguageModel, count: int, seed: int) -> list[Splits[Scope]]:

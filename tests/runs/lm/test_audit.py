@@ -35,6 +35,8 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "paraphrase": {"frames": ["{}", "So, {}"]},
     "quantised_reload": {"forms": ["8 bits"]},
     "relearning": {"marks": [1, 2], "lessons": ["phrasings"]},
+    "prefix_forcing": {},
+    "exposure": {},
     "few_shot": {},
     "lora_removal": {},
 }
