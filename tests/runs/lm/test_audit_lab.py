@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,23 @@ def verdicts(
 def test_the_untouched_model_is_present(tmp_path: Path) -> None:
     found = verdicts("lab:lm", tmp_path, "request.force=true")
     assert [row["verdict"] for row in found] == ["present"] * 3
+
+
+@pytest.fixture(scope="module")
+def patch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GradDiff patch of the three facts."""
+    out = tmp_path_factory.mktemp("grad-diff")
+    quiet = ["evaluate.oracle=never", "evaluate.suite=facts-quick", "evaluate.samples=0"]
+    genunlearn.forget("lab:lm", FACTS, method="grad_diff", out=out, overrides=quiet)
+    return out / "patch"
+
+
+def weakened(patch: Path, scale: float, folder: Path) -> Path:
+    """The patch at part of its strength, in its own file."""
+    shutil.copytree(patch, folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": scale * config["lora_alpha"]}))
+    return folder
 
 
 def test_random_weights_are_damaged(tmp_path: Path) -> None:
