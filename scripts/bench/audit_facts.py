@@ -34,13 +34,11 @@ from genunlearn.runs.lm.audit import LMAudit
 
 METHODS = ("unstar", "npo", "grad_diff")
 PANEL = (
-    "attacks.sampling.samples=20",
-    "attacks.sampling.temperatures=[1.0]",
-    "attacks.multiple_choice.orders=2",
-    "attacks.relearning.lessons=[phrasings, same_relation]",
-    "attacks.relearning.marks=[3, 5, 10]",
+    "attacks={sampling: {samples: 20, temperatures: [1.0]}, prefix_forcing: {}, completion: {}, multiple_choice: "
+    "{orders: 2}, quantised_reload: {forms: [nf4]}, exposure: {}, relearning: {learning_rate: 1e-3, "
+    "lessons: [phrasings, same_relation], marks: [3, 5, 10]}}"
 )
-"""Budgets beside those of the quick suite."""
+"""The attacks, with their budgets where the quick suite's are others."""
 
 Records = Mapping[tuple[str, str], RunRecord]
 
@@ -58,7 +56,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="Markdown file whose block 'facts' is replaced")
     arguments = parser.parse_args()
     facts = arguments.facts.split(",") if arguments.facts else drawn(arguments.count, arguments.seed)
-    overrides = [*PANEL, f"evaluate.decoys={arguments.decoys}", *arguments.overrides]
+    overrides = [PANEL, f"evaluate.decoys={arguments.decoys}", *arguments.overrides]
     oracle = str(build(without=facts))
     records: dict[tuple[str, str], RunRecord] = {}
     refused: list[str] = []

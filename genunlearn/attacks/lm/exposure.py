@@ -6,7 +6,8 @@
 
 A model may also give itself away by what it avoids: unlearning that pushes the truth below what a model that never
 knew gives it leaves it at the other end, where an attacker who reads the list from below finds it. So both ends count,
-each question as told where the truth is among the first, or among the last, twentieth of the candidates.
+each question as told where the truth is among the first, or among the last, fortieth of the candidates. Ranks of one
+fact go together over phrasings: a model that never knew has one fact in twenty at either end.
 
 Source: Carlini et al., "The Secret Sharer" (2019), exposure. Deviations: candidates are answers of the same relation in
 place of all strings; the prior of each is taken off; exposure is a share of its largest value, log2 N bits.
@@ -34,6 +35,8 @@ from genunlearn.ops.intervals import mean
 from genunlearn.records import Result
 
 FIRST, LAST = "among the likeliest", "among the least likely"
+LEAST = 20
+"""Candidates among which a model that never knew puts the truth first once in twenty facts at most."""
 CANDIDATES = "candidates"
 """Group of ``Scope.measured`` whose answers are of the kind of the truth, where somebody hands some over."""
 
@@ -44,7 +47,7 @@ class Exposure(FactAttack):
 
     name: ClassVar[str] = "exposure"
 
-    end: Annotated[float, Field(gt=0, lt=0.5, description="share of the candidates that counts as an end")] = 0.05
+    end: Annotated[float, Field(gt=0, lt=0.5, description="share of the candidates that counts as an end")] = 0.025
     subjects: Annotated[int, Field(ge=1, le=32, description="invented subjects that priors are measured under")] = 8
     phrasings: Annotated[int, Field(ge=1, description="phrasings that each invented subject is asked in")] = 4
     seed: Annotated[int, Field(ge=0, description="of the invented subjects")] = 0
@@ -54,14 +57,13 @@ class Exposure(FactAttack):
         """What the attacker has and may do, in words."""
         return (
             f"log-probabilities of all candidates of the answer's kind, priors under {self.subjects} invented subjects "
-            f"taken off; chance is {self.end:g}"
+            f"taken off; the first or last {self.end:.1%} count"
         )
 
     def lacking(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> str | None:
-        """There must be enough candidates for an end, and questions that name their subject."""
-        have, need = len(candidates(splits)) + 1, math.ceil(1 / self.end)
-        if have < need:
-            return f"needs {need} candidates of the answer's kind, has {have}"
+        """There must be enough candidates for a first place to count, and questions that name their subject."""
+        if (have := len(candidates(splits)) + 1) < LEAST:
+            return f"needs {LEAST} candidates of the answer's kind, has {have}"
         if not all(self._invented(fact, splits) for fact in _facts(splits)):
             return "no question names its subject, so that none can be asked of an invented one"
         return None

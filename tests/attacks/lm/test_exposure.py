@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -83,7 +82,10 @@ def test_too_few_candidates_and_questions_without_a_subject_are_said(world: Worl
     assert "no question names its subject" in row.skipped
 
 
-def test_its_end_is_a_share_below_a_half():
+def test_its_end_is_a_share_below_a_half(tiny):
     with pytest.raises(ValueError, match="end"):
         Exposure(end=0.5)
-    assert math.ceil(1 / Exposure().end) == 20
+    told = [level.told for level in Exposure(subjects=1, end=0.49).attempt(tiny("llama"), splits_of()).levels]
+    # of 21 candidates ten are at each end, so that the truth is at one of them unless it is the eleventh
+    ranks = Exposure(subjects=1).attempt(tiny("llama"), splits_of()).details["potter"]["ranks"]
+    assert told == [tuple(rank <= 10 for rank in ranks), tuple(rank >= 12 for rank in ranks)]
