@@ -82,3 +82,13 @@ def test_a_model_that_never_knew_is_never_concealed(tmp_path: Path) -> None:
     found = verdicts(oracle, tmp_path, oracle=str(oracle), facts=(FACTS[0],))
     assert found[0]["verdict"] in ("gone", "undecided")
     assert found[0]["verdict"] == "gone" or found[0]["needed"] or "gap" in found[0]["reason"]
+
+
+def test_a_patch_turned_down_hides_a_fact_that_ranks_find(patch: Path, tmp_path: Path) -> None:
+    """At a quarter of its strength the model tells nothing, under no attack but the one that reads its candidates."""
+    quarter, oracle = weakened(patch, 0.25, tmp_path / "patch"), str(build(without=FACTS, progress=False))
+    panel = "attacks={prefix_forcing: {}, completion: {}, exposure: {}}"
+    (found,) = verdicts(quarter, tmp_path / "out", panel, oracle=oracle, facts=(FACTS[0],))
+    assert (found["verdict"], found["recovered_by"]) == ("concealed", ["exposure, among the likeliest"])
+    plain = found["comparisons"][0]["shares"]
+    assert (plain["unlearned"]["shown"], plain["oracle"]["shown"]) == (0, 0)
