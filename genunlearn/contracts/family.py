@@ -267,6 +267,10 @@ class Audit(abc.ABC, Generic[S, D]):
         """Scores of a whole suite, from what an attack has brought out of every model."""
         return []
 
+    def overall(self, results: Sequence[Result]) -> list[Result]:
+        """What can be said of all subjects together, from the results of each."""
+        return []
+
     def examples(self, subject: S, attack: str, strengths: Sequence[str]) -> list[dict[str, Any]]:
         """What people should see of one attack: one row a prompt, each model's answer under its name."""
         return []

@@ -104,6 +104,7 @@ def read_audit(record: RunRecord) -> Headline:
     verdicts = list(dict.fromkeys(row["verdict"] for row in record.verdicts))
     title = verdicts[0] if len(verdicts) == 1 else " and ".join(verdicts)
     sentences = tuple(f"{row['concept']}: {row['verdict']}. {_sentence(row)}" for row in record.verdicts)
+    sentences += tuple(filter(None, [_over_all(record)]))
     return Headline(TONES.get(worst["verdict"], Tone.NEUTRAL), humanise(title, capital=True), subject, sentences)
 
 
@@ -120,6 +121,14 @@ def _request(record: RunRecord) -> dict[str, str]:
 
 def _subject(record: RunRecord) -> str:
     return ", ".join(map(str, record.request.get("concepts", ()))) or "an audit"
+
+
+def _over_all(record: RunRecord) -> str | None:
+    """What the ranks of several facts say together."""
+    found = record.find("exposure_p", UNLEARNED, "all facts")
+    if found is None or found.value is None:
+        return None
+    return f"Over all {found.n} facts, a model that never knew ranks the truths so high with p = {found.value:.2g}."
 
 
 def _sentence(row: Mapping[str, Any]) -> str:
@@ -309,6 +318,8 @@ def print_audit(records: RunRecord | Mapping[str, RunRecord], console: Console) 
             console.print(table)
             name = "" if isinstance(records, RunRecord) else f"{label}: "
             style.say(console, f"{name}{row['concept']}: {row['verdict']}. {_sentence(row)}")
+        if together := _over_all(record):
+            style.say(console, together)
     style.say_cautions(console, cautions_of(named_records(records), _subject))
 
 

@@ -63,6 +63,7 @@ class AuditRun:
             self.record.results += self.audit.stayed()
             for subject in self.subjects:
                 self._audit(subject)
+            self.record.results += self.audit.overall(self.record.results)
             self.record.cost |= {"forwards": dict(self.audit.forwards()), "peak_memory_mb": peak_memory_mb()}
             self.record.outcome = ", ".join(f"{row['concept']}: {row['verdict']}" for row in self.record.verdicts)
         return self.record

@@ -25,6 +25,7 @@ from genunlearn.evaluation.lm.damage import what_fell
 from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.evaluation.verdicts import PLAIN, PRESENT_FROM
 from genunlearn.ops.intervals import share
+from genunlearn.ops.verdicts import combined_p
 from genunlearn.processes import this_process
 from genunlearn.records import Result, hash_files
 from genunlearn.registry import SUITES
@@ -37,6 +38,9 @@ from genunlearn.runs.units import Units
 
 SHOWN = 4
 """Answers of each attack that are kept for people to read."""
+
+ALL = "all facts"
+"""Group of what is said of all facts together."""
 
 NO_DECOY = "no decoy can be made: no question names the subject, or no other answer is of the kind"
 
@@ -221,6 +225,17 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
             "seconds": round(time.monotonic() - begun, 2),
             "details": dict(attempt.details),
         }
+
+    def overall(self, results: Sequence[Result]) -> list[Result]:
+        """The p-value of exposure over all facts, where there are several; facts are taken as independent."""
+        rows = []
+        for target in self._models:
+            found = [r.value for r in results if (r.name, r.target) == ("exposure_p", target) and r.value is not None]
+            if len(found) > 1:
+                p = combined_p(found)
+                row = Result(name="exposure_p", target=target, group=ALL, value=p, low=p, high=p, n=len(found))
+                rows.append(row)
+        return rows
 
     def _attacked(self, subject: AuditedFact, target: str) -> Sequence[Splits[Scope]]:
         """What is asked of a target: the fact, or its decoys."""
