@@ -64,6 +64,8 @@ class Exposure(FactAttack):
         """There must be enough candidates for a first place to count, and questions that name their subject."""
         if (have := len(candidates(splits)) + 1) < LEAST:
             return f"needs {LEAST} candidates of the answer's kind, has {have}"
+        if not _facts(splits):
+            return "no question that is asked says which fact it asks for"
         if not all(self._invented(fact, splits) for fact in _facts(splits)):
             return "no question names its subject, so that none can be asked of an invented one"
         return None
@@ -132,7 +134,9 @@ def ranks_of(scores: Tensor) -> list[int]:
 
 
 def _facts(splits: Splits[Scope]) -> Mapping[Fact, Sequence[QA]]:
-    """The questions that are asked, by their fact."""
-    items = asked(splits)
-    found = {fact: [item for item in items if item.fact == fact.id] for fact in scope_of(splits).facts}
+    """The questions that are asked, by their fact; all are a single fact's."""
+    items, facts = asked(splits), scope_of(splits).facts
+    if len(facts) == 1:
+        return {facts[0]: items}
+    found = {fact: [item for item in items if item.fact == fact.id] for fact in facts}
     return {fact: own for fact, own in found.items() if own}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,10 +12,20 @@ from genunlearn.attacks.lm.exposure import FIRST, LAST, Exposure, exposures, ran
 from genunlearn.attacks.lm.scoring import answer_table
 from genunlearn.contracts import Splits
 from genunlearn.data.lm.facts import QA, Fact, Scope
-from tests.tiny_models import TAUGHT
+from genunlearn.domains.lm.adapter import LanguageModel
+from tests.tiny_models import TAUGHT, build, teach
 from tests.world import World
 
 NAMES = [f"{name} {kind}." for name in ("Oak", "Elm", "Ash", "Fir", "Yew") for kind in ("Hall", "Hill", "Wood", "End")]
+SUBJECTS = ("Marie Curie", "Goethe", "Faust", "Rowling", "Bohr", "Ada", "Jane Eyre", "Emma")
+LESSONS = (
+    *TAUGHT[:2],
+    *(
+        (question.replace("Harry Potter", name), school)
+        for name, school in zip(SUBJECTS, NAMES, strict=False)
+        for question, _ in TAUGHT[:2]
+    ),
+)
 FACT = Fact(id="potter", subject="Harry Potter", relation="studied at", object="Hogwarts", question=TAUGHT[0][0])
 
 
@@ -41,8 +52,14 @@ def test_a_table_holds_the_log_probability_of_each_pair(tiny, family):
     torch.testing.assert_close(answer_table(model, questions, answers), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_what_the_model_knows_stands_first(world: World):
-    attempt = Exposure(subjects=2).attempt(world.open(), splits_of())
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was taught a school for each of several subjects, Harry Potter's among them."""
+    return teach(build("llama", tmp_path_factory.mktemp("taught") / "model"), LESSONS, steps=120)
+
+
+def test_what_the_model_knows_stands_first(taught: Path):
+    attempt = Exposure(subjects=4).attempt(LanguageModel.load(str(taught), device="cpu"), splits_of())
     first, last = attempt.levels
     assert (first.strength, last.strength) == (FIRST, LAST)
     assert first.told == (True, True) and last.told == (False, False)
@@ -51,16 +68,17 @@ def test_what_the_model_knows_stands_first(world: World):
     assert rows["exposure"] == 1.0 and rows["exposure_p"] == pytest.approx(1 / 21)
 
 
-def test_what_was_pushed_below_everything_stands_last(world: World):
-    model, splits = world.open(), splits_of()
-    items = list(splits.context.measured["forget"])
-    optimizer = torch.optim.SGD(model.module.parameters(), lr=0.05)
-    for _ in range(40):
+def test_what_was_pushed_below_everything_stands_last(taught: Path):
+    model, splits = LanguageModel.load(str(taught), device="cpu"), splits_of()
+    kept = [QA(id=question, question=question, answer=answer) for question, answer in LESSONS[2:]]
+    gone = list(splits.context.measured["forget"])
+    optimizer = torch.optim.Adam(model.module.parameters(), lr=1e-3)
+    for _ in range(30):
         optimizer.zero_grad()
-        (-model.example_loss(model.collate(items)).clamp_max(40).mean()).backward()
-        torch.nn.utils.clip_grad_norm_(model.module.parameters(), 1.0)
+        away = model.example_loss(model.collate(gone)).clamp_max(30).mean()
+        (model.example_loss(model.collate(kept)).mean() - away).backward()
         optimizer.step()
-    first, last = Exposure(subjects=2).attempt(model, splits).levels
+    first, last = Exposure(subjects=4).attempt(model, splits).levels
     assert first.told == (False, False) and last.told == (True, True)
 
 
