@@ -2,7 +2,6 @@
 """What a patch turned down still hides: one GradDiff patch of facts of lab:lm, audited at several strengths.
 
     python scripts/bench/turned_down.py                            # some ten minutes on two cores
-    python scripts/bench/turned_down.py --write docs/audits.md     # and put the table there
     python scripts/bench/turned_down.py --attacks "{exposure: {}}" --strengths 0.25
 
 The patch forgets three facts at once. Its strength is the factor before B A: 1 as trained, 0 the base. The oracle never
@@ -16,7 +15,7 @@ import json
 import shutil
 from pathlib import Path
 
-from markdown_blocks import replace_block, table
+from markdown_blocks import table
 
 from genunlearn.lab.lm.build import build
 from genunlearn.records import COMPLETED, RECORD_NAME, RunRecord, read_record
@@ -31,12 +30,11 @@ PANEL = (
 
 
 def main() -> None:
-    """Audit every strength, print the table, write it where asked."""
+    """Audit every strength and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strengths", default="0.1,0.25,0.5,1", help="comma-separated")
     parser.add_argument("--attacks", default=PANEL, help="as in a configuration")
     parser.add_argument("--out", type=Path, default=Path("runs/turned-down"), help="folder of the runs")
-    parser.add_argument("--write", type=Path, help="Markdown file whose block 'half' is replaced")
     arguments = parser.parse_args()
     patch, oracle = patch_of(arguments.out / "grad_diff"), str(build(without=PATCHED))
     rows: dict[tuple[str, str], list[str]] = {}
@@ -51,8 +49,6 @@ def main() -> None:
     text = table(["fact", "model", "verdict", "plain", "widest gap to the oracle, in answers", "p of the exposure"],
                  [[*key, *cells] for key, cells in sorted(rows.items())])  # fmt: skip
     print(text)
-    if arguments.write:
-        replace_block(arguments.write, "half", text)
 
 
 def patch_of(folder: Path) -> Path:
@@ -86,7 +82,7 @@ def add(rows: dict[tuple[str, str], list[str]], record: RunRecord, strength: str
             plain = next(share for attack, share, _ in shares if attack == "plain prompts")
             gaps = [(mine["shown"] - control["shown"], attack) for attack, mine, control in shares if mine and control]
             gap, attack = max(gaps)
-            p = record.find("exposure_p", target, f"{fact}, exposure")
+            p = record.find("exposure_p", target, f"{fact}, exposure, p")
             said = f"{attack}, {gap:+d}" if target == "unlearned" else "-"
             called = verdict["verdict"] if target == "unlearned" else "-"
             rank = "-" if p is None or p.value is None else f"{p.value:.3f}"

@@ -95,11 +95,11 @@ class Exposure(FactAttack):
         """Exposure, with a bootstrap interval over phrasings, and its p-value, one of each a fact."""
         rows = []
         for fact, found in attempt.details.items():
-            group = fact if len(attempt.details) > 1 else None
+            whose = f"{fact}, " if len(attempt.details) > 1 else ""
             values = exposures(found["ranks"], found["candidates"])
             p = found["mean_rank"] / found["candidates"]
-            rows.append(self.result(target, mean(values), len(values), name="exposure", group=group))
-            rows.append(self.result(target, (p, p, p), 1, name="exposure_p", group=group))
+            rows.append(self.result(target, mean(values), len(values), name="exposure_bits", group=f"{whose}bits"))
+            rows.append(self.result(target, (p, p, p), 1, name="exposure_p", group=f"{whose}p"))
         return rows
 
     def _scores(

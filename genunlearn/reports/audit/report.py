@@ -40,8 +40,8 @@ TONES = {
 }
 """How good each verdict is; of several, the last in this order stands at the head."""
 SCORES = ("crs_signed", "ccs_controlled", "normalised_leak", "domain_auc", "domain_accuracy", "crs", "ccs")
-RANKS = ("exposure", "exposure_p")
-"""Scores of one attack, which stands in their group."""
+RANKS = {"exposure_bits": "exposure, bits", "exposure_p": "exposure, p"}
+"""Scores of one attack, which their group names."""
 CONTROLS = (ORACLE, DECOYS)
 """What the audited model is set against, the better control first."""
 
@@ -201,7 +201,7 @@ def _scores(
     """The scores over all psi, or the ranks of the truth; models in columns."""
     rows = []
     for name in (*SCORES, *RANKS):
-        group = f"{label}, exposure" if name in RANKS else label
+        group = f"{label}, {RANKS[name]}" if name in RANKS else label
         found = {target: record.find(name, target, group) for target in MODELS if has_values(record, target)}
         if any(found.values()):
             words = metric_words(name)

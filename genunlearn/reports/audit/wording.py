@@ -12,7 +12,7 @@ MODELS = {ORIGINAL: "Original", UNLEARNED: "Audited", ORACLE: "Oracle", DECOYS: 
 METRIC_WORDS = {
     "asr": Words("Attack success", "share of images or answers that show what should be gone"),
     "leak_at_k": Words("leak@k", "chance that any of k sampled answers tells the fact"),
-    "exposure": Words(
+    "exposure_bits": Words(
         "Exposure", "1: the truth is the likeliest of its kind, 0: the least likely; mean over phrasings"
     ),
     "exposure_p": Words("p of the exposure", "rank of the truth, as a share; even for a model that never knew"),

@@ -11,6 +11,7 @@ import torch
 from genunlearn.attacks.lm.exposure import FIRST, LAST, Exposure, exposures, ranks_of
 from genunlearn.attacks.lm.scoring import answer_table
 from genunlearn.contracts import Splits
+from genunlearn.data.lm.decoys import invented_subjects
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.domains.lm.adapter import LanguageModel
 from tests.tiny_models import TAUGHT, build, teach
@@ -54,10 +55,13 @@ def test_a_table_holds_the_log_probability_of_each_pair(tiny, family):
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that was taught a school for each of several subjects, Harry Potter's among them."""
-    return teach(build("llama", tmp_path_factory.mktemp("taught") / "model"), LESSONS, steps=120)
+    """A model that was taught a school for each of several subjects, Harry Potter and invented ones among them."""
+    strangers = invented_subjects(FACT, (), 16, seed=1)
+    lessons = [(f"Where did {name} study?", NAMES[number]) for number, name in enumerate(strangers)]
+    return teach(build("llama", tmp_path_factory.mktemp("taught") / "model"), [*LESSONS, *lessons], steps=150)
 
 
+@pytest.mark.slow
 def test_what_the_model_knows_stands_first(taught: Path):
     attempt = Exposure(subjects=4).attempt(LanguageModel.load(str(taught), device="cpu"), splits_of())
     first, last = attempt.levels
@@ -65,15 +69,16 @@ def test_what_the_model_knows_stands_first(taught: Path):
     assert first.told == (True, True) and last.told == (False, False)
     assert first.texts[0] == "Hogwarts. (the truth has rank 1 of 21)"
     rows = {row.name: row.value for row in Exposure().results_of(attempt, "original")}
-    assert rows["exposure"] == 1.0 and rows["exposure_p"] == pytest.approx(1 / 21)
+    assert rows["exposure_bits"] == 1.0 and rows["exposure_p"] == pytest.approx(1 / 21)
 
 
+@pytest.mark.slow
 def test_what_was_pushed_below_everything_stands_last(taught: Path):
     model, splits = LanguageModel.load(str(taught), device="cpu"), splits_of()
     kept = [QA(id=question, question=question, answer=answer) for question, answer in LESSONS[2:]]
     gone = list(splits.context.measured["forget"])
     optimizer = torch.optim.Adam(model.module.parameters(), lr=1e-3)
-    for _ in range(30):
+    for _ in range(80):
         optimizer.zero_grad()
         away = model.example_loss(model.collate(gone)).clamp_max(30).mean()
         (model.example_loss(model.collate(kept)).mean() - away).backward()
