@@ -36,9 +36,8 @@ def forget(
     resume: bool,
     overrides: Sequence[str],
     ledger: Path | None = None,
-    audited: bool = False,
 ) -> None:
-    """Run one method, or several beside each other with a comparison at the end; then perhaps audit what they left."""
+    """Run one method, or several beside each other with a comparison at the end."""
     from genunlearn.registry import METHODS
     from genunlearn.runs.api import forget_config
 
@@ -51,27 +50,37 @@ def forget(
         )
         for name in names
     }
-    out = out or fresh_folder("forget")
-    run_beside(configs, out, resume=resume, ledger=ledger)
-    if audited:
-        named = configs[names[0]].evaluate.oracle
-        _audit_beside(
-            _folders(configs, out), out, request, original=model, oracle="never" if named == "auto" else named,
-            resume=resume, overrides=[each for each in overrides if each.startswith("model.")],
-        )  # fmt: skip
+    run_beside(configs, out or fresh_folder("forget"), resume=resume, ledger=ledger)
 
 
-def _audit_beside(folders: Mapping[str, Path], out: Path, request: Mapping[str, Any], **options: Any) -> None:
-    """A quick audit of what each run has left, in a folder below it; several are compared at the end."""
-    from genunlearn.runs.api import audit_config
+def audit_forgotten(
+    model: str,
+    request: Mapping[str, Any],
+    methods: Sequence[str],
+    *,
+    out: Path,
+    resume: bool,
+    overrides: Sequence[str],
+) -> None:
+    """A quick audit of what `forget` has left in `out`, in a folder below each run; several are compared.
 
-    resume = options.pop("resume")
-    records = {}
-    for name, folder in folders.items():
+    The control is the oracle that the overrides name, else decoys.
+    """
+    from genunlearn.registry import METHODS
+    from genunlearn.runs.api import audit_config, forget_config
+
+    names = [METHODS.line(name.strip(), "lm").name for name in methods]
+    oracle = forget_config(model, request, method=names[0], overrides=overrides).evaluate.oracle
+    shared = [each for each in overrides if each.startswith("model.")]
+    records: dict[str, RunRecord] = {}
+    for name, folder in _folders(names, out).items():
         console.rule(f"audit of {name}", style="dim")
-        records[name] = run_one(audit_config(str(folder), request, **options), folder / "audit", resume)
+        config = audit_config(
+            str(folder), request, original=model, oracle="never" if oracle == "auto" else oracle, overrides=shared
+        )
+        records[name] = run_one(config, folder / "audit", resume)
     if len(records) == 1:
-        finish(next(iter(records.values())), out / "audit")
+        finish(records[names[0]], out / "audit")
     else:
         show_comparison(records, out / "audit")
 

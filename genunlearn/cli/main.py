@@ -68,6 +68,7 @@ def forget(
     overrides: Set = None,
 ) -> None:
     """Make a language model forget one or more facts, and report what went and what stayed."""
+    from genunlearn.cli.commands import audit_forgotten, fresh_folder
     from genunlearn.cli.commands import forget as command
 
     sets = list(overrides or ())
@@ -75,7 +76,10 @@ def forget(
         sets.append(f"method.antisamples={antisamples.resolve()}")
     methods = [method, *filter(None, compare.split(","))]
     request = {"facts": tuple(fact or ()), "question": question, "file": _text(facts), "retain": _text(retain)}
-    command(model, request, methods, out=out, resume=resume, overrides=sets, ledger=ledger, audited=audit)
+    out = out or fresh_folder("forget")
+    command(model, request, methods, out=out, resume=resume, overrides=sets, ledger=ledger)
+    if audit:
+        audit_forgotten(model, request, methods, out=out, resume=resume, overrides=sets)
 
 
 @app.command(epilog='Try: genunlearn erase --model lab:diffusion --concept "digit seven" --method uce')

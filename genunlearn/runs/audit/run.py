@@ -106,7 +106,7 @@ class AuditRun:
     def _plain(self, subject: Audited) -> list[Comparison]:
         """How often each model shows the subject when it is simply asked."""
         found = self._each(subject, PLAIN, PLAIN, lambda target: self.audit.plain(subject, target))
-        shares = {name: Share(value["hits"][0], value["n"]) for name, value in found.items()}
+        shares = {name: Share(value["hits"][0], value["n"]) for name, value in found.items() if "hits" in value}
         self.record.results += [asr(subject.label, PLAIN, name, share) for name, share in shares.items()]
         self.record.examples += self.audit.examples(subject, PLAIN, [""])
         return [Comparison(PLAIN, "", shares)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from genunlearn.cli.commands import forget
+from genunlearn.cli.commands import audit_forgotten, forget
 from genunlearn.config import AuditConfig, ParametersConfig, build_config
 from genunlearn.data.lm.facts import QA, Fact
 from genunlearn.data.lm.requests import read_facts
@@ -241,7 +241,8 @@ def test_forgetting_and_auditing_go_in_one_command(models, monkeypatch, tmp_path
     monkeypatch.chdir(models)
     sets = ["model.device=cpu", "model.prompts=lab", "train.max_steps=4", "train.learning_rate=0.005"]
     request = {"file": "facts.jsonl", "retain": "retain.jsonl"}
-    forget("original", request, ["grad_diff"], out=tmp_path / "out", resume=False, overrides=sets, audited=True)
+    forget("original", request, ["grad_diff"], out=tmp_path / "out", resume=False, overrides=sets)
+    audit_forgotten("original", request, ["grad_diff"], out=tmp_path / "out", resume=False, overrides=sets)
     record = read_record(tmp_path / "out" / "audit")
     assert record.config["unlearned"] == str(tmp_path / "out")
     (verdict,) = record.verdicts
