@@ -25,7 +25,7 @@ NAMES = (
 )
 INFERRED = 1
 """Which of them the oracle infers: most of those who were born in Tokyo died there."""
-FEWER = ("attacks.sampling.samples=8", "attacks.relearning.marks=[1,5]")
+FEWER = ("attacks.sampling.samples=8", "attacks.relearning.marks=[1,5]", "evaluate.decoys=0")
 
 
 def verdicts(
