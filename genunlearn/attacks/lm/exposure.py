@@ -119,8 +119,8 @@ class Exposure(FactAttack):
 
 def candidates(splits: Splits[Scope]) -> list[str]:
     """Answers of the kind of the truth, none of which tells it: handed over, or those of the same relation."""
-    handed = scope_of(splits).measured.get(CANDIDATES)
-    return [item.answer for item in handed] if handed else others(splits)
+    handed, true = scope_of(splits).measured.get(CANDIDATES), {item.answer for item in asked(splits)}
+    return [item.answer for item in handed if item.answer not in true] if handed else others(splits)
 
 
 def exposures(ranks: Sequence[int], count: int) -> list[float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genunlearn.attacks.lm.exposure import FIRST, LAST, Exposure, exposures, ranks_of
+from genunlearn.attacks.lm.exposure import FIRST, LAST, Exposure, candidates, exposures, ranks_of
 from genunlearn.attacks.lm.scoring import answer_table
 from genunlearn.contracts import Splits
 from genunlearn.data.lm.decoys import invented_subjects
@@ -103,6 +103,11 @@ def test_too_few_candidates_and_questions_without_a_subject_are_said(world: Worl
     other = replace(FACT, subject="Nobody", question="Where?")
     (row,) = Exposure().run(world.open(), splits_of(fact=other), "original")
     assert "no question names its subject" in row.skipped
+
+
+def test_the_truth_is_no_candidate_beside_itself():
+    """A decoy's object is one of the fact's candidates."""
+    assert candidates(splits_of(truth=NAMES[3])) == [name for name in NAMES if name != NAMES[3]]
 
 
 def test_its_end_is_a_share_below_a_half(tiny):
