@@ -230,7 +230,7 @@ def test_decoys_stand_in_for_an_oracle(config_of, tmp_path):
     assert (verdict["verdict"], verdict["controls"]) == ("gone", ["original", "decoys"])
     (names,) = record.request["decoys"].values()
     assert len(names) == 2 and all("| studied at |" in name and "Hogwarts" not in name for name in names)
-    assert record.find("asr", "decoys", f"{LABEL}, plain prompts").n == 26  # two of 13 phrasings that name the subject
+    assert record.find("asr", "decoys", f"{LABEL}, plain prompts").n == 32  # two decoys, 16 phrasings each
     assert any("decoys" in note for note in record.notes)
     page = write_report(record, tmp_path / "out").read_text()
     assert "Decoys" in page and names[0] in page
