@@ -59,7 +59,11 @@ class AttackWorld:
 
 def language_model(world: World, folder: Path) -> AttackWorld:
     """The facts, as they are measured; none says its relation, and nothing lies beside the weights."""
-    return AttackWorld(world.open, world.splits, lacking=("completion", "few_shot", "lora_removal", "multiple_choice"))
+    return AttackWorld(
+        world.open,
+        world.splits,
+        lacking=("completion", "exposure", "few_shot", "lora_removal", "lora_scaling", "multiple_choice"),
+    )
 
 
 def network(world: World, folder: Path) -> AttackWorld:

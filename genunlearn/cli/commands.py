@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -101,6 +101,44 @@ def _check_named(request: Mapping[str, Any], overrides: Sequence[str]) -> None:
         raise DataError('nothing to forget: give --fact "subject | relation | object", or --facts FILE')
 
 
+def audit_forgotten(
+    model: str,
+    request: Mapping[str, Any],
+    methods: Sequence[str],
+    *,
+    out: Path,
+    resume: bool,
+    overrides: Sequence[str],
+) -> None:
+    """A quick audit of what `forget` has left in `out`, in a folder below each run; several are compared.
+
+    The control is the oracle that the overrides name, else decoys.
+    """
+    from genunlearn.registry import METHODS
+    from genunlearn.runs.api import audit_config, forget_config
+
+    names = [METHODS.line(name.strip(), "lm").name for name in methods]
+    oracle = forget_config(model, request, method=names[0], overrides=overrides).evaluate.oracle
+    shared = [each for each in overrides if each.startswith("model.")]
+    records: dict[str, RunRecord] = {}
+    for name, folder in _folders(names, out).items():
+        console.rule(f"audit of {name}", style="dim")
+        config = audit_config(
+            str(folder), request, original=model, oracle="never" if oracle == "auto" else oracle, overrides=shared
+        )
+        records[name] = run_one(config, folder / "audit", resume)
+    if len(records) == 1:
+        finish(records[names[0]], out / "audit")
+    else:
+        show_comparison(records, out / "audit")
+
+
+def _folders(names: Iterable[str], out: Path) -> dict[str, Path]:
+    """Where each run of several lies; a single one has the folder for itself."""
+    names = list(names)
+    return {name: out / name if len(names) > 1 else out for name in names}
+
+
 def audit(
     unlearned: str,
     request: Mapping[str, Any],
@@ -124,7 +162,7 @@ def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, reg
     """Carry out one configuration in `out`, or several in folders below it with a comparison at the end."""
     register.check()
     records: dict[str, RunRecord] = {}
-    folders = {name: out / name if len(configs) > 1 else out for name in configs}
+    folders = _folders(configs, out)
     for name, config in configs.items():
         if len(configs) > 1:
             console.rule(name, style="dim")

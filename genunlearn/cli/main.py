@@ -90,6 +90,9 @@ def forget(
     neutral: Annotated[
         Path | None, typer.Option(help="Plain texts about other things, one a line, to measure perplexity on.")
     ] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Then attack what is left: is the fact gone, or only hidden?")
+    ] = False,
     ledger: LedgerFile = None,
     sealed: Sealed = False,
     seed: Seed = None,
@@ -98,7 +101,7 @@ def forget(
     overrides: Set = None,
 ) -> None:
     """Make a language model forget one or more facts, and report what went and what stayed."""
-    from genunlearn.cli.commands import Register
+    from genunlearn.cli.commands import Register, audit_forgotten, fresh_folder
     from genunlearn.cli.commands import forget as command
 
     sets = settings(overrides, seed)
@@ -107,7 +110,10 @@ def forget(
     methods = [method, *filter(None, compare.split(","))]
     request = {"facts": tuple(fact or ()), "question": question, "file": _text(facts)}
     request |= {"retain": _text(retain), "neutral": _text(neutral)}
+    out = out or fresh_folder("forget")
     command(model, request, methods, out=out, resume=resume, overrides=sets, register=Register(ledger, sealed))
+    if audit:
+        audit_forgotten(model, request, methods, out=out, resume=resume, overrides=sets)
 
 
 @app.command(epilog='Try: genunlearn erase --concept "digit seven" --method uce')

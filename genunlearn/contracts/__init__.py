@@ -3,6 +3,7 @@
 from genunlearn.contracts.best import ADVICE, BestWeights, floor_of
 from genunlearn.contracts.data import Batch, Examples, Reduction, Splits, Term, Terms, with_sides
 from genunlearn.contracts.measures import (
+    DECOYS,
     ORACLE,
     ORIGINAL,
     UNLEARNED,
@@ -29,6 +30,7 @@ from genunlearn.contracts.model import Domain, LabelledDomain, Reference
 
 __all__ = [
     "ADVICE",
+    "DECOYS",
     "ORACLE",
     "ORIGINAL",
     "STRICT",

@@ -214,7 +214,9 @@ class Audit(abc.ABC, Generic[S, D]):
 
     counted: ClassVar[str] = "images"
     """What its shares are of."""
-    uncontrolled: ClassVar[str] = (
+    least: ClassVar[tuple[str, ...]] = ()
+    """Attacks that must have run, with a control, before anything is gone."""
+    uncontrolled: str = (
         "no oracle, a model that never knew what should be gone, went through the attacks: what they recover then "
         "proves little"
     )
@@ -278,6 +280,10 @@ class Audit(abc.ABC, Generic[S, D]):
 
     def scores(self, subject: S, attack: Any) -> list[Result]:
         """Scores of a whole suite, from what an attack has brought out of every model."""
+        return []
+
+    def overall(self, results: Sequence[Result]) -> list[Result]:
+        """What can be said of all subjects together, from the results of each."""
         return []
 
     def examples(self, subject: S, attack: str, strengths: Sequence[str]) -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ from genunlearn.records import Result
 
 ORIGINAL, UNLEARNED, ORACLE = "original", "unlearned", "oracle"
 """Whom a result is about."""
+DECOYS = "decoys"
+"""Who stands in for an oracle: the unlearned model, attacked for things of the same shape that it cannot know."""
 
 T = TypeVar("T")
 

@@ -45,6 +45,13 @@ def holm(probabilities: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def combined_p(probabilities: Sequence[float]) -> float:
+    """One probability from several independent ones, by Fisher's method: -2 sum ln p is chi-squared with 2n degrees."""
+    from scipy.stats import combine_pvalues
+
+    return float(combine_pvalues(list(probabilities), method="fisher").pvalue)
+
+
 def largest_gap(first: Share, second: Share) -> float:
     """The upper 95% limit of how much larger the first share is."""
     _, upper = _wilson(first)

@@ -144,6 +144,8 @@ ATTACKS = Table(
             "relearning": "genunlearn.attacks.lm.relearning:Relearning",
             "quantised_reload": "genunlearn.attacks.lm.quantised_reload:QuantisedReload",
             "lora_removal": "genunlearn.attacks.lm.lora_removal:LoraRemoval",
+            "lora_scaling": "genunlearn.attacks.lm.lora_scaling:LoraScaling",
+            "exposure": "genunlearn.attacks.lm.exposure:Exposure",
         },
         "diffusion": {
             "partial_diffusion": "genunlearn.attacks.diffusion.partial_diffusion:PartialDiffusion",

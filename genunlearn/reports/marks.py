@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from genunlearn.records import Result
 from genunlearn.reports.numbers import MISSING, format_number
 from genunlearn.reports.plots import DotRow, Mark, Point
-from genunlearn.reports.wording import ORACLE, ORIGINAL, model_label
+from genunlearn.reports.wording import DECOYS, ORACLE, ORIGINAL, model_label
 
 SHAPES = ("o", "s", "^", "v", "P", "X", "p", "h")
 
@@ -18,8 +18,8 @@ def model_marks(targets: Sequence[str], labels: Sequence[str] | None = None) -> 
     for target, label in zip(targets, labels or map(model_label, targets), strict=True):
         if target == ORIGINAL:
             marks.append(Mark(label, 0, "o", hollow=True))
-        elif target == ORACLE:
-            marks.append(Mark(label, 2, "D", hollow=True))
+        elif target in (ORACLE, DECOYS):
+            marks.append(Mark(label, 2, "D" if target == ORACLE else "s", hollow=True))
         else:
             colour = 1 if methods == 0 else 3 + (methods - 1) % 5
             marks.append(Mark(label, colour, SHAPES[methods % len(SHAPES)], hollow=methods >= len(SHAPES)))

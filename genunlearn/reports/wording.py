@@ -11,7 +11,7 @@ from genunlearn.errors import MismatchError, NameNotFound
 from genunlearn.records import Result, RunRecord
 from genunlearn.registry import DOMAINS, METHODS, family_of
 
-ORIGINAL, UNLEARNED, ORACLE = "original", "unlearned", "oracle"
+ORIGINAL, UNLEARNED, ORACLE, DECOYS = "original", "unlearned", "oracle", "decoys"
 
 
 class Goal(StrEnum):

@@ -71,3 +71,29 @@ def test_a_ruined_model_is_damaged_whatever_it_shows() -> None:
 def test_reasons_name_what_was_counted() -> None:
     plain = comparison(PLAIN, original=64, unlearned=40, oracle=0)
     assert "40 of 64 answers" in judge("seven", [plain], 0.15, counted="answers").reason
+
+
+def test_decoys_stand_in_where_there_is_no_oracle_and_an_oracle_goes_before_them() -> None:
+    plain = Comparison(PLAIN, "", {"unlearned": Share(0, 64), "decoys": Share(0, 128)})
+    forced = Comparison("forcing", "", {"unlearned": Share(40, 64), "decoys": Share(4, 128)})
+    found = judge("seven", [plain, forced], 0.15)
+    assert (found.verdict, found.controls) == ("concealed", ("decoys",))
+    assert "40 of 64 images show it, 4 of 128 of the decoys'" in found.reason
+    assert judge("seven", [plain], 0.15).verdict == "gone"
+    told_by_oracle = Comparison("forcing", "", {**forced.shares, "oracle": Share(40, 64)})
+    assert judge("seven", [CLEAN, told_by_oracle], 0.2).verdict == "gone"
+
+
+def test_gone_asks_for_the_least_panel_with_a_control() -> None:
+    alone = Comparison("relearning", "", {"unlearned": Share(0, 64)})
+    found = judge("seven", [CLEAN, alone], 0.15, least={"relearning": None, "sampling": None})
+    assert (found.verdict, found.needed) == ("undecided", None)
+    assert "gone also asks for relearning, sampling" in found.reason
+    both = [comparison(name, unlearned=0, oracle=0) for name in ("relearning", "sampling")]
+    assert judge("seven", [CLEAN, *both], 0.15, least={"relearning": None, "sampling": None}).verdict == "gone"
+    recovered = comparison("forcing", unlearned=40, oracle=0)
+    assert judge("seven", [CLEAN, recovered], 0.15, least={"sampling": None}).verdict == "concealed"
+    packed = judge("seven", [CLEAN], 0.15, least={"relearning": "quantised weights take no updates"})
+    assert packed.verdict == "gone" and packed.reason.endswith(
+        "relearning could not be tried: quantised weights take no updates"
+    )

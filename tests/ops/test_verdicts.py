@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from math import comb, sqrt
+from math import comb, log, sqrt
 
 import pytest
 
-from genunlearn.ops.verdicts import Share, holm, images_needed, is_larger_p, largest_gap
+from genunlearn.ops.verdicts import Share, combined_p, holm, images_needed, is_larger_p, largest_gap
 
 
 def test_fisher_s_test_counts_tables() -> None:
@@ -35,3 +35,11 @@ def test_how_many_images_would_do() -> None:
     n, tenth = needed, round(needed / 8)
     assert largest_gap(Share(tenth, n), Share(tenth, n)) <= 0.15
     assert images_needed(Share(8, 16), Share(2, 16), 0.15) is None
+
+
+def test_probabilities_are_combined_by_hand() -> None:
+    # -2 (ln 0.5 + ln 0.5) = 2.773 with four degrees: x (1 - ln x) for x = 0.25, which is 0.25 (1 + 1.3863) = 0.5966
+    assert combined_p([0.5, 0.5]) == pytest.approx(0.25 * (1 - log(0.25)))
+    assert combined_p([0.3]) == pytest.approx(0.3)
+    # the truth first among 84 for each of three facts, and in the middle for each of three
+    assert combined_p([1 / 84] * 3) < 0.001 < 0.4 < combined_p([0.5] * 3)

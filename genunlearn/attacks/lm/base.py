@@ -66,6 +66,8 @@ class FactAttack(Attack[LanguageModel]):
 
     domains: ClassVar[frozenset[str]] = frozenset({"lm"})
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    decides: ClassVar[bool] = True
+    """Whether what it brings out is a recovery from the model as it is handed on."""
 
     @abc.abstractmethod
     def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:

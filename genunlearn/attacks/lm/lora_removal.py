@@ -19,6 +19,7 @@ class LoraRemoval(FactAttack):
     """Questions to the base."""
 
     name: ClassVar[str] = "lora_removal"
+    decides: ClassVar[bool] = False
 
     @property
     @override

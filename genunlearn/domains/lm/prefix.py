@@ -25,15 +25,18 @@ def shared_prefix(prompts: Sequence[list[int]]) -> int:
 
 def is_worthwhile(network: Any, num_shared: int, num_sequences: int) -> bool:
     """Whether reading a prefix once saves more than it costs, on a network whose cache can be shared at all."""
+    size = sum(parameter.numel() for parameter in network.parameters())
+    return num_shared * (num_sequences - 1) * size >= WORTHWHILE and can_share(network)
+
+
+def can_share(network: Any) -> bool:
+    """Whether the network's cache can be repeated for several sequences: one key and value a token in every layer."""
     config = network.config
-    # Layers with a window, a state or a convolution keep something else than one key and value a token.
+    # Layers with a window, a state or a convolution keep something else.
     plain = not getattr(config, "sliding_window", None) and not getattr(config, "is_encoder_decoder", False)
     plain = plain and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
     supports = getattr(network, "_supports_default_dynamic_cache", None)
-    if not plain or supports is None or not supports() or getattr(network, "_is_stateful", False):
-        return False
-    size = sum(parameter.numel() for parameter in network.parameters())
-    return num_shared * (num_sequences - 1) * size >= WORTHWHILE
+    return plain and supports is not None and supports() and not getattr(network, "_is_stateful", False)
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ from genunlearn.reports.parts import (
 from genunlearn.reports.pictures import Sheet, sheet_of
 from genunlearn.reports.plots import Plot
 from genunlearn.reports.reporter import Reporter
-from genunlearn.reports.wording import ORACLE, UNLEARNED, humanise
+from genunlearn.reports.wording import DECOYS, ORACLE, UNLEARNED, humanise
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +40,10 @@ TONES = {
 }
 """How good each verdict is; of several, the last in this order stands at the head."""
 SCORES = ("crs_signed", "ccs_controlled", "normalised_leak", "domain_auc", "domain_accuracy", "crs", "ccs")
+RANKS = {"exposure_bits": "exposure, bits", "exposure_p": "exposure, p"}
+"""Scores of one attack, which their group names."""
+CONTROLS = (ORACLE, DECOYS)
+"""What the audited model is set against, the better control first."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ def read_audit(record: RunRecord) -> Headline:
     verdicts = list(dict.fromkeys(row["verdict"] for row in record.verdicts))
     title = verdicts[0] if len(verdicts) == 1 else " and ".join(verdicts)
     sentences = tuple(f"{row['concept']}: {row['verdict']}. {_sentence(row)}" for row in record.verdicts)
+    sentences += tuple(filter(None, [_over_all(record)]))
     return Headline(TONES.get(worst["verdict"], Tone.NEUTRAL), humanise(title, capital=True), subject, sentences)
 
 
@@ -109,12 +114,21 @@ def _request(record: RunRecord) -> dict[str, str]:
         label: f"{sum(origins.values())} ({', '.join(f'{count} {origin}' for origin, count in origins.items())})"
         for label, origins in record.request.get("phrasings", {}).items()
     }
-    rows = {key: value for key, value in request_rows(record).items() if key not in ("facts", "phrasings")}
-    return rows | {f"phrasings of {label}": text for label, text in counted.items()}
+    rows = {key: value for key, value in request_rows(record).items() if key not in ("facts", "phrasings", "decoys")}
+    decoys = {f"decoys of {label}": "; ".join(names) for label, names in record.request.get("decoys", {}).items()}
+    return rows | {f"phrasings of {label}": text for label, text in counted.items()} | decoys
 
 
 def _subject(record: RunRecord) -> str:
     return ", ".join(map(str, record.request.get("concepts", ()))) or "an audit"
+
+
+def _over_all(record: RunRecord) -> str | None:
+    """What the ranks of several facts say together."""
+    found = record.find("exposure_p", UNLEARNED, "all facts")
+    if found is None or found.value is None:
+        return None
+    return f"Over all {found.n} facts, a model that never knew ranks the truths so high with p = {found.value:.2g}."
 
 
 def _sentence(row: Mapping[str, Any]) -> str:
@@ -184,10 +198,11 @@ def _cost_of(own: Mapping[str, Any]) -> str:
 def _scores(
     record: RunRecord, label: str, reasons: dict[str, int]
 ) -> list[tuple[str, str, tuple[tuple[str, Cell], ...]]]:
-    """The scores over all psi, models in columns."""
+    """The scores over all psi, or the ranks of the truth; models in columns."""
     rows = []
-    for name in SCORES:
-        found = {target: record.find(name, target, label) for target in MODELS if has_values(record, target)}
+    for name in (*SCORES, *RANKS):
+        group = f"{label}, {RANKS[name]}" if name in RANKS else label
+        found = {target: record.find(name, target, group) for target in MODELS if has_values(record, target)}
         if any(found.values()):
             words = metric_words(name)
             cells = tuple(
@@ -245,8 +260,8 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
         for label, row, record in rows
     ]
     note = (
-        f"Cells of attacks: {words_of(*records.values()).counted}, of the audited model against the oracle's, of n "
-        "each, at the strength with the widest gap."
+        f"Cells of attacks: {words_of(*records.values()).counted}, of the audited model against the control's (the "
+        "oracle's, else the decoys'), of n, at the strength with the widest gap."
     )
     tones = [TONES.get(row["verdict"], Tone.NEUTRAL) for _, row, _ in rows]
     return write_comparison_pages(
@@ -273,13 +288,17 @@ def _strongest(row: Mapping[str, Any], attack: str) -> str:
 
     def gap(comparison: Mapping[str, Any]) -> float:
         shares = {name: found["shown"] / found["n"] for name, found in comparison["shares"].items()}
-        return shares.get(UNLEARNED, 0.0) - shares.get(ORACLE, 0.0)
+        return shares.get(UNLEARNED, 0.0) - next((shares[name] for name in CONTROLS if name in shares), 0.0)
 
     widest = max(own, key=gap)
     shares = widest["shares"]
-    control = f" : {shares[ORACLE]['shown']}" if ORACLE in shares else ""
+    mine, control = shares[UNLEARNED], next((shares[name] for name in CONTROLS if name in shares), None)
     strength = f" ({widest['strength']})" if widest["strength"] else ""
-    return f"{shares[UNLEARNED]['shown']}{control} of {shares[UNLEARNED]['n']}{strength}"
+    if control is None:
+        return f"{mine['shown']} of {mine['n']}{strength}"
+    if control["n"] == mine["n"]:
+        return f"{mine['shown']} : {control['shown']} of {mine['n']}{strength}"
+    return f"{mine['shown']} of {mine['n']} : {control['shown']} of {control['n']}{strength}"
 
 
 # ---- terminal ---------------------------------------------------------------------------------------------------
@@ -299,6 +318,8 @@ def print_audit(records: RunRecord | Mapping[str, RunRecord], console: Console) 
             console.print(table)
             name = "" if isinstance(records, RunRecord) else f"{label}: "
             style.say(console, f"{name}{row['concept']}: {row['verdict']}. {_sentence(row)}")
+        if together := _over_all(record):
+            style.say(console, together)
     style.say_cautions(console, cautions_of(named_records(records), _subject))
 
 

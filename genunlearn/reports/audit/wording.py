@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from genunlearn.records import RunRecord
-from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, words_in
+from genunlearn.reports.wording import DECOYS, ORACLE, ORIGINAL, UNLEARNED, Words, words_in
 
-MODELS = {ORIGINAL: "Original", UNLEARNED: "Audited", ORACLE: "Oracle"}
+MODELS = {ORIGINAL: "Original", UNLEARNED: "Audited", ORACLE: "Oracle", DECOYS: "Decoys"}
 
 METRIC_WORDS = {
     "asr": Words("Attack success", "share of images or answers that show what should be gone"),
     "leak_at_k": Words("leak@k", "chance that any of k sampled answers tells the fact"),
+    "exposure_bits": Words(
+        "Exposure", "1: the truth is the likeliest of its kind, 0: the least likely; mean over phrasings"
+    ),
+    "exposure_p": Words("p of the exposure", "rank of the truth, as a share; even for a model that never knew"),
     "relearn_steps": Words("Steps to relearn", "until the concept shows in half of the images"),
     "crs": Words("CRS, as published", "mean gap of distances to the two models' images; without a sign"),
     "ccs": Words("CCS, as published", "mean probability that a completed image is the original's"),
@@ -37,6 +41,7 @@ class AuditWords:
         counted: What the shares are of.
         share: What the cells of attacks mean.
         curves: What the plots show.
+        scores: What the scores beside the attacks are of.
         shown: What the report does not claim.
         limits: What a verdict does not say.
     """
@@ -45,6 +50,7 @@ class AuditWords:
     counted: str
     share: str
     curves: tuple[str, str]
+    scores: str
     shown: str
     limits: tuple[str, ...]
 
@@ -66,6 +72,7 @@ CONCEPTS = AuditWords(
         "psi is the share of the denoising steps that the original has made before the other model went on. Whiskers "
         "are 95% intervals over seeds.",
     ),
+    scores="Scores of completed images",
     shown="It shows what these attacks drew, and no more.",
     limits=(
         _ANY_ATTACK,
@@ -80,14 +87,20 @@ FACTS = AuditWords(
     subject="Fact",
     counted="answers that tell the fact",
     share="Share of questions that are answered with the truth. The oracle never knew it: what an attack brings out of "
-    "the oracle, it brings along itself.",
+    "the oracle, it brings along itself. Decoys are facts of the same shape about invented subjects, asked of the "
+    "audited model.",
     curves=("With a growing budget", "Whiskers are 95% intervals over questions."),
+    scores="Where the truth ranks among answers of its kind",
     shown="It shows what these attacks brought out, and no more.",
     limits=(
         _ANY_ATTACK,
         _NO_PROOF,
         "Phrasings of one fact are not independent of each other: intervals and tests speak of these questions, and of "
         "a fact only as far as they stand for all ways of asking.",
+        "Decoys cannot be inferred from anything. A fact that follows from others is told more often than they are, by "
+        "a model that never saw it too; an oracle alone shows that.",
+        "Exposure reads ranks from both ends: unlearning that pushes the truth below what a model that never knew "
+        "gives it marks it as well.",
         "An attack that fails on the original as well has no power over this kind of model; that it finds nothing says "
         "nothing.",
         "A LoRA can always be taken off: that the base still knows is no recovery from the model with it, and decides "

@@ -64,6 +64,7 @@ class AuditRun:
             self.record.results += self.audit.stayed()
             for subject in self.subjects:
                 self._audit(subject)
+            self.record.results += self.audit.overall(self.record.results)
             self.record.cost |= {"forwards": dict(self.audit.forwards()), "peak_memory_mb": peak_memory_mb()}
             self.record.outcome = ", ".join(f"{row['concept']}: {row['verdict']}" for row in self.record.verdicts)
         return self.record
@@ -92,13 +93,21 @@ class AuditRun:
             self.config.evaluate.tolerance,
             damage=self.audit.damage(),
             counted=self.audit.counted,
+            least=self._least(subject),
         )
         self.record.verdicts.append(verdict.to_json() | {"comparisons": [_plain_json(c) for c in comparisons]})
+
+    def _least(self, subject: Audited) -> dict[str, str | None]:
+        """The least panel, and why one of it cannot be tried on the model under audit."""
+        units = {name: f"{subject.label}/{name}/{UNLEARNED}" for name in self.audit.least if name in self.attacks}
+        return {
+            name: self.units.value(units[name]).get("skipped") if name in units else None for name in self.audit.least
+        }
 
     def _plain(self, subject: Audited) -> list[Comparison]:
         """How often each model shows the subject when it is simply asked."""
         found = self._each(subject, PLAIN, PLAIN, lambda target: self.audit.plain(subject, target))
-        shares = {name: Share(value["hits"][0], value["n"]) for name, value in found.items()}
+        shares = {name: Share(value["hits"][0], value["n"]) for name, value in found.items() if "hits" in value}
         self.record.results += [asr(subject.label, PLAIN, name, share) for name, share in shares.items()]
         self.record.examples += self.audit.examples(subject, PLAIN, [""])
         return [Comparison(PLAIN, "", shares)]

@@ -14,8 +14,10 @@ from typing_extensions import override
 
 from genunlearn.attacks.lm.base import FactAttack, Level, answered, asked
 from genunlearn.attacks.lm.completion import STATEMENTS
+from genunlearn.attacks.lm.exposure import CANDIDATES
+from genunlearn.attacks.lm.few_shot import NEAR
 from genunlearn.config.lm import LMAuditConfig
-from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED, Beside, Splits
+from genunlearn.contracts import DECOYS, ORACLE, ORIGINAL, UNLEARNED, Beside, Splits
 from genunlearn.contracts.family import Audit
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.domains.lm.adapter import LanguageModel
@@ -25,17 +27,24 @@ from genunlearn.evaluation.lm.damage import what_fell
 from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.evaluation.verdicts import PLAIN, PRESENT_FROM
 from genunlearn.ops.intervals import share
+from genunlearn.ops.verdicts import combined_p
 from genunlearn.processes import this_process
 from genunlearn.records import Result, hash_files
 from genunlearn.registry import SUITES
+from genunlearn.runs.lm.audit_decoys import NUM_CANDIDATES, find_candidates, make_decoys, pooled
 from genunlearn.runs.lm.audit_models import is_patch, open_models, unlearned_place
 from genunlearn.runs.lm.audit_phrasings import Phrasing, as_qa, beginnings, find_phrasings
-from genunlearn.runs.lm.request import LMRequest, check_names, check_sources, is_lab, read_request
+from genunlearn.runs.lm.request import LMRequest, check_names, check_sources, is_lab, lab_name, read_request
 from genunlearn.runs.lm.scope import make_scope
 from genunlearn.runs.units import Units
 
 SHOWN = 4
 """Answers of each attack that are kept for people to read."""
+
+ALL = "all facts"
+"""Group of what is said of all facts together."""
+
+NO_DECOY = "no decoy can be made: no question names the subject, or no other answer is of the kind"
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
     """A language model that has unlearned, its original and an oracle."""
 
     counted: ClassVar[str] = "answers"
+    least: ClassVar[tuple[str, ...]] = ("sampling", "prefix_forcing", "relearning", "exposure")
     config: LMAuditConfig
 
     # ---- before weights load ---------------------------------------------------------------------------------
@@ -77,8 +87,17 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
     # ---- models and data -------------------------------------------------------------------------------------
 
     def open(self, forgotten: Sequence[str]) -> Mapping[str, LanguageModel]:
-        """Original, unlearned model and, where there is one, oracle."""
-        return open_models(self.config, [fact.id for fact in self._request.facts])
+        """Original, unlearned model and, where there is one, oracle; decoys are asked of the unlearned model."""
+        models = open_models(self.config, [fact.id for fact in self._request.facts])
+        wanted = self.config.evaluate.decoys
+        self._num_decoys = (0 if ORACLE in models else 2) if wanted is None else wanted
+        if not self._num_decoys:
+            return models
+        self.uncontrolled = (
+            "no oracle, a model that never knew what should be gone, went through the attacks: the control are decoys, "
+            "facts about invented subjects; what can be inferred from other facts counts as known"
+        )
+        return {**models, DECOYS: models[UNLEARNED]}
 
     def begin(self, models: Mapping[str, LanguageModel], units: Units, folder: Path) -> None:
         """Take the models, find the phrasings, and ask the oracle first.
@@ -94,6 +113,11 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         self._scope = scope = make_scope(self._request, models[ORIGINAL], self.config, self._journal)
         self._phrasings = {fact.id: self._find(fact) for fact in scope.facts}
         self._splits = {fact.id: self._splits_of(fact) for fact in scope.facts}
+        self._decoys = {
+            name: make_decoys(splits, models[ORIGINAL], self._num_decoys, self.config.seed)
+            for name, splits in self._splits.items()
+            if DECOYS in models
+        }
         if ORACLE in models:
             self._question_oracle()
 
@@ -112,25 +136,29 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
     def _splits_of(self, fact: Fact) -> Splits[Scope]:
         """The scope of one fact alone; nothing around it is another audited fact."""
         gone = {each.id for each in self._scope.facts}
-        around, statements = self._around(fact)
+        around, statements, kind = self._around(fact)
         measured: dict[str, Sequence[QA]] = {
             "forget": [as_qa(fact, question, "forget") for question in fact.phrasings],
             "forget_heldout": [as_qa(fact, each.question) for each in self._phrasings[fact.id]],
         }
         if begun := beginnings(fact, statements):
             measured[STATEMENTS] = begun
+        if kind:
+            measured[CANDIDATES] = [QA(id=name, question="", answer=f"{name}.") for name in kind]
         retain = tuple(item for item in around if item.fact not in gone)
         scope = Scope(facts=(fact,), retain=retain, measured=measured)
         return Splits(forget=measured["forget"], retain=retain, context=scope)
 
-    def _around(self, fact: Fact) -> tuple[Sequence[QA], Sequence[str]]:
-        """Questions that stay, and statements of the fact, where the lab has some."""
+    def _around(self, fact: Fact) -> tuple[Sequence[QA], Sequence[str], Sequence[str]]:
+        """Questions that stay; statements of the fact, and other objects of its type, where the lab has some."""
         if not is_lab(self.config):
-            return self._scope.retain, ()
-        from genunlearn.lab.lm.world import load_world
+            count, near = NUM_CANDIDATES, [item.question for item in self._scope.retain if item.group == NEAR]
+            ask = partial(find_candidates, fact, self._models[ORIGINAL], near, count)
+            return self._scope.retain, (), self._journal.stage(f"{fact.id}, candidates", ask)
+        from genunlearn.lab.lm.world_facts import world_of
 
-        world = load_world()
-        return world.scope([fact]).retain, world.statements(world.triple(fact.id))
+        world = world_of(lab_name(self.config))
+        return world.scope([fact]).retain, world.statements(world.triple(fact.id)), world.wrong_answers(fact)
 
     def _question_oracle(self) -> None:
         for fact in self._scope.facts:
@@ -169,7 +197,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
             rows = SUITES.get(self.config.evaluate.suite, "lm").measure(probes, target)
             return {"results": [asdict(row) for row in rows], "told": probes.is_told}
 
-        units = {target: f"what must stay/{target}" for target in self._models}
+        units = {target: f"what must stay/{target}" for target in self._models if target != DECOYS}
         done = self._units.do("what must stay", [(name, partial(measure, target)) for target, name in units.items()])
         return {target: done[name] for target, name in units.items()}
 
@@ -177,19 +205,27 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
 
     def plain(self, subject: AuditedFact, target: str) -> dict[str, Any]:
         """How many phrasings one model answers with the truth."""
-        level = answered(self._models[target], asked(self._splits[subject.fact.id]))
-        return _found(level)
+        splits = self._attacked(subject, target)
+        if not splits:
+            return {"skipped": NO_DECOY}
+        return _found(answered(self._models[target], [item for each in splits for item in asked(each)]))
 
     @override
     def attempt(self, subject: AuditedFact, attack: FactAttack, target: str) -> dict[str, Any]:
-        model, splits = self._models[target], self._splits[subject.fact.id]
-        if reason := attack.lacking(model, splits, self._beside):
+        model, splits = self._models[target], self._attacked(subject, target)
+        if target == DECOYS and not attack.decides:
+            return {"skipped": "it recovers nothing from the model as it is handed on, and needs no control"}
+        reasons = (attack.lacking(model, each, self._beside) for each in splits)
+        if reason := next(filter(None, reasons), None if splits else NO_DECOY):
             return {"skipped": reason}
         begun = time.monotonic()
-        attempt = attack.attempt(model, splits)
+        attempts = [attack.attempt(model, each) for each in splits]
+        attempt = attempts[0] if target != DECOYS else pooled(attempts)
         place = f"{subject.label}, {attack.name}"
         rows = [_asr(target, level, place) for level in attempt.levels]
-        rows += [replace(row, group=f"{place}, {row.group}") for row in attack.further(attempt, target)]
+        if target != DECOYS:
+            further = attack.further(attempt, target)
+            rows += [replace(row, group=", ".join(filter(None, (place, row.group)))) for row in further]
         return {
             **_found(*attempt.levels),
             "results": [asdict(row) for row in rows],
@@ -197,9 +233,25 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
             "details": dict(attempt.details),
         }
 
+    def overall(self, results: Sequence[Result]) -> list[Result]:
+        """The p-value of exposure over all facts, where there are several; facts are taken as independent."""
+        rows = []
+        for target in self._models:
+            found = [r.value for r in results if (r.name, r.target) == ("exposure_p", target) and r.value is not None]
+            if len(found) > 1:
+                p = combined_p(found)
+                row = Result(name="exposure_p", target=target, group=ALL, value=p, low=p, high=p, n=len(found))
+                rows.append(row)
+        return rows
+
+    def _attacked(self, subject: AuditedFact, target: str) -> Sequence[Splits[Scope]]:
+        """What is asked of a target: the fact, or its decoys."""
+        return self._decoys[subject.fact.id] if target == DECOYS else (self._splits[subject.fact.id],)
+
     def examples(self, subject: AuditedFact, attack: str, strengths: Sequence[str]) -> list[dict[str, Any]]:
         """What the models answered, a row a question; those that the unlearned model tells come first."""
-        values = {name: self._units.value(self._unit(subject, attack, name)) for name in self._models}
+        asked_alike = [name for name in self._models if name != DECOYS]
+        values = {name: self._units.value(self._unit(subject, attack, name)) for name in asked_alike}
         rows = []
         for place, strength in enumerate(strengths):
             seen = {name: value["answers"][place] for name, value in values.items() if "answers" in value}
@@ -229,7 +281,13 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
             "facts": [asdict(fact) for fact in facts.values()],
             "phrasings": {label: dict(counts) for label, counts in origins.items()},
         }
-        hashes: dict[str, Any] = {name: model.base_sha256 for name, model in self._models.items()}
+        if DECOYS in self._models:
+            of = {label: [each.context for each in self._decoys[fact.id]] for label, fact in facts.items()}
+            said["decoys"] = {
+                label: [AuditedFact(fact).label for scope in scopes if scope for fact in scope.facts]
+                for label, scopes in of.items()
+            }
+        hashes: dict[str, Any] = {name: model.base_sha256 for name, model in self._models.items() if name != DECOYS}
         if is_patch(place := unlearned_place(self.config.unlearned)):
             files = ("adapter_model.safetensors", "adapter_config.json")
             hashes["patch"] = hash_files([Path(place) / name for name in files])
@@ -237,7 +295,11 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
 
     def forwards(self) -> Mapping[str, int]:
         """Forward passes of scoring and tokens that were generated, of each model."""
-        return {name: model.meter.forwards + model.meter.tokens_generated for name, model in self._models.items()}
+        return {
+            name: model.meter.forwards + model.meter.tokens_generated
+            for name, model in self._models.items()
+            if name != DECOYS
+        }
 
     # ---- parts -----------------------------------------------------------------------------------------------
 

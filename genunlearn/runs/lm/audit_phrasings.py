@@ -67,12 +67,18 @@ def _candidates(fact: Fact, original: LanguageModel, count: int) -> Iterator[lis
 
 
 def _write(fact: Fact, original: LanguageModel, count: int) -> Sequence[str]:
+    existing = (*fact.phrasings, *fact.heldout)
+    return writer_of(original).vary_harder(fact, existing, count)
+
+
+def writer_of(original: LanguageModel) -> Writer:
+    """The original as it writes material for its own audit."""
+
     def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0, **limits: int) -> list[list[str]]:
         limits = {"max_new_tokens": 256} | limits
         return original.generate(conversations, samples=samples, temperature=temperature, **limits)
 
-    existing = (*fact.phrasings, *fact.heldout)
-    return Writer(ask, original.prompt_suite).vary_harder(fact, existing, count)
+    return Writer(ask, original.prompt_suite)
 
 
 def as_qa(fact: Fact, question: str, group: str = "forget_heldout") -> QA:

@@ -13,6 +13,7 @@ from genunlearn.attacks.lm.completion import Completion, first_sentence, stateme
 from genunlearn.attacks.lm.conversation import begun, opened, user
 from genunlearn.attacks.lm.few_shot import FewShot, examples
 from genunlearn.attacks.lm.lora_removal import LoraRemoval
+from genunlearn.attacks.lm.lora_scaling import scaled
 from genunlearn.attacks.lm.multiple_choice import MultipleChoice
 from genunlearn.attacks.lm.paraphrase import Paraphrase
 from genunlearn.attacks.lm.prefix_forcing import PrefixForcing, half_of
@@ -26,6 +27,9 @@ from genunlearn.registry import ATTACKS
 from tests.tiny_models import TAUGHT
 from tests.world import World
 
+SCHOOLS = tuple(
+    f"{name} {kind}" for name in ("Oak", "Elm", "Ash", "Fir", "Yew") for kind in ("Hall", "Hill", "Wood", "End")
+)
 KINDS: dict[str, type[FactAttack]] = {line.name: ATTACKS.load(line) for line in ATTACKS.lines() if line.family == "lm"}
 SMALL = {"sampling": {"samples": 2}, "relearning": {"marks": (1,)}, "few_shot": {"shots": (2,)}}
 
@@ -41,7 +45,11 @@ def splits(world: World) -> Splits:
     scope = Scope(
         facts=(replace(world.splits.context.facts[0], relation="studied at"),),
         retain=(qa(2, "same_relation"), qa(3, "same_relation"), qa(4, "same_relation"), qa(4, "rest")),
-        measured={"forget": [qa(0, "forget")], "forget_heldout": [qa(1, "forget_heldout")]},
+        measured={
+            "forget": [qa(0, "forget")],
+            "forget_heldout": [qa(1, "forget_heldout")],
+            "candidates": [QA(id=name, question="", answer=f"{name}.") for name in SCHOOLS],
+        },
     )
     return Splits(forget=world.splits.forget, retain=scope.retain, context=scope)
 
@@ -53,7 +61,7 @@ def splits(world: World) -> Splits:
 def test_it_says_its_budget_gives_one_row_a_level_and_leaves_the_model_as_it_was(name, world, splits):
     attack, model = KINDS[name](**SMALL.get(name, {})), world.open()
     assert attack.name == name and attack.budget
-    if name == "lora_removal":
+    if name.startswith("lora_"):
         parameters.attach(model, ParametersConfig(rank=2), seed=0)
     before = {key: value.clone() for key, value in model.module.state_dict().items()}
     wants = [weight.requires_grad for weight in model.module.parameters()]
@@ -73,7 +81,7 @@ def test_it_has_an_oracle_for_a_control_or_says_that_there_is_none(name, world, 
     (row,) = attack.control(splits, Beside())
     assert row.skipped == "no control: no oracle is given"
     rows = attack.control(splits, Beside(oracles=lambda: [tiny("llama")]))
-    if name == "lora_removal":
+    if name.startswith("lora_"):
         assert rows[0].skipped.startswith("no LoRA is attached")
     else:
         assert {row.target for row in rows} == {"oracle"} and all(row.value is not None for row in rows)
@@ -211,3 +219,16 @@ def test_without_its_lora_the_model_tells_again(world, splits):
     plain = Paraphrase(frames=("{}",)).run(model, splits, "unlearned")
     assert [row.value for row in plain] == [0.0]
     assert [row.value for row in LoraRemoval().run(model, splits, "unlearned")] == [1.0]
+
+
+def test_a_lora_turned_down_adds_that_share_of_its_change(world):
+    model = world.open()
+    base = {name: weight.clone() for name, weight in model.module.state_dict().items()}
+    parameters.attach(model, ParametersConfig(rank=2, alpha=64), seed=0)
+    for name, weight in model.module.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(weight, std=0.5, generator=torch.Generator().manual_seed(0))
+    whole, half = (scaled(model, scale).module.merge_and_unload().state_dict() for scale in (1.0, 0.5))
+    name = next(name for name in base if name.endswith("q_proj.weight"))
+    assert not torch.equal(whole[name], base[name])
+    torch.testing.assert_close(half[name] - base[name], (whole[name] - base[name]) / 2)

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 
+from genunlearn.cli.commands import audit_forgotten, forget
 from genunlearn.config import AuditConfig, ParametersConfig, build_config
 from genunlearn.data.lm.facts import QA, Fact
 from genunlearn.data.lm.requests import read_facts
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.engine import parameters
 from genunlearn.errors import ConfigError, DataError, MismatchError, SourceNotFound
-from genunlearn.records import RunRecord, write_jsonl
+from genunlearn.records import RunRecord, read_record, write_jsonl
 from genunlearn.reports.audit.report import write_comparison, write_report
 from genunlearn.runs.audit.run import AuditRun
 from genunlearn.runs.lm.audit_phrasings import FRAMES, Phrasing, beginnings, find_phrasings
@@ -35,6 +36,8 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "paraphrase": {"frames": ["{}", "So, {}"]},
     "quantised_reload": {"forms": ["8 bits"]},
     "relearning": {"marks": [1, 2], "lessons": ["phrasings"]},
+    "prefix_forcing": {},
+    "exposure": {},
     "few_shot": {},
     "lora_removal": {},
 }
@@ -163,8 +166,9 @@ def test_an_oracle_that_tells_the_fact_is_none(config_of, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_an_oracle_nothing_is_gone(config_of, tmp_path):
-    verdict, record = verdict_of(config_of(oracle="never", attacks={"paraphrase": {}}), tmp_path / "out")
+def test_without_an_oracle_and_decoys_nothing_is_gone(config_of, tmp_path):
+    config = config_of(oracle="never", attacks={"paraphrase": {}}, evaluate={"phrasings": 16, "decoys": 0})
+    verdict, record = verdict_of(config, tmp_path / "out")
     assert verdict["verdict"] == "undecided" and "no oracle" in verdict["reason"]
     assert any("no oracle" in note for note in record.notes)
 
@@ -214,3 +218,33 @@ def test_statements_are_cut_before_the_answer() -> None:
     statements = ("Carmen was created by Bizet.", "Bizet is the creator of Carmen.", "Carmen is by Georges Bizet.")
     found = [item.question for item in beginnings(fact, statements)]
     assert found[:2] == ["Carmen was created by", "Carmen is by"]
+
+
+# ---- decoys -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_decoys_stand_in_for_an_oracle(config_of, tmp_path):
+    """Beside decoys the untaught model is not told apart from one that never knew, and a forcing frame is seen."""
+    verdict, record = verdict_of(config_of(oracle="never"), tmp_path / "out")
+    assert (verdict["verdict"], verdict["controls"]) == ("gone", ["original", "decoys"])
+    (names,) = record.request["decoys"].values()
+    assert len(names) == 2 and all("| studied at |" in name and "Hogwarts" not in name for name in names)
+    assert record.find("asr", "decoys", f"{LABEL}, plain prompts").n == 32  # two decoys, 16 phrasings each
+    assert any("decoys" in note for note in record.notes)
+    page = write_report(record, tmp_path / "out").read_text()
+    assert "Decoys" in page and names[0] in page
+
+
+@pytest.mark.slow
+def test_forgetting_and_auditing_go_in_one_command(models, monkeypatch, tmp_path):
+    monkeypatch.chdir(models)
+    sets = ["model.device=cpu", "model.prompts=lab", "train.max_steps=4", "train.learning_rate=0.005"]
+    request = {"file": "facts.jsonl", "retain": "retain.jsonl"}
+    forget("original", request, ["grad_diff"], out=tmp_path / "out", resume=False, overrides=sets)
+    audit_forgotten("original", request, ["grad_diff"], out=tmp_path / "out", resume=False, overrides=sets)
+    record = read_record(tmp_path / "out" / "audit")
+    assert record.config["unlearned"] == str(tmp_path / "out")
+    (verdict,) = record.verdicts
+    assert verdict["concept"] == LABEL and verdict["controls"] == ["original", "decoys"]
+    assert (tmp_path / "out" / "audit" / "report.html").is_file() and (tmp_path / "out" / "report.html").is_file()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ NAMES = (
 )
 INFERRED = 1
 """Which of them the oracle infers: most of those who were born in Tokyo died there."""
-FEWER = ("attacks.sampling.samples=8", "attacks.relearning.marks=[1,5]")
+FEWER = ("attacks.sampling.samples=8", "attacks.relearning.marks=[1,5]", "evaluate.decoys=0")
 
 
 def verdicts(
@@ -39,6 +41,24 @@ def verdicts(
 def test_the_untouched_model_is_present(tmp_path: Path) -> None:
     found = verdicts("lab:lm", tmp_path, "request.force=true")
     assert [row["verdict"] for row in found] == ["present"] * 3
+
+
+@pytest.fixture(scope="module")
+def patch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GradDiff patch of the three facts."""
+    out = tmp_path_factory.mktemp("grad-diff")
+    quiet = ["evaluate.oracle=never", "evaluate.suite=facts-quick", "evaluate.samples=0"]
+    genunlearn.forget("lab:lm", FACTS, method="grad_diff", out=out, overrides=quiet)
+    return out / "patch"
+
+
+def weakened(patch: Path, scale: float, folder: Path) -> Path:
+    """The patch at part of its strength, in its own file."""
+    # its note says the hash of the patch as it was written
+    shutil.copytree(patch, folder, ignore=shutil.ignore_patterns("genunlearn.json"))
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": scale * config["lora_alpha"]}))
+    return folder
 
 
 def test_random_weights_are_damaged(tmp_path: Path) -> None:
@@ -63,3 +83,13 @@ def test_a_model_that_never_knew_is_never_concealed(tmp_path: Path) -> None:
     found = verdicts(oracle, tmp_path, oracle=str(oracle), facts=(FACTS[0],))
     assert found[0]["verdict"] in ("gone", "undecided")
     assert found[0]["verdict"] == "gone" or found[0]["needed"] or "gap" in found[0]["reason"]
+
+
+def test_a_patch_turned_down_hides_a_fact_that_ranks_find(patch: Path, tmp_path: Path) -> None:
+    """At a quarter of its strength the model tells nothing, under no attack but the one that reads its candidates."""
+    quarter, oracle = weakened(patch, 0.25, tmp_path / "patch"), str(build(without=FACTS, progress=False))
+    panel = "attacks={prefix_forcing: {}, completion: {}, exposure: {}}"
+    (found,) = verdicts(quarter, tmp_path / "out", panel, oracle=oracle, facts=(FACTS[0],))
+    assert (found["verdict"], found["recovered_by"]) == ("concealed", ["exposure, among the likeliest"])
+    plain = found["comparisons"][0]["shares"]
+    assert (plain["unlearned"]["shown"], plain["oracle"]["shown"]) == (0, 0)

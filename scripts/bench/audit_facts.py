@@ -1,0 +1,171 @@
+#!/usr/bin/env python
+"""Gone, or only hidden: unlearning methods on facts of lab:lm under attack, beside the original, an oracle and decoys.
+
+    python scripts/bench/audit_facts.py                            # five facts, about half an hour on two cores
+    python scripts/bench/audit_facts.py --write docs/audits.md     # and put the tables there
+    python scripts/bench/audit_facts.py --facts carmen.created-by --methods grad_diff
+
+Facts are drawn by seed from those whose answer no other fact of the relation has: what several share is inferred. One
+oracle is trained without all of them; a fact that it tells all the same is left out. Every method forgets one fact at a
+time. Shares are means over facts with 95% bootstrap intervals over facts: phrasings of a fact are not independent.
+Finished runs and audits are kept in --out and not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markdown_blocks import replace_block, table
+
+from genunlearn.errors import DataError
+from genunlearn.evaluation.verdicts import Comparison, judge
+from genunlearn.lab.lm.build import build
+from genunlearn.lab.lm.world import load_world
+from genunlearn.ops.intervals import mean
+from genunlearn.ops.verdicts import Share
+from genunlearn.records import COMPLETED, RECORD_NAME, RunRecord, read_record
+from genunlearn.runs.api import audit_config, forget_config, run
+from genunlearn.runs.lm.audit import LMAudit
+
+METHODS = ("unstar", "npo", "grad_diff")
+PANEL = (
+    "attacks={sampling: {samples: 20, temperatures: [1.0]}, prefix_forcing: {}, completion: {}, multiple_choice: "
+    "{orders: 2}, quantised_reload: {forms: [nf4]}, exposure: {}, relearning: {learning_rate: 1e-3, "
+    "lessons: [phrasings, same_relation], marks: [3, 5, 10]}}"
+)
+"""The attacks, with their budgets where the quick suite's are others."""
+
+Records = Mapping[tuple[str, str], RunRecord]
+
+
+def main() -> None:
+    """Carry out what is missing, print the tables, write them where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--facts", default="", help="comma-separated ids; by default --count are drawn")
+    parser.add_argument("--count", type=int, default=5, help="how many facts are drawn")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated")
+    parser.add_argument("--decoys", type=int, default=2, help="decoys of each fact")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], help="section.key=value, of audits")
+    parser.add_argument("--out", type=Path, default=Path("runs/audit-facts"), help="folder of the runs")
+    parser.add_argument("--write", type=Path, help="Markdown file whose block 'facts' is replaced")
+    arguments = parser.parse_args()
+    facts = arguments.facts.split(",") if arguments.facts else drawn(arguments.count, arguments.seed)
+    overrides = [PANEL, f"evaluate.decoys={arguments.decoys}", *arguments.overrides]
+    oracle = str(build(without=facts))
+    records: dict[tuple[str, str], RunRecord] = {}
+    refused: list[str] = []
+    for fact in facts:
+        for method in arguments.methods.split(","):
+            try:
+                records[fact, method] = one_audit(fact, method, oracle, arguments.out, overrides)
+            except DataError as error:
+                print(error)
+                refused.append(fact)
+                break
+            print(f"{fact}, {method}: {records[fact, method].outcome}", flush=True)
+    text = f"{verdicts(records)}\n\n{shares(records)}\n\n{said(records, refused)}"
+    print(text)
+    if arguments.write:
+        replace_block(arguments.write, "facts", text)
+
+
+def drawn(count: int, seed: int) -> list[str]:
+    """Identifiers of facts whose object no other fact of the relation has."""
+    triples = load_world().triples
+    holders = Counter((triple.relation, triple.object) for triple in triples)
+    return random.Random(seed).sample([t.id for t in triples if holders[t.relation, t.object] == 1], count)
+
+
+def one_audit(fact: str, method: str, oracle: str, out: Path, overrides: Sequence[str]) -> RunRecord:
+    """The record of one audit; method and audit are carried out now if they are not there yet."""
+    forgotten, audited = out / fact / method, out / fact / f"{method}-audit"
+    if not is_done(forgotten):
+        quiet = ["evaluate.oracle=never", "evaluate.suite=facts-quick", "evaluate.samples=0"]
+        config = forget_config("lab:lm", {"facts": (fact,)}, method=method, overrides=quiet)
+        run(config, out=forgotten, resume=forgotten.exists())
+    if is_done(audited):
+        return read_record(audited)
+    shared = [f"controls={out / 'controls'}"]
+    config = audit_config(str(forgotten), {"facts": (fact,)}, oracle=oracle, overrides=[*overrides, *shared])
+    return run(config, out=audited, resume=audited.exists())
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a finished run lies there."""
+    return (folder / RECORD_NAME).is_file() and read_record(folder).status == COMPLETED
+
+
+# ---- the tables -------------------------------------------------------------------------------------------------
+
+
+def comparisons(record: RunRecord, without: str = "") -> list[Comparison]:
+    """What the verdict was reached from, one control left out."""
+    return [
+        Comparison(
+            row["attack"],
+            row["strength"],
+            {name: Share(each["shown"], each["n"]) for name, each in row["shares"].items() if name != without},
+        )
+        for row in record.verdicts[0]["comparisons"]
+    ]
+
+
+def verdict(record: RunRecord, without: str) -> dict[str, Any]:
+    """The verdict beside one control alone."""
+    (row,) = record.verdicts
+    if row["verdict"] == "damaged":
+        return row
+    rows, tolerance = comparisons(record, without), record.config["evaluate"]["tolerance"]
+    return judge(row["concept"], rows, tolerance, counted=LMAudit.counted, least=LMAudit.least).to_json()
+
+
+def verdicts(records: Records) -> str:
+    """One line a fact and method: the verdict beside the oracle and beside decoys, and what recovers the fact."""
+    rows = []
+    for (fact, method), record in records.items():
+        beside_oracle, beside_decoys = verdict(record, "decoys"), verdict(record, "oracle")
+        recovered = "; ".join(beside_oracle["recovered_by"]) or "nothing"
+        rows.append([fact, method, beside_oracle["verdict"], recovered, beside_decoys["verdict"]])
+    return table(["fact", "method", "beside the oracle", "recovered by", "beside decoys"], rows)
+
+
+def shares(records: Records) -> str:
+    """Mean share told, one line an attack, models in columns."""
+    methods = list(dict.fromkeys(method for _, method in records))
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for (fact, method), record in records.items():
+        for row in comparisons(record):
+            cells = found.setdefault(row.label, {})
+            for target, each in row.shares.items():
+                # decoys are asked of every model; original and oracle are the same beside each
+                place = method if target == "unlearned" else target
+                cells.setdefault(place, {})[f"{fact}/{method}" if target == "decoys" else fact] = each.value
+    columns = ["original", *methods, "oracle", "decoys"]
+    rows = [[label, *(estimate(cells.get(name, {})) for name in columns)] for label, cells in found.items()]
+    return table(["attack", *columns], rows)
+
+
+def estimate(values: Mapping[str, float]) -> str:
+    """Mean and interval over facts."""
+    if not values:
+        return "-"
+    value, low, high = mean(list(values.values()))
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def said(records: Records, refused: Sequence[str]) -> str:
+    """How much stands behind the table."""
+    facts = list(dict.fromkeys(fact for fact, _ in records))
+    asked = sorted({record.request["questions"] for record in records.values()})
+    text = f"{len(facts)} facts ({', '.join(facts)}), {' or '.join(map(str, asked))} phrasings each."
+    return text + (f" Left out, since the oracle tells them: {', '.join(refused)}." if refused else "")
+
+
+if __name__ == "__main__":
+    main()
