@@ -54,8 +54,6 @@ class LMAuditEvaluateConfig(AuditEvaluateConfig):
     suite: str = "facts-quick"
     phrasings: Annotated[int, Field(ge=1)] = 32
     """Questions for each fact: held-out ones, then ones that the original writes, then those in other framings."""
-    max_retain_loss: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Loss on what must stay that counts as damage, as a share."""
     batch_size: Annotated[int, Field(ge=1)] = 128
 
 

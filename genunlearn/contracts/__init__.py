@@ -2,8 +2,11 @@
 
 from genunlearn.contracts.data import Batch, Examples, Reduction, Splits, Term, Terms, with_sides
 from genunlearn.contracts.measures import (
+    ANCHOR,
+    DECOY,
     ORACLE,
     ORIGINAL,
+    SURROGATES,
     UNLEARNED,
     Attack,
     Beside,
@@ -27,9 +30,12 @@ from genunlearn.contracts.methods import (
 from genunlearn.contracts.model import Domain, LabelledDomain, Reference
 
 __all__ = [
+    "ANCHOR",
+    "DECOY",
     "ORACLE",
     "ORIGINAL",
     "STRICT",
+    "SURROGATES",
     "UNLEARNED",
     "Attack",
     "Batch",

@@ -18,6 +18,9 @@ from genunlearn.records import Result
 ORIGINAL, UNLEARNED, ORACLE = "original", "unlearned", "oracle"
 """Whom a result is about."""
 
+SURROGATES = ANCHOR, DECOY = "anchor", "decoy"
+"""What stands in for an oracle where an audit has none: the original, asked for something else."""
+
 T = TypeVar("T")
 
 Estimate = tuple[float, float | None, float | None]
@@ -105,6 +108,11 @@ class Attack(abc.ABC, Generic[D]):
     @abc.abstractmethod
     def budget(self) -> str:
         """What the attacker has and may do, in words."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether its budget leaves it nothing to do beyond plain asking."""
+        return False
 
     @abc.abstractmethod
     def attack(self, model: D, splits: Splits[Any], target: str, beside: Beside[D]) -> list[Result]:

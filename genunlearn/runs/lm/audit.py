@@ -21,7 +21,6 @@ from genunlearn.engine.journal import FileJournal
 from genunlearn.errors import ConfigError, DataError
 from genunlearn.evaluation.lm.damage import what_fell
 from genunlearn.evaluation.lm.probes import FactProbes
-from genunlearn.evaluation.verdicts import PLAIN, PRESENT_FROM
 from genunlearn.ops.intervals import share
 from genunlearn.processes import this_process
 from genunlearn.records import Result, hash_files
@@ -53,6 +52,8 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
     """A language model that has unlearned, its original and an oracle."""
 
     counted: ClassVar[str] = "answers"
+    shows: ClassVar[str] = "tells"
+    panel: ClassVar[Sequence[Sequence[str]]] = (("paraphrase",), ("sampling",), ("relearning",))
     config: LMAuditConfig
 
     # ---- before weights load ---------------------------------------------------------------------------------
@@ -76,10 +77,10 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         return open_models(self.config, [fact.id for fact in self._request.facts])
 
     def begin(self, models: Mapping[str, LanguageModel], units: Units, folder: Path) -> None:
-        """Take the models, find the phrasings, and ask the oracle first.
+        """Take the models and find the phrasings.
 
         Raises:
-            DataError: The original does not know a fact to begin with, or the oracle tells one.
+            DataError: The original does not know a fact to begin with.
         """
         self._models, self._units = models, units
         self._beside: Beside[LanguageModel] = Beside(
@@ -89,8 +90,6 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         self._scope = scope = make_scope(self._request, models[ORIGINAL], self.config, self._journal)
         self._phrasings = {fact.id: self._find(fact) for fact in scope.facts}
         self._splits = {fact.id: self._splits_of(fact) for fact in scope.facts}
-        if ORACLE in models:
-            self._question_oracle()
 
     def _find(self, fact: Fact) -> list[Phrasing]:
         count, original = self.config.evaluate.phrasings, self._models[ORIGINAL]
@@ -127,21 +126,6 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         world = load_world()
         return world.scope([fact]).retain, world.statements(world.triple(fact.id))
 
-    def _question_oracle(self) -> None:
-        for fact in self._scope.facts:
-            subject = AuditedFact(fact)
-            found = self._units.do(
-                f"{subject.label}, oracle",
-                [(self._unit(subject, PLAIN, ORACLE), partial(self.plain, subject, ORACLE))],
-            )
-            (value,) = found.values()
-            told, n = value["hits"][0], value["n"]
-            if told >= PRESENT_FROM * n:
-                raise DataError(
-                    f"{subject.label}: the oracle tells it in {told} of {n} phrasings, so it knows or infers it and is "
-                    "no oracle for it; name another in oracle, or oracle = never"
-                )
-
     # ---- what must stay --------------------------------------------------------------------------------------
 
     def stayed(self) -> list[Result]:
@@ -149,10 +133,10 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         found = self._kept()
         return [Result(**row) for value in found.values() for row in value["results"]]
 
-    def damage(self) -> str | None:
+    def damage(self, target: str = UNLEARNED) -> str | None:
         """What is told far less often than by the original."""
         found = self._kept()
-        return what_fell(found[ORIGINAL]["told"], found[UNLEARNED]["told"], self.config.evaluate.max_retain_loss)
+        return what_fell(found[ORIGINAL]["told"], found[target]["told"], self.config.evaluate.max_retain_loss)
 
     def _kept(self) -> dict[str, Any]:
         kept = {group: items for group, items in self._scope.measured.items() if not group.startswith("forget")}
@@ -168,12 +152,12 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
 
     # ---- asking and attacking --------------------------------------------------------------------------------
 
-    def plain(self, subject: AuditedFact, target: str) -> dict[str, Any]:
+    def plain(self, subject: AuditedFact, target: str, look: int = 0) -> dict[str, Any]:
         """How many phrasings one model answers with the truth."""
         level = answered(self._models[target], asked(self._splits[subject.fact.id]))
         return _found(level)
 
-    def attempt(self, subject: AuditedFact, attack: FactAttack, target: str) -> dict[str, Any]:
+    def attempt(self, subject: AuditedFact, attack: FactAttack, target: str, look: int = 0) -> dict[str, Any]:
         """One attack on one model."""
         model, splits = self._models[target], self._splits[subject.fact.id]
         if reason := attack.lacking(model, splits, self._beside):
