@@ -98,7 +98,7 @@ def diffusion(world: World, folder: Path) -> AttackWorld:
         original=world.open(),
     )
     # Nothing of the world's model lies beside its weights.
-    return AttackWorld(world.open, replace(world.splits, context=context), lacking=("lora_removal",))
+    return AttackWorld(world.open, replace(world.splits, context=context), lacking=("lora_removal", "rule_removal"))
 
 
 ATTACK_WORLDS: dict[str, Callable[[World, Path], AttackWorld]] = {

@@ -55,9 +55,10 @@ class DiffusionAuditRequestConfig(RequestConfig):
     """Which concepts are said to be gone, and which are said to have stayed."""
 
     concepts: tuple[str, ...] = ()
-    """``NAME`` or ``NAME | SYNONYM``."""
+    """``NAME``, ``NAME | SYNONYM`` or ``NAME -> ANCHOR``; without an oracle, what the original draws of the anchor is a
+    control."""
     retain: tuple[str, ...] = ()
-    """Concepts that should have stayed; the published score is taken for them as well."""
+    """Concepts that should have stayed: damage is judged by them, and the published score is taken of them as well."""
 
 
 class DiffusionAuditEvaluateConfig(AuditEvaluateConfig):
@@ -65,7 +66,11 @@ class DiffusionAuditEvaluateConfig(AuditEvaluateConfig):
 
     suite: str = "concealment"
     images: Annotated[int, Field(ge=2)] = 64
-    """Images of each concept under each attack, one a seed."""
+    """Images of each concept under each attack at the first look, one a seed."""
+    most_images: Annotated[int, Field(ge=2)] | None = None
+    """Images up to which more are drawn, twice as many at each look, where fewer decide nothing; `images` if null."""
+    kept_images: Annotated[int, Field(ge=10)] = 60
+    """Images of what must stay, by which damage is judged."""
     pool: Annotated[int, Field(ge=2)] = 128
     """Images of each model that completions are held against."""
     steps: Annotated[int, Field(ge=1)] = 20

@@ -61,8 +61,6 @@ class LMAuditEvaluateConfig(AuditEvaluateConfig):
     """Questions for each fact: held-out ones, then ones that the original writes, then those in other framings."""
     decoys: Annotated[int, Field(ge=0, le=8)] | None = None
     """Facts about invented subjects that every attack also goes through; by default 2 where there is no oracle."""
-    max_retain_loss: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Loss on what must stay that counts as damage, as a share."""
     batch_size: Annotated[int, Field(ge=1)] = 128
 
 

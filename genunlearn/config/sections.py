@@ -138,6 +138,8 @@ class AuditEvaluateConfig(Section):
     """Named list of metrics (``genunlearn ls metrics``)."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """*gone* asks that no attack can bring the subject back more often than from the oracle by this much."""
+    max_retain_loss: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Loss on what must stay that counts as damage, as a share."""
 
 
 class RequestConfig(Section):

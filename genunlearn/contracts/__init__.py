@@ -3,9 +3,12 @@
 from genunlearn.contracts.best import ADVICE, BestWeights, floor_of
 from genunlearn.contracts.data import Batch, Examples, Reduction, Splits, Term, Terms, with_sides
 from genunlearn.contracts.measures import (
+    ANCHOR,
+    DECOY,
     DECOYS,
     ORACLE,
     ORIGINAL,
+    SURROGATES,
     UNLEARNED,
     Attack,
     Beside,
@@ -30,10 +33,13 @@ from genunlearn.contracts.model import Domain, LabelledDomain, Reference
 
 __all__ = [
     "ADVICE",
+    "ANCHOR",
+    "DECOY",
     "DECOYS",
     "ORACLE",
     "ORIGINAL",
     "STRICT",
+    "SURROGATES",
     "UNLEARNED",
     "Attack",
     "Batch",

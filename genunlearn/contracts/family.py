@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from genunlearn.config import AuditConfig, ParametersConfig, UnlearnConfig
 from genunlearn.contracts.data import Splits
-from genunlearn.contracts.measures import Attack, Beside
+from genunlearn.contracts.measures import UNLEARNED, Attack, Beside
 from genunlearn.contracts.methods import D, Journal, Method, Outcome, Watcher
 from genunlearn.contracts.model import Domain
 from genunlearn.errors import NeedNotMet
@@ -214,8 +214,10 @@ class Audit(abc.ABC, Generic[S, D]):
 
     counted: ClassVar[str] = "images"
     """What its shares are of."""
-    least: ClassVar[tuple[str, ...]] = ()
-    """Attacks that must have run, with a control, before anything is gone."""
+    shows: ClassVar[str] = "shows"
+    """What a model does with a subject that it knows."""
+    panel: ClassVar[Sequence[Sequence[str]]] = ()
+    """Kinds of attack without which nothing counts as gone: for each, the names of attacks that are of it."""
     uncontrolled: str = (
         "no oracle, a model that never knew what should be gone, went through the attacks: what they recover then "
         "proves little"
@@ -259,17 +261,33 @@ class Audit(abc.ABC, Generic[S, D]):
         """What is measured of that which should have stayed, on every model."""
         return []
 
-    def damage(self) -> str | None:
-        """What is ruined of that which should have stayed, in words; None if nothing, or where nobody looks."""
+    def damage(self, target: str = UNLEARNED) -> str | None:
+        """What one model has lost of that which should have stayed, in words; None if nothing."""
+        return None
+
+    def unguarded(self) -> str | None:
+        """Why nobody can say whether what should have stayed did, so that nothing counts as gone; None if somebody."""
+        return None
+
+    def surrogates(self, subject: S) -> str:
+        """What the surrogates are that stand in for an oracle, in words; empty where there is one, or none of these."""
+        return ""
+
+    def looks(self) -> Sequence[int]:
+        """How many images of each model have been seen after each look; later looks are for what is not decided."""
+        return (1,)
+
+    @abc.abstractmethod
+    def plain(self, subject: S, target: str, look: int = 0) -> dict[str, Any]:
+        """How often one model shows or tells the subject when it is simply asked, in the images of one look."""
+
+    def lacking(self, subject: S, attack: Any) -> str | None:
+        """Why an attack cannot be tried on the audited model, and therefore on none; None if it can."""
         return None
 
     @abc.abstractmethod
-    def plain(self, subject: S, target: str) -> dict[str, Any]:
-        """How often one model shows or tells the subject when it is simply asked."""
-
-    @abc.abstractmethod
-    def attempt(self, subject: S, attack: Any, target: str) -> dict[str, Any]:
-        """One attack on one model."""
+    def attempt(self, subject: S, attack: Any, target: str, look: int = 0) -> dict[str, Any]:
+        """One attack on one model, for the images of one look."""
 
     def is_scored(self, attack: Any) -> bool:
         """Whether `scores` are computed from what this attack brings out, also of what should have stayed."""

@@ -20,6 +20,9 @@ ORIGINAL, UNLEARNED, ORACLE = "original", "unlearned", "oracle"
 DECOYS = "decoys"
 """Who stands in for an oracle: the unlearned model, attacked for things of the same shape that it cannot know."""
 
+SURROGATES = ANCHOR, DECOY = "anchor", "decoy"
+"""What stands in for an oracle where an audit has none: the original, asked for something else."""
+
 T = TypeVar("T")
 
 Estimate = tuple[float, float | None, float | None]
@@ -107,6 +110,11 @@ class Attack(abc.ABC, Generic[D]):
     @abc.abstractmethod
     def budget(self) -> str:
         """What the attacker has and may do, in words."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether its budget leaves it nothing to do beyond plain asking."""
+        return False
 
     @abc.abstractmethod
     def attack(self, model: D, splits: Splits[Any], target: str, beside: Beside[D]) -> list[Result]:

@@ -2,7 +2,7 @@
 
     p        Fisher's exact test, one-sided: the first share is the larger one
     Holm     p_(i) (m - i + 1), made non-decreasing: all of m tests together err with the probability of one
-    upper    d + sqrt((u_1 - p_1)^2 + (p_2 - l_2)^2), d = p_1 - p_2, with Wilson's 95% limits l, u
+    upper    d + sqrt((u_1 - p_1)^2 + (p_2 - l_2)^2), d = p_1 - p_2, with Wilson's limits l, u, 95% unless told
 
 Sources: Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (1979); Newcombe, "Interval estimation for the
 difference between independent proportions" (1998), method 10.
@@ -13,6 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
+
+ALPHA = 0.05
+"""Probability of error."""
 
 
 class Share(NamedTuple):
@@ -52,29 +55,31 @@ def combined_p(probabilities: Sequence[float]) -> float:
     return float(combine_pvalues(list(probabilities), method="fisher").pvalue)
 
 
-def largest_gap(first: Share, second: Share) -> float:
-    """The upper 95% limit of how much larger the first share is."""
-    _, upper = _wilson(first)
-    lower, _ = _wilson(second)
+def largest_gap(first: Share, second: Share, alpha: float = ALPHA) -> float:
+    """The upper limit of how much larger the first share is, of an interval that misses it with probability `alpha`."""
+    _, upper = _wilson(first, alpha)
+    lower, _ = _wilson(second, alpha)
     gap = first.value - second.value
     return gap + math.sqrt((upper - first.value) ** 2 + (second.value - lower) ** 2)
 
 
-def images_needed(first: Share, second: Share, tolerance: float, most: int = 10_000) -> int | None:
+def images_needed(
+    first: Share, second: Share, tolerance: float, alpha: float = ALPHA, most: int = 10_000
+) -> int | None:
     """How many images of each model would bring `largest_gap` down to `tolerance` if the shares stayed as they are.
 
     None where no number up to `most` would.
     """
     n = max(first.n, second.n)
     while n <= most:
-        if largest_gap(Share(round(first.value * n), n), Share(round(second.value * n), n)) <= tolerance:
+        if largest_gap(Share(round(first.value * n), n), Share(round(second.value * n), n), alpha) <= tolerance:
             return n
         n = math.ceil(1.2 * n)
     return None
 
 
-def _wilson(share: Share) -> tuple[float, float]:
+def _wilson(share: Share, alpha: float) -> tuple[float, float]:
     from scipy.stats import binomtest
 
-    interval = binomtest(share.hits, share.n).proportion_ci(method="wilson")
+    interval = binomtest(share.hits, share.n).proportion_ci(1 - alpha, method="wilson")
     return float(interval.low), float(interval.high)

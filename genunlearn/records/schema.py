@@ -174,6 +174,8 @@ class ExamplePart(Part):
     original: str | None = None
     unlearned: str | None = None
     oracle: str | None = None
+    anchor: str | None = None
+    decoy: str | None = None
     tells: dict[str, bool | None] = {}
 
 
@@ -205,6 +207,13 @@ class ComparisonPart(Part):
     shares: dict[str, SharePart]
 
 
+class LookPart(Part):
+    """One look of an audit: images of each model so far, and the probability of error that it may spend."""
+
+    n: Count
+    alpha: Annotated[float, Field(ge=0, le=1)]
+
+
 class VerdictPart(Part):
     """What became of one concept."""
 
@@ -213,6 +222,9 @@ class VerdictPart(Part):
     reason: str
     recovered_by: Names
     controls: Names
+    surrogates: str = ""
+    panel: Names = []
+    looks: list[LookPart] = []
     comparisons: list[ComparisonPart]
 
     @model_validator(mode="after")

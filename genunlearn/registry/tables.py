@@ -162,6 +162,7 @@ ATTACKS = Table(
             "latent_guidance": "genunlearn.attacks.diffusion.latent_guidance:LatentGuidance",
             "quantised_reload": "genunlearn.attacks.diffusion.weight_reload:QuantisedReload",
             "lora_removal": "genunlearn.attacks.diffusion.weight_reload:LoraRemoval",
+            "rule_removal": "genunlearn.attacks.diffusion.weight_reload:RuleRemoval",
         },
         "network": {
             "mia_entropy": "genunlearn.attacks.network.membership:EntropyMembership",
@@ -214,6 +215,7 @@ SUITES = Table(
             "images-quick": "genunlearn.evaluation.diffusion.metrics:IMAGES_QUICK",
             "concealment": "genunlearn.evaluation.diffusion.concealment:CONCEALMENT",
             "concealment-published": "genunlearn.evaluation.diffusion.concealment:CONCEALMENT_PUBLISHED",
+            "leak": "genunlearn.evaluation.diffusion.concealment:LEAK",
         },
         "network": {
             "classifier": "genunlearn.evaluation.network.metrics:CLASSIFIER_SUITE",

@@ -54,17 +54,18 @@ def main() -> None:
             replace_block(arguments.write, name, text)
 
 
-def one_audit(concept: str, method: str, arguments: argparse.Namespace) -> RunRecord:
+def one_audit(concept: str, method: str, arguments: argparse.Namespace, oracle: str = "auto") -> RunRecord:
     """The record of one audit, carried out now if it is not there yet."""
     place = concept.replace(" ", "-")
-    folder = arguments.out / place / method
+    folder = arguments.out / place / (method if oracle == "auto" else f"{method}-{oracle}")
     if (folder / RECORD_NAME).is_file() and (record := read_record(folder)).status == COMPLETED:
         return record
     overrides = [f"controls={arguments.out / 'controls'}", f"request.force={str(method in CONTROLS).lower()}"]
     if arguments.images:
         overrides.append(f"evaluate.images={arguments.images}")
     model = model_of(concept, method, arguments.erasures / place / method)
-    config = audit_config(model, {"concepts": (concept,)}, suite=arguments.suite, overrides=overrides)
+    request = {"concepts": (concept,)}
+    config = audit_config(model, request, oracle=oracle, suite=arguments.suite, overrides=overrides)
     return run(config, out=folder, resume=folder.exists())
 
 

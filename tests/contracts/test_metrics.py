@@ -125,6 +125,7 @@ PROBES: dict[str, Callable[[Worlds], Any]] = {
     "diffusion/images-quick": image_probes,
     "diffusion/concealment": concealment_probes,
     "diffusion/concealment-published": concealment_probes,
+    "diffusion/leak": concealment_probes,
 }
 """What each suite measures; a new suite adds a line."""
 

@@ -175,7 +175,7 @@ def test_good_files_with_bytes_changed(bench: Bench, good: list[bytes], place: P
 @TRIES
 @given(change=JSON, key=st.sampled_from(["method", "settings", "negative", "sha256", ""]), force=st.booleans())
 def test_rules_of_any_content(bench: Bench, place: Path, change: Any, key: str, force: bool) -> None:
-    note: Any = rule_note(ClassifierFree("a cat"), "0" * 64)
+    note: Any = rule_note(ClassifierFree("a cat"), {"base_sha256": "0" * 64})
     if key == "":
         note = change
     elif key == "negative":

@@ -38,6 +38,9 @@ class Detector(Protocol):
     def score(self, images: Tensor) -> Tensor:
         """How surely, ``(n,)`` in [0, 1]."""
 
+    def features(self, images: Tensor) -> Tensor:
+        """What it goes by, ``(n, d)``."""
+
 
 @record(frozen=True, kw_only=True)
 class ConceptContext:
@@ -51,6 +54,8 @@ class ConceptContext:
         detector: Says whether images show it.
         sampling: How images are made.
         original: The model before unlearning, for attacks that use it, and to make what is not given.
+        audited: The model under audit, where its controls go through the same; None where there is one model alone.
+        begins: Prompts by which the original begins images that a model ends when asked for `prompts`; these if empty.
         images: Images that show it, ``(m, 3, height, width)`` in [0, 1], for attacks that learn from some; the
             original makes them if None.
         unrelated: Images that do not, and their prompts; the original makes them of `neighbours` if None.
@@ -66,6 +71,8 @@ class ConceptContext:
     detector: Detector
     sampling: Sampling = field(default_factory=lambda: Sampling(scheduler="ddim"))
     original: Any = None
+    audited: Any = None
+    begins: tuple[str, ...] = ()
     images: Tensor | None = None
     unrelated: tuple[Tensor, tuple[str, ...]] | None = None
     neighbours: tuple[str, ...] = ()
@@ -266,6 +273,8 @@ class ConceptAttack(Attack[Diffusion]):
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     is_scored: ClassVar[bool] = False
     """Whether concealment scores are computed from its images, which are then kept whole."""
+    learns: ClassVar[bool] = False
+    """Whether it is given images of the concept, and so may bring along what it then draws."""
 
     @abc.abstractmethod
     def attempt(self, model: Any, context: ConceptContext, target: str) -> Attempt:

@@ -42,6 +42,7 @@ class ConceptRelearning(DrawnAttack):
     """A copy is fine-tuned on images of the concept, and looked at on the way."""
 
     name: ClassVar[str] = "concept_relearning"
+    learns: ClassVar[bool] = True
 
     data: Annotated[Literal["concept", "unrelated"], Field(description="which images the attacker trains on")] = (
         "concept"
@@ -62,6 +63,11 @@ class ConceptRelearning(DrawnAttack):
     @override
     def budget(self) -> str:
         return f"weights, {self.images} {self.data} images, {max(self.marks)} steps of AdamW {self.learning_rate:g}"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is trained."""
+        return max(self.marks) == 0
 
     def curve(self, model: Any, context: ConceptContext) -> list[Measurement]:
         """Fine-tune a copy of `model`; what it draws for the context's prompts at every mark."""
@@ -147,6 +153,7 @@ class UnrelatedRelearning(ConceptRelearning):
     """Fine-tuning on images that do not show the concept: if these bring it back, nothing was removed."""
 
     name: ClassVar[str] = "unrelated_relearning"
+    learns: ClassVar[bool] = False
 
     data: Annotated[Literal["concept", "unrelated"], Field(description="which images the attacker trains on")] = (
         "unrelated"

@@ -26,6 +26,7 @@ class Inpainting(DrawnAttack):
     """The model fills in the hidden middle of an image of the concept."""
 
     name: ClassVar[str] = "inpainting"
+    learns: ClassVar[bool] = True
 
     hidden: Annotated[float, Field(gt=0, le=1, description="share of each side that is hidden, in the middle")] = 0.5
 

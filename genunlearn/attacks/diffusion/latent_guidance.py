@@ -47,6 +47,7 @@ class LatentGuidance(DrawnAttack):
     """The sampler, pulled by a classifier of noisy latents: a grid of strengths."""
 
     name: ClassVar[str] = "latent_guidance"
+    learns: ClassVar[bool] = True
 
     scales: Annotated[
         tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, description="s, each of them tried")

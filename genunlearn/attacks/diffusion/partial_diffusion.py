@@ -20,6 +20,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass as record
+from dataclasses import replace
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -132,6 +133,11 @@ class PartialDiffusion(ConceptAttack):
     def budget(self) -> str:
         return f"the original; up to {max(self.psis):.0%} of {self.steps} steps of each image"
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether every image is one model's alone."""
+        return set(self.psis) <= {0.0, 1.0}
+
     def check(self, model: Any) -> bool:
         """Refuse a scheduler in whose middle another model cannot begin.
 
@@ -217,8 +223,9 @@ class PartialDiffusion(ConceptAttack):
 
     def attempt(self, model: Any, context: ConceptContext, target: str) -> Attempt:
         """One level a psi: the images that `model` has ended, and whether they show the concept."""
-        begun = context.once(self, lambda: self.start(context.original, context.prompts, context.seeds))
-        done = self.complete(model, begun)
+        prompts = context.begins or context.prompts
+        begun = context.once(self, lambda: self.start(context.original, prompts, context.seeds))
+        done = self.complete(model, replace(begun, prompts=context.prompts))
         levels = (
             Level(f"psi = {psi:g}", images, context.detector.shown(images).cpu())
             for psi, images in zip(done.psis, done.images, strict=True)

@@ -58,7 +58,8 @@ class RingABell(DrawnAttack):
         names = model.prompts.name(free.embed(free.vectors(ids)))
         n = len(context.seeds)
         images = model.images([names[row % self.prompts] for row in range(n)], list(context.seeds), context.sampling)
-        return Drawn.judged(images, context.detector, prompts=free.read(ids))
+        found = free.read(ids)
+        return Drawn.judged(images, context.detector, prompts=[found[row % self.prompts] for row in range(n)])
 
     def _search(self, model: Any, wanted: Tensor) -> Tensor:
         """The fittest tokens for each wanted embedding ``(prompts, length, width)``, ``(prompts, tokens)``."""

@@ -29,6 +29,7 @@ class TextualInversion(DrawnAttack):
     """A new token, learnt on the unlearned model for what the old word no longer names (CCE)."""
 
     name: ClassVar[str] = "textual_inversion"
+    learns: ClassVar[bool] = True
 
     tokens: Annotated[int, Field(ge=1, description="free tokens in the concept's place")] = 1
     images: Annotated[int, Field(ge=1, description="images that show the concept, to learn from")] = 24

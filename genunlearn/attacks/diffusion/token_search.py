@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass as record
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -66,6 +66,8 @@ class Best:
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class TokenSearch(DrawnAttack):
     """A search for tokens, image by image."""
+
+    learns: ClassVar[bool] = True
 
     tokens: Annotated[int, Field(ge=1, description="free tokens")] = 5
     rounds: Annotated[int, Field(ge=1, description="rounds; after each the missing images are rendered")] = 50
@@ -133,9 +135,9 @@ class TokenSearch(DrawnAttack):
                     self.settle(state)
             self._render(model, context, some, rows, self.ids(state.detach()[rows], free), best, done)
         assert best.images is not None  # the first round renders every image
-        return Drawn(
-            best.images, best.scores, best.shown, {"tokens": best.tokens, "rounds_until_found": best.found_after}
-        )
+        used = [one.replace(PLACE, found) for one, found in zip(asked, best.tokens, strict=True)]
+        details = {"tokens": best.tokens, "prompts": used, "rounds_until_found": best.found_after}
+        return Drawn(best.images, best.scores, best.shown, details)
 
     @torch.no_grad()
     def _render(

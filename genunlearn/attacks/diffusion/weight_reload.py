@@ -1,7 +1,7 @@
-"""Handling of weights that undoes an erasure by accident or on purpose: loading them quantised, leaving a LoRA out.
+"""Handling of weights that undoes an erasure by accident or on purpose: quantised, without a LoRA, without a rule.
 
-Erasure that moves weights by less than a quantisation step is rounded away; erasure that lies beside the weights is
-gone with its file. Neither takes data, gradients or skill.
+Erasure that moves weights by less than a quantisation step is rounded away; erasure that lies beside the weights, or
+that works while images are made, is gone with its file. None takes data, gradients or skill.
 
 Source for quantisation: Zhang et al., "Catastrophic Failure of LLM Unlearning via Quantization" (ICLR 2025), on
 language models; here each row of each matrix is rounded to evenly spaced levels.
@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from genunlearn.attacks.diffusion.base import ConceptContext, Drawn, DrawnAttack, copied
 from genunlearn.contracts import STRICT
+from genunlearn.domains.diffusion.guidance import ClassifierFree
 from genunlearn.errors import NeedNotMet
 from genunlearn.ops.rounding import rounded
 
@@ -76,3 +77,26 @@ class LoraRemoval(DrawnAttack):
         bare = copied(model)
         bare.module = bare.network.unload()
         return Drawn.judged(bare.images(context.prompts, context.seeds, context.sampling), context.detector)
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class RuleRemoval(DrawnAttack):
+    """The model without the rule that blocks the concept while images are made: a negative prompt, SLD."""
+
+    name: ClassVar[str] = "rule_removal"
+
+    @property
+    def budget(self) -> str:
+        """What the attacker has and may do, in words."""
+        return "the weights, without the rule by which images are made"
+
+    def missing(self, model: Any, context: ConceptContext) -> str | None:
+        """There is nothing to switch off where weights alone decide; controls, which have no rule, draw as ever."""
+        audited = context.audited or model
+        return "no rule is in force while images are made" if audited.rule == ClassifierFree() else None
+
+    def draw(self, model: Any, context: ConceptContext) -> Drawn:
+        """What the weights draw."""
+        with model.without_rule():
+            images = model.images(context.prompts, context.seeds, context.sampling)
+        return Drawn.judged(images, context.detector)

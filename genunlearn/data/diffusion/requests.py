@@ -87,6 +87,7 @@ class AuditedConcept:
         neighbours: Prompts that ask for other concepts of its kind.
         synonyms: Its other names.
         paraphrases: Prompts that ask for it in words that no training has seen; empty where nobody knows any.
+        anchor: What is drawn in its place, and what stands in for an oracle where there is none; None if unknown.
     """
 
     named: ErasedConcept
@@ -95,6 +96,7 @@ class AuditedConcept:
     neighbours: tuple[str, ...]
     synonyms: tuple[str, ...] = ()
     paraphrases: tuple[str, ...] = ()
+    anchor: AuditedConcept | None = None
 
     @property
     def label(self) -> str:
@@ -104,3 +106,16 @@ class AuditedConcept:
     def turns(self, count: int) -> tuple[str, ...]:
         """`count` prompts, in turn."""
         return tuple(self.prompts[number % len(self.prompts)] for number in range(count))
+
+
+@dataclass(frozen=True)
+class KeptPrompt:
+    """A prompt that names nothing that should be gone.
+
+    Attributes:
+        text: The prompt.
+        concepts: What its image has to show.
+    """
+
+    text: str
+    concepts: tuple[ErasedConcept, ...]

@@ -122,7 +122,7 @@ def export_guidance(model: Any, folder: Path) -> Path:
         NeedNotMet: No rule was set.
         OutputExists: There is a file already.
     """
-    path, note = folder / RULE_FILE, rule_note(model.rule, model.base_sha256)
+    path, note = folder / RULE_FILE, rule_note(model.rule, model.identity.header())
     if path.exists():
         raise OutputExists(f"{path} exists: give another place, or remove it")
     write_json(path, note)

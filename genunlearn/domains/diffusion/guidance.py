@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -110,8 +111,12 @@ RULES: dict[str, type[ClassifierFree] | type[SafeGuidance]] = {
 }
 
 
-def rule_note(rule: GuidanceRule, base_sha256: str) -> dict[str, Any]:
+def rule_note(rule: GuidanceRule, base: Mapping[str, Any]) -> dict[str, Any]:
     """What a patch says of a rule: its method, its settings, the base that it was set on, and a hash of these.
+
+    Args:
+        rule: The rule.
+        base: What a patch says of its base; see `identity.Identity.header`.
 
     Raises:
         NeedNotMet: There is nothing to say, or no reader would know the rule.
@@ -120,12 +125,12 @@ def rule_note(rule: GuidanceRule, base_sha256: str) -> dict[str, Any]:
         raise NeedNotMet("no rule of guidance was set: there is nothing to export as 'guidance'")
     if not isinstance(rule, ClassifierFree | SafeGuidance):
         raise NeedNotMet(f"the rule {type(rule).__name__} is not one that a patch can hold: {', '.join(RULES)} are")
-    note = {"method": rule.method, "settings": asdict(rule), "base_sha256": base_sha256}
+    note = {"method": rule.method, "settings": asdict(rule), **base}
     return {**note, "sha256": hash_json(note)}
 
 
-def read_rule(path: Path, *, force: bool = False) -> GuidanceRule:
-    """The rule that a patch's file puts in force.
+def read_rule(path: Path, *, force: bool = False) -> tuple[GuidanceRule, dict[str, Any]]:
+    """The rule that a patch's file puts in force, and all that the file says.
 
     Args:
         path: A file as `rule_note` fills it.
@@ -150,7 +155,7 @@ def read_rule(path: Path, *, force: bool = False) -> GuidanceRule:
             raise DataError(f"{path}: {name} = {value!r} is no value that {kind.method} can have")
     if not force and not _is_sealed(note):
         raise DataError(f"{path}: {CHANGED}")
-    return kind(**settings)
+    return kind(**settings), note
 
 
 def _is_sealed(note: dict[str, Any]) -> bool:

@@ -99,6 +99,8 @@ class Identity:
         """Whether a patch with this header was made for this pipeline."""
         if header.get("base_sha256") == self.sha256:
             return True
+        if "base_sha256" in header and not header.keys() & {"base", "norms"}:
+            return False  # a rule of before, which has nothing else to go by
         if header.get("base") is not None and not self.sample.matches(header["base"]):
             return False
         theirs = header.get("norms", {})

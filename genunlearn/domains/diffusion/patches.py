@@ -28,6 +28,7 @@ LORA_FILE = "pytorch_lora_weights.safetensors"
 DELTA_FILE = "delta.safetensors"
 KOHYA_FILE = "kohya.safetensors"
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+OTHER_BASE = "made for other base weights: load the model that the patch's record names"
 KINDS = ("lora", "delta", "kohya", "unet")
 LARGEST = 1e300
 """Numbers in headers are below it."""
@@ -114,7 +115,9 @@ def apply_patch(model: Any, source: Path, *, force: bool = False) -> str:
     rule, kind, changes = None, "guidance", Changes()
     for path in files:
         if path.suffix == ".json":
-            rule = read_rule(path, force=force)
+            rule, note = read_rule(path, force=force)
+            if not force and not (_says_base(note) and model.identity.is_base_of(note)):
+                raise MismatchError(f"{path}: {OTHER_BASE}; --force, or request.force = true, takes it all the same")
             continue
         header, tensors = read_header(path), read_tensors(path)
         if header is not None:
@@ -161,21 +164,27 @@ def _check(model: Any, path: Path, header: Mapping[str, Any], tensors: Mapping[s
     if header["pipeline"] and header["pipeline"] != own:
         raise MismatchError(f"{path}: made for a {header['pipeline']}, but this model is a {own}")
     if not model.identity.is_base_of(header):
-        raise MismatchError(f"{path}: made for other base weights: load the model that the patch's record names")
+        raise MismatchError(f"{path}: {OTHER_BASE}")
     is_of_before = not header.keys() & {"sha256", "base_sha256", "norms"}  # such a patch carries no hash of its own
     if not force and not is_of_before and sealed(header, tensors)["sha256"] != header.get("sha256"):
         raise DataError(f"{path}: {CHANGED}")
 
 
 def _is_header(header: Mapping[str, Any]) -> bool:
-    base, norms = header.get("base"), header.get("norms", {})
-    lists = [base if base is not None else [], *(norms.values() if isinstance(norms, dict) else [None])]
     return (
         header.get("kind") in KINDS
         and isinstance(name := header.get("pipeline"), str)
         and (name.isidentifier() or not name)
-        and isinstance(header.get("base_sha256", ""), str)
-        and all(isinstance(numbers, list) and all(_is_number(n) for n in numbers) for numbers in lists)
+        and _says_base(header)
+    )
+
+
+def _says_base(header: Mapping[str, Any]) -> bool:
+    """Whether what it says of its base can be read."""
+    base, norms = header.get("base"), header.get("norms", {})
+    lists = [base if base is not None else [], *(norms.values() if isinstance(norms, dict) else [None])]
+    return isinstance(header.get("base_sha256", ""), str) and all(
+        isinstance(numbers, list) and all(_is_number(n) for n in numbers) for numbers in lists
     )
 
 

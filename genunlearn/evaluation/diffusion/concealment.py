@@ -51,7 +51,7 @@ class ConcealmentProbes:
         psis: Shares, ascending.
         completed: By model, the images that it completed, ``(psis, seeds, 3, height, width)``.
         original: Images of the original, ``(n, 3, height, width)``, of seeds that no completion has.
-        unlearned: Images of the unlearned model, likewise.
+        unlearned: Images of the unlearned model, of the same prompts and seeds.
         score: The detector's score of the concept in images, ``(n,)`` in [0, 1].
         role: Whether the prompt is to be forgotten or to stay.
         training: How the classifiers are made.
@@ -154,6 +154,7 @@ class CRS(_OfCompletions):
     """The concept retrieval score as published; it has no interval there."""
 
     name: ClassVar[str] = "crs"
+    version: ClassVar[int] = 2
 
     def results(self, probes: ConcealmentProbes, target: str) -> list[Result]:
         """One number."""
@@ -166,6 +167,7 @@ class CCS(_OfCompletions):
     """The concept confidence score as published; it has no interval there."""
 
     name: ClassVar[str] = "ccs"
+    version: ClassVar[int] = 2
 
     def results(self, probes: ConcealmentProbes, target: str) -> list[Result]:
         """One number."""
@@ -177,6 +179,7 @@ class SignedCRS(_OfCompletions):
     """The signed margin, on pools of images that the classifier was not trained on."""
 
     name: ClassVar[str] = "crs_signed"
+    version: ClassVar[int] = 2
 
     def results(self, probes: ConcealmentProbes, target: str) -> list[Result]:
         """The mean over psi, then each psi."""
@@ -187,6 +190,7 @@ class ControlledCCS(_OfCompletions):
     """The probability of the original, by a classifier whose own worth is measured beside it."""
 
     name: ClassVar[str] = "ccs_controlled"
+    version: ClassVar[int] = 2
 
     def results(self, probes: ConcealmentProbes, target: str) -> list[Result]:
         """The mean over psi, then each psi."""
@@ -197,6 +201,7 @@ class DomainAUC(_OfCompletions):
     """Whether the controlled classifier tells the two models' images apart at all; group ``... accuracy`` beside it."""
 
     name: ClassVar[str] = "domain_auc"
+    version: ClassVar[int] = 2
 
     def results(self, probes: ConcealmentProbes, target: str) -> list[Result]:
         """Area and, as ``domain_accuracy``, share told right, on held-out images; the same whichever model is asked."""
@@ -240,3 +245,5 @@ class NormalisedLeak(_OfCompletions):
 
 CONCEALMENT = Suite((SignedCRS, ControlledCCS, DomainAUC, NormalisedLeak, CRS, CCS))
 CONCEALMENT_PUBLISHED = Suite((CRS, CCS))
+LEAK = Suite((NormalisedLeak,))
+"""Trains no classifier, for audits that only ask for a verdict."""

@@ -6,7 +6,8 @@ images, is trained from scratch; ``backbone`` names a pretrained one, as the pub
     L = cross-entropy + max(0, |a - p| - min_k |a - n_k| + 1)      on the last features, n_1 .. n_3 drawn at random
 
 Source: Sharma et al. (arXiv 2409.05668), section 4 and its code: 80/20 split, batches of 32, 10 epochs, SGD with
-momentum 0.9, ImageNet weights and a rate of 1e-3. Deviation: triplets are drawn within a batch.
+momentum 0.9, ImageNet weights and a rate of 1e-3. Deviations: triplets are drawn within a batch; images of one seed
+fall on the same side of the split, since of two models that hardly differ each is the other's image with another label.
 """
 
 from __future__ import annotations
@@ -187,7 +188,7 @@ def fit_two_model_classifier(original: Tensor, unlearned: Tensor, training: FitC
 
     Args:
         original: ``(n, 3, height, width)`` in [0, 1].
-        unlearned: ``(m, 3, height, width)``.
+        unlearned: ``(m, 3, height, width)``; its first images have the seeds of the original's.
         training: How; torch's random state is left as it was.
 
     Raises:
@@ -273,15 +274,14 @@ def _device(name: str) -> torch.device:
 
 
 def _split(labels: Tensor, split: float) -> tuple[Tensor, Tensor]:
-    """Rows for training and for testing, each with both classes in proportion."""
-    trained, tested = [], []
-    for label in (0, 1):
-        rows = (labels == label).nonzero().flatten()
-        rows = rows[torch.randperm(len(rows))]
-        kept = min(max(2, round(split * len(rows))), len(rows) - 2)
-        trained.append(rows[:kept])
-        tested.append(rows[kept:])
-    return torch.cat(trained), torch.cat(tested)
+    """Rows for training and for testing, each with both classes in proportion and with both images of a seed."""
+    classes = [(labels == label).nonzero().flatten() for label in (0, 1)]
+    order = torch.randperm(min(map(len, classes)))
+    tested = order[min(max(2, round(split * len(order))), len(order) - 2) :]
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    for rows in classes:
+        held_out[rows[tested]] = True
+    return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
 
 
 def _colours(images: Tensor, pretrained: bool) -> tuple[Tensor, Tensor]:

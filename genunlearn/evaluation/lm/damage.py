@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
-from genunlearn.ops.intervals import share
+from genunlearn.evaluation import damage
+from genunlearn.ops.verdicts import Share
 
 Told = Mapping[str, Sequence[bool]]
 """Whether each question is answered with the truth, by scope group."""
@@ -22,10 +23,8 @@ def what_fell(before: Told, after: Told, max_retain_loss: float) -> str | None:
     known, now_known = kept(before), kept(after)
     if not known:
         return None
-    level, (now, _, most) = sum(known) / len(known), share(sum(now_known), len(now_known))
-    if most >= level - max_retain_loss:
-        return None
-    return f"recall of what must stay fell from {level:.2f} to {now:.2f} (at most {most:.2f}, n={len(now_known)})"
+    level, now = (Share(sum(told), len(told)) for told in (known, now_known))
+    return damage.what_fell("recall of what must stay", level, now, max_retain_loss)
 
 
 def kept(told: Told) -> list[bool]:

@@ -13,11 +13,13 @@ from genunlearn.data.diffusion.requests import (
     AuditedConcept,
     ErasedConcept,
     ErasureRequest,
+    KeptPrompt,
     PromptSet,
     Role,
 )
 from genunlearn.errors import DataError
 from genunlearn.lab.diffusion.digit_prompts import (
+    NAMES,
     SYNONYMS,
     asked_of,
     concept_of,
@@ -26,6 +28,7 @@ from genunlearn.lab.diffusion.digit_prompts import (
     prompts_for,
     prompts_naming,
 )
+from genunlearn.lab.diffusion.digit_prompts import Concept as LabConcept
 
 EVERY_OTHER = "auto"
 """Stands among the preserved concepts for all others of the kinds."""
@@ -100,9 +103,22 @@ def _lab_ask(erased: Sequence, count: int, held_out: bool = False) -> PromptSet:
     return PromptSet(tuple(prompt.text for prompt in prompts), tuple(range(first, first + len(prompts))), asked)
 
 
-def audited_concept(spoken: Concept, role: Role) -> AuditedConcept:
-    """A concept of the lab under audit, with every prompt that the lab has for it."""
-    concept = concept_of(spoken.name)
+def audited_concept(spoken: Concept, role: Role, gone: Sequence[Concept] = ()) -> AuditedConcept:
+    """A concept of the lab under audit, with every prompt that the lab has for it.
+
+    Args:
+        spoken: The concept; where it names no anchor, the next one of its kind that is not gone is it.
+        role: Whether it should be gone.
+        gone: All concepts that should be.
+    """
+    concept, forgotten = concept_of(spoken.name), {concept_of(other.name) for other in gone}
+    others = [other for other in neighbours(concept) if other not in forgotten]
+    named = next((name for name in spoken.anchors if name), None)
+    following = next((other for other in others if other.index > concept.index), others[0] if others else None)
+    return _audited(concept, role, concept_of(named) if named else following)
+
+
+def _audited(concept: LabConcept, role: Role, anchor: LabConcept | None) -> AuditedConcept:
     others = neighbours(concept)
     return AuditedConcept(
         ErasedConcept(concept.kind, concept.name, concept.label),
@@ -111,4 +127,23 @@ def audited_concept(spoken: Concept, role: Role) -> AuditedConcept:
         tuple(prompt.text for prompt in prompt_grid() if any(prompt.names(other) for other in others)),
         (SYNONYMS[concept.name],),
         tuple(prompt.text for prompt in prompts_for(concept, held_out=True)),
+        _audited(anchor, "retain", None) if anchor else None,
     )
+
+
+def kept_prompts(gone: Sequence[Concept], count: int) -> list[KeptPrompt]:
+    """`count` prompts that name none of `gone`: digits and styles take turns, in the plainest words.
+
+    Raises:
+        DataError: Nothing is left without them.
+    """
+    forgotten = [concept_of(concept.name) for concept in gone]
+    left = [prompt for prompt in prompt_grid() if not any(prompt.names(concept) for concept in forgotten)]
+    if not left:
+        raise DataError("the lab draws nothing besides these concepts: name fewer")
+    chosen = [left[number * len(left) // count] for number in range(count)]
+    return [KeptPrompt(prompt.text, tuple(_erased(kind, getattr(prompt, kind)) for kind in NAMES)) for prompt in chosen]
+
+
+def _erased(kind: str, name: str) -> ErasedConcept:
+    return ErasedConcept(kind, name, LabConcept(kind, name).label)

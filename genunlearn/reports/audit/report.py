@@ -11,7 +11,7 @@ from genunlearn.records import Result, RunRecord
 from genunlearn.reports import style
 from genunlearn.reports.audit.answers import AnswerTable, answer_tables
 from genunlearn.reports.audit.curves import curves
-from genunlearn.reports.audit.wording import MODELS, metric_words, words_of
+from genunlearn.reports.audit.wording import ANCHOR, DECOY, MODELS, metric_words, words_of
 from genunlearn.reports.cells import Cell, as_cell, has_values, named_records
 from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
 from genunlearn.reports.markdown import table_of
@@ -42,7 +42,7 @@ TONES = {
 SCORES = ("crs_signed", "ccs_controlled", "normalised_leak", "domain_auc", "domain_accuracy", "crs", "ccs")
 RANKS = {"exposure_bits": "exposure, bits", "exposure_p": "exposure, p"}
 """Scores of one attack, which their group names."""
-CONTROLS = (ORACLE, DECOYS)
+CONTROLS = ((ORACLE,), (DECOYS,), (ANCHOR, DECOY))
 """What the audited model is set against, the better control first."""
 
 
@@ -65,6 +65,7 @@ class ConceptPart:
     reading: Reading
     reason: str
     controls: str
+    procedure: tuple[str, ...]
     attacks: tuple[AttackRow, ...]
     plots: tuple[tuple[str, Plot], ...]
     scores: tuple[tuple[str, str, tuple[tuple[str, Cell], ...]], ...]
@@ -83,6 +84,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
         folder,
         headline=read_audit(record),
         models=[(name, MODELS[name]) for name in MODELS if has_values(record, name)],
+        kept=_kept(record, reasons),
         parts=[_part(record, label, folder, reasons) for label in dict.fromkeys(labels)],
         reasons=reasons,
         words=words_of(record),
@@ -101,9 +103,9 @@ def read_audit(record: RunRecord) -> Headline:
     if not record.verdicts:
         return Headline(Tone.NEUTRAL, "Measured, without a verdict", subject, ("Nothing was said to be gone.",))
     worst = max(record.verdicts, key=lambda row: list(TONES).index(row["verdict"]) if row["verdict"] in TONES else 0)
-    verdicts = list(dict.fromkeys(row["verdict"] for row in record.verdicts))
+    verdicts = list(dict.fromkeys(map(spoken_verdict, record.verdicts)))
     title = verdicts[0] if len(verdicts) == 1 else " and ".join(verdicts)
-    sentences = tuple(f"{row['concept']}: {row['verdict']}. {_sentence(row)}" for row in record.verdicts)
+    sentences = tuple(f"{row['concept']}: {spoken_verdict(row)}. {_sentence(row)}" for row in record.verdicts)
     sentences += tuple(filter(None, [_over_all(record)]))
     return Headline(TONES.get(worst["verdict"], Tone.NEUTRAL), humanise(title, capital=True), subject, sentences)
 
@@ -131,6 +133,28 @@ def _over_all(record: RunRecord) -> str | None:
     return f"Over all {found.n} facts, a model that never knew ranks the truths so high with p = {found.value:.2g}."
 
 
+def spoken_verdict(row: Mapping[str, Any]) -> str:
+    """The verdict, and that no oracle was asked where surrogates stood in for one."""
+    is_beside = row.get("surrogates") and row["verdict"] in ("gone", "concealed")
+    return f"{row['verdict']}, beside surrogates" if is_beside else str(row["verdict"])
+
+
+def _procedure(row: Mapping[str, Any], counted: str) -> tuple[str, ...]:
+    """How many images were looked at and what that cost in certainty, and which attacks 'gone' asks for."""
+    said, looks = [], row.get("looks") or []
+    if looks and looks[0]["n"] > 1:
+        numbers = ", then ".join(f"{look['n']} ({look['alpha']:.2%})" for look in looks)
+        said.append(
+            f"Looked at {numbers} {counted} of each model, as long as something was undecided; in brackets the "
+            "probability of error that each look may spend, of 5% for as many as there may be."
+        )
+    if panel := row.get("panel"):
+        tried = {c["attack"] for c in row["comparisons"] if _control(c)}
+        kinds = [f"{kind} ({'tried' if tried & set(kind.split(' or ')) else 'not tried'})" for kind in panel]
+        said.append(f"Nothing counts as gone without {humanise(', '.join(kinds))}.")
+    return tuple(said)
+
+
 def _sentence(row: Mapping[str, Any]) -> str:
     text = humanise(str(row["reason"]), capital=True) + "."
     if row["recovered_by"]:
@@ -146,15 +170,22 @@ def _part(record: RunRecord, label: str, folder: Path, reasons: dict[str, int]) 
     verdict = found["verdict"] if found else "should have stayed"
     return ConceptPart(
         label=label,
-        reading=Reading(TONES.get(verdict, Tone.NEUTRAL), verdict),
+        reading=Reading(TONES.get(verdict, Tone.NEUTRAL), spoken_verdict(found) if found else verdict),
         reason=_sentence(found) if found else "Only the scores of completed images were taken.",
         controls=", ".join(found["controls"]) if found else "",
+        procedure=_procedure(found, words_of(record).images) if found else (),
         attacks=tuple(_attacks(record, found, label, reasons)) if found else (),
         plots=tuple(curves(record, label)),
         scores=tuple(_scores(record, label, reasons)),
         sheets=tuple(_sheets(record, label, folder)),
         answers=tuple(answer_tables(record, label)),
     )
+
+
+def _kept(record: RunRecord, reasons: dict[str, int]) -> tuple[tuple[str, Cell], ...]:
+    """How much of what must stay each model shows; nothing where nobody looked."""
+    found = {name: record.find("kept", name, "what must stay") for name in MODELS}
+    return tuple((name, as_cell(result, reasons)) for name, result in found.items() if result)
 
 
 def _attacks(record: RunRecord, found: Mapping[str, Any], label: str, reasons: dict[str, int]) -> list[AttackRow]:
@@ -252,7 +283,7 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
         [
             label,
             row["concept"],
-            row["verdict"],
+            spoken_verdict(row),
             "; ".join(row["recovered_by"]) or "nothing",
             *([_text(record.find("normalised_leak", UNLEARNED, row["concept"]))] if has_leak else []),
             *(_strongest(row, attack) for attack in attacks),
@@ -260,8 +291,8 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
         for label, row, record in rows
     ]
     note = (
-        f"Cells of attacks: {words_of(*records.values()).counted}, of the audited model against the control's (the "
-        "oracle's, else the decoys'), of n, at the strength with the widest gap."
+        f"Cells of attacks: {words_of(*records.values()).counted}, of the audited model against its control's, of n, "
+        "at the strength with the widest gap. Without an oracle the control is decoys, or the stronger surrogate."
     )
     tones = [TONES.get(row["verdict"], Tone.NEUTRAL) for _, row, _ in rows]
     return write_comparison_pages(
@@ -281,24 +312,32 @@ def _text(result: Result | None) -> str:
 
 
 def _strongest(row: Mapping[str, Any], attack: str) -> str:
-    """Audited against oracle at the strength where they are furthest apart."""
+    """Audited against its control at the strength where they are furthest apart."""
     own = [c for c in row["comparisons"] if c["attack"] == attack]
     if not own:
         return "not run"
 
     def gap(comparison: Mapping[str, Any]) -> float:
         shares = {name: found["shown"] / found["n"] for name, found in comparison["shares"].items()}
-        return shares.get(UNLEARNED, 0.0) - next((shares[name] for name in CONTROLS if name in shares), 0.0)
+        return shares.get(UNLEARNED, 0.0) - shares.get(_control(comparison), 0.0)
 
     widest = max(own, key=gap)
-    shares = widest["shares"]
-    mine, control = shares[UNLEARNED], next((shares[name] for name in CONTROLS if name in shares), None)
+    mine, control = widest["shares"][UNLEARNED], widest["shares"].get(_control(widest))
     strength = f" ({widest['strength']})" if widest["strength"] else ""
     if control is None:
         return f"{mine['shown']} of {mine['n']}{strength}"
     if control["n"] == mine["n"]:
         return f"{mine['shown']} : {control['shown']} of {mine['n']}{strength}"
     return f"{mine['shown']} of {mine['n']} : {control['shown']} of {control['n']}{strength}"
+
+
+def _control(comparison: Mapping[str, Any]) -> str:
+    """The oracle, else decoys, else the surrogate that shows it more often; empty where nothing is compared with."""
+    for names in CONTROLS:
+        found = {name: share for name in names if (share := comparison["shares"].get(name))}
+        if found:
+            return max(found, key=lambda name: found[name]["shown"] / found[name]["n"])
+    return ""
 
 
 # ---- terminal ---------------------------------------------------------------------------------------------------
@@ -317,7 +356,7 @@ def print_audit(records: RunRecord | Mapping[str, RunRecord], console: Console) 
                 table.add_row(spoken + mark, *(f"{s['shown']} of {s['n']}" if s else MISSING for s in shares))
             console.print(table)
             name = "" if isinstance(records, RunRecord) else f"{label}: "
-            style.say(console, f"{name}{row['concept']}: {row['verdict']}. {_sentence(row)}")
+            style.say(console, f"{name}{row['concept']}: {spoken_verdict(row)}. {_sentence(row)}")
         if together := _over_all(record):
             style.say(console, together)
     style.say_cautions(console, cautions_of(named_records(records), _subject))

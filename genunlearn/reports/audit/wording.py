@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from genunlearn.records import RunRecord
 from genunlearn.reports.wording import DECOYS, ORACLE, ORIGINAL, UNLEARNED, Words, words_in
 
-MODELS = {ORIGINAL: "Original", UNLEARNED: "Audited", ORACLE: "Oracle", DECOYS: "Decoys"}
+ANCHOR, DECOY = "anchor", "decoy"
+
+MODELS = {
+    ORIGINAL: "Original",
+    UNLEARNED: "Audited",
+    ORACLE: "Oracle",
+    DECOYS: "Decoys",
+    ANCHOR: "Anchor",
+    DECOY: "Decoy",
+}
+"""Whom results are about, in the order of columns; the last three stand in where there is no oracle."""
 
 METRIC_WORDS = {
     "asr": Words("Attack success", "share of images or answers that show what should be gone"),
+    "kept": Words("What must stay", "share of images of other concepts that show them; damage is judged by it"),
     "leak_at_k": Words("leak@k", "chance that any of k sampled answers tells the fact"),
     "exposure_bits": Words(
         "Exposure", "1: the truth is the likeliest of its kind, 0: the least likely; mean over phrasings"
@@ -39,6 +50,7 @@ class AuditWords:
     Attributes:
         subject: What is said to be gone.
         counted: What the shares are of.
+        images: The same, before anybody has judged them.
         share: What the cells of attacks mean.
         curves: What the plots show.
         scores: What the scores beside the attacks are of.
@@ -48,6 +60,7 @@ class AuditWords:
 
     subject: str
     counted: str
+    images: str
     share: str
     curves: tuple[str, str]
     scores: str
@@ -65,6 +78,7 @@ _NO_PROOF = (
 CONCEPTS = AuditWords(
     subject="Concept",
     counted="images that show the concept",
+    images="images",
     share="Share of images that show the concept. The oracle never saw it: what an attack draws from the oracle, it "
     "draws from any model.",
     curves=(
@@ -77,6 +91,9 @@ CONCEPTS = AuditWords(
     limits=(
         _ANY_ATTACK,
         _NO_PROOF,
+        "Where there is no oracle, the original stands in, asked for the anchor and, in the concept's place, for a "
+        "word that no model knows: what shows more often than in both is concealed, what shows no more often than in "
+        "either is gone. Such a verdict is weaker than one beside an oracle.",
         "The oracle stands for 'never learnt'. From psi of about 0.5 on it ends the image as the original would, since "
         "the original has then drawn it already: such a recovery says nothing about the audited model.",
         "CRS and CCS as published grow with any difference between the two models, of whatever kind. Where the "
@@ -86,6 +103,7 @@ CONCEPTS = AuditWords(
 FACTS = AuditWords(
     subject="Fact",
     counted="answers that tell the fact",
+    images="answers",
     share="Share of questions that are answered with the truth. The oracle never knew it: what an attack brings out of "
     "the oracle, it brings along itself. Decoys are facts of the same shape about invented subjects, asked of the "
     "audited model.",

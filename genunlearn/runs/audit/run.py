@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from genunlearn.config import AuditConfig
-from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED
+from genunlearn.contracts import ORACLE, ORIGINAL, SURROGATES, UNLEARNED
 from genunlearn.contracts.family import Audit, Audited
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import DataError
-from genunlearn.evaluation.verdicts import PLAIN, Comparison, judge
+from genunlearn.evaluation.verdicts import PLAIN, PRESENT_FROM, Comparison, Rules, judge
 from genunlearn.ops.intervals import share
-from genunlearn.ops.verdicts import Share
+from genunlearn.ops.spending import spend
+from genunlearn.ops.verdicts import ALPHA, Share
 from genunlearn.records import Result, RunRecord, hash_json
 from genunlearn.registry import ATTACKS, AUDITS, REPORTS, SUITES
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
@@ -40,7 +41,8 @@ class AuditRun:
         self.audit, self.subjects, self.attacks = prepare(config, self.watch)
         self.folder = RunFolder(out, config, resume=resume, watch=self.watch)
         shared = Path(config.controls) / self._pair() if config.controls else None
-        self.units = Units(self.folder.state / "units", self.watch, shared=shared, common=(ORIGINAL, ORACLE))
+        common = (ORIGINAL, ORACLE, *SURROGATES)
+        self.units = Units(self.folder.state / "units", self.watch, shared=shared, common=common)
 
     @staticmethod
     def check(config: AuditConfig) -> str:
@@ -61,7 +63,9 @@ class AuditRun:
                 self.models = self.audit.open([s.label for s in self.subjects if s.role == "forget"])
                 self.audit.begin(self.models, self.units, self.folder.path)
             self._describe()
+            self._question_oracle()
             self.record.results += self.audit.stayed()
+            self._check_oracle()
             for subject in self.subjects:
                 self._audit(subject)
             self.record.results += self.audit.overall(self.record.results)
@@ -79,34 +83,31 @@ class AuditRun:
                 self._attack(subject, name, attack)
                 self._score(subject, attack)
             return
+        sizes, damage = self.audit.looks(), self.audit.damage()
+        alphas = spend(sizes, ALPHA)
+        rules = self._rules(subject, alphas)
         comparisons = self._plain(subject)
-        for name, attack in scored.items():
-            comparisons += self._attack(subject, name, attack)
-            self._score(subject, attack)
-        for name, attack in self.attacks.items():
-            if name not in scored:
+        if damage is None:  # attacks on a ruined model say nothing
+            for name, attack in scored.items():
                 comparisons += self._attack(subject, name, attack)
+                self._score(subject, attack)
+            for name, attack in self.attacks.items():
+                if name not in scored:
+                    comparisons += self._attack(subject, name, attack)
+        verdict, looked = judge(subject.label, comparisons, rules, damage), 1
+        while verdict.unsettled and looked < len(sizes):
+            self.folder.keep()
+            comparisons = self._look_again(subject, comparisons, verdict.unsettled, looked)
+            verdict, looked = judge(subject.label, comparisons, rules, damage), looked + 1
         self.folder.keep()
-        verdict = judge(
-            subject.label,
-            comparisons,
-            self.config.evaluate.tolerance,
-            damage=self.audit.damage(),
-            counted=self.audit.counted,
-            least=self._least(subject),
-        )
-        self.record.verdicts.append(verdict.to_json() | {"comparisons": [_plain_json(c) for c in comparisons]})
-
-    def _least(self, subject: Audited) -> dict[str, str | None]:
-        """The least panel, and why one of it cannot be tried on the model under audit."""
-        units = {name: f"{subject.label}/{name}/{UNLEARNED}" for name in self.audit.least if name in self.attacks}
-        return {
-            name: self.units.value(units[name]).get("skipped") if name in units else None for name in self.audit.least
-        }
+        self._renew(subject, comparisons)
+        seen = [{"n": n, "alpha": round(alpha, 6)} for n, alpha in zip(sizes, alphas, strict=True)]
+        rows = {"looks": seen[:looked], "comparisons": [_plain_json(c) for c in comparisons]}
+        self.record.verdicts.append(verdict.to_json() | rows)
 
     def _plain(self, subject: Audited) -> list[Comparison]:
         """How often each model shows the subject when it is simply asked."""
-        found = self._each(subject, PLAIN, PLAIN, lambda target: self.audit.plain(subject, target))
+        found = self._each(subject, PLAIN, PLAIN, partial(self.audit.plain, subject))
         shares = {name: Share(value["hits"][0], value["n"]) for name, value in found.items() if "hits" in value}
         self.record.results += [asr(subject.label, PLAIN, name, share) for name, share in shares.items()]
         self.record.examples += self.audit.examples(subject, PLAIN, [""])
@@ -114,8 +115,12 @@ class AuditRun:
 
     def _attack(self, subject: Audited, name: str, attack: Any) -> list[Comparison]:
         """One attack on every model; one comparison a strength."""
+        if reason := self.audit.lacking(subject, attack):
+            self.record.results += self._results(subject, name, UNLEARNED, {"skipped": reason})
+            self._count(subject.label, name, attack.budget, {})
+            return []
         unit = COMPLETED if self.audit.is_scored(attack) else name
-        found = self._each(subject, unit, name, lambda target: self.audit.attempt(subject, attack, target))
+        found = self._each(subject, unit, name, partial(self.audit.attempt, subject, attack))
         for target, value in found.items():
             self.record.results += self._results(subject, name, target, value)
         strengths: list[str] = next((value["strengths"] for value in found.values() if "strengths" in value), [])
@@ -139,11 +144,96 @@ class AuditRun:
             )
         self.record.results += [Result(**row) for row in rows[name]["results"]]
 
+    # ---- more images -----------------------------------------------------------------------------------------
+
+    def _look_again(
+        self, subject: Audited, comparisons: list[Comparison], unsettled: Sequence[str], look: int
+    ) -> list[Comparison]:
+        """More images of the audited model and its control, under the attacks that have not been decided."""
+        more: dict[tuple[str, str], dict[str, Share]] = {}
+        for name in unsettled:
+            controls = next(c.controls for c in comparisons if c.attack == name)
+            for target, value in self._more(subject, name, look, (UNLEARNED, *controls)).items():
+                for strength, hits in zip(value.get("strengths", ()), value.get("hits", ()), strict=True):
+                    more.setdefault((name, strength), {})[target] = Share(hits, value["n"])
+        return [c.with_more(more.get((c.attack, c.strength), {}), look) for c in comparisons]
+
+    def _more(self, subject: Audited, name: str, look: int, targets: Sequence[str]) -> dict[str, Value]:
+        attack = self.attacks.get(name)
+        if attack is None:
+            return self._each(subject, PLAIN, PLAIN, partial(self.audit.plain, subject, look=look), look, targets)
+        unit = COMPLETED if self.audit.is_scored(attack) else name
+        found = self._each(subject, unit, name, partial(self.audit.attempt, subject, attack, look=look), look, targets)
+        self._count(subject.label, name, attack.budget, found)
+        return found
+
+    def _renew(self, subject: Audited, comparisons: Sequence[Comparison]) -> None:
+        """Put the shares of all looks in the place of the first one's."""
+        later = [c for c in comparisons if c.look]
+        new = [asr(subject.label, c.label, name, found) for c in later for name, found in c.shares.items()]
+        places = {(r.name, r.target, r.group): row for row, r in enumerate(self.record.results)}
+        for result in new:
+            place = places.get((result.name, result.target, result.group))
+            if place is None:
+                self.record.results.append(result)
+            else:
+                self.record.results[place] = result
+
     # ---- parts -----------------------------------------------------------------------------------------------
 
-    def _each(self, subject: Audited, unit: str, title: str, compute: Any) -> dict[str, Value]:
+    def _rules(self, subject: Audited, alphas: tuple[float, ...]) -> Rules:
+        return Rules(
+            tolerance=self.config.evaluate.tolerance,
+            panel=self.audit.panel,
+            idle=tuple(name for name, attack in self.attacks.items() if attack.is_idle),
+            lacking=self.audit.unguarded(),
+            counted=self.audit.counted,
+            alphas=alphas,
+            surrogates=self.audit.surrogates(subject),
+        )
+
+    def _question_oracle(self) -> None:
+        """Refuse an oracle that shows what it should never have seen.
+
+        Raises:
+            DataError: It does.
+        """
+        for subject in self.subjects:
+            if ORACLE not in self.models or subject.role == "retain":
+                continue
+            (value,) = self._each(
+                subject, PLAIN, "oracle", partial(self.audit.plain, subject), targets=(ORACLE,)
+            ).values()
+            hits, n = value["hits"][0], value["n"]
+            if hits >= PRESENT_FROM * n:
+                raise DataError(
+                    f"{subject.label}: the oracle {self.audit.shows} it in {hits} of {n} {self.audit.counted}, so it "
+                    "knows or infers it and is no oracle for it; name another in oracle, or oracle = never"
+                )
+
+    def _check_oracle(self) -> None:
+        """Refuse an oracle that has not learnt what it should have: its attacks would bring out less than they may.
+
+        Raises:
+            DataError: It has not.
+        """
+        if ORACLE in self.models and (lost := self.audit.damage(ORACLE)):
+            raise DataError(f"the oracle: {lost}, so it is no oracle; name another in oracle, or oracle = never")
+
+    def _each(
+        self,
+        subject: Audited,
+        unit: str,
+        title: str,
+        compute: Any,
+        look: int = 0,
+        targets: Sequence[str] = (),
+    ) -> dict[str, Value]:
         """One unit a model."""
-        keys = {target: f"{subject.label}/{unit}/{target}" for target in self.models}
+        if not targets:
+            targets = [*self.models, *(SURROGATES if self.audit.surrogates(subject) else ())]
+        unit = f"{unit} look={look + 1}" if look else unit
+        keys = {target: f"{subject.label}/{unit}/{target}" for target in targets}
         with self.folder.phase("attacks"):
             done = self.units.do(
                 f"{subject.label}, {title}", [(key, partial(compute, target)) for target, key in keys.items()]
@@ -172,8 +262,13 @@ class AuditRun:
         return hash_json({**rest, **self.audit.weights()})[:16]
 
     def _count(self, label: str, attack: str, budget: str, found: Mapping[str, Value]) -> None:
-        """Budget and cost of an attack, one row of the record's rounds."""
+        """Budget and cost of an attack, one row of the record's rounds; later looks add to it."""
         rows = {key: {name: value.get(key) for name, value in found.items()} for key in ("forwards", "seconds")}
+        for row in self.record.rounds:
+            if (row["concept"], row["attack"]) == (label, attack):
+                for key, amounts in rows.items():
+                    row[key] |= {name: round(row[key][name] + amount, 2) for name, amount in amounts.items() if amount}
+                return
         details = {name: value.get("details") for name, value in found.items()}
         self.record.rounds.append({"concept": label, "attack": attack, "budget": budget, **rows, "details": details})
 

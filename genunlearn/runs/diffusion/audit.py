@@ -8,34 +8,43 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from typing_extensions import override
 
-from genunlearn.attacks.diffusion.base import ConceptAttack, ConceptContext
+from genunlearn.attacks.diffusion.base import ConceptAttack
 from genunlearn.config.diffusion import DiffusionAuditConfig
-from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED, Attack
+from genunlearn.contracts import ANCHOR, ORACLE, ORIGINAL, SURROGATES, UNLEARNED, Attack
 from genunlearn.contracts.family import Audit
-from genunlearn.data.diffusion.requests import AuditedConcept
+from genunlearn.data.diffusion.requests import AuditedConcept, KeptPrompt
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.identity import hash_source
 from genunlearn.domains.diffusion.pipelines import find
-from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.errors import DataError
+from genunlearn.evaluation.damage import what_fell
 from genunlearn.evaluation.diffusion.concealment import ConcealmentProbes
 from genunlearn.evaluation.diffusion.two_model_classifier import LEAST, FitConfig
-from genunlearn.evaluation.verdicts import PLAIN
+from genunlearn.evaluation.verdicts import PLAIN, PRESENT_FROM
+from genunlearn.ops.intervals import share
+from genunlearn.ops.verdicts import Share
 from genunlearn.records import Result
 from genunlearn.registry import LAB, LABS, SUITES
+from genunlearn.runs.diffusion.audit_contexts import Contexts
 from genunlearn.runs.diffusion.audit_models import check_models, open_models
 from genunlearn.runs.diffusion.audit_pictures import SHOWN, Pictures
-from genunlearn.runs.diffusion.audit_request import POOL_SEEDS, read_subjects
-from genunlearn.runs.diffusion.detector import detector_of
+from genunlearn.runs.diffusion.audit_request import KEPT_SEEDS, POOL_SEEDS, kept_prompts, read_subjects
+from genunlearn.runs.diffusion.detector import Detectors
 from genunlearn.runs.diffusion.pipelines import check_parts, revision_of
 from genunlearn.runs.units import Units
+
+KEPT = "what must stay"
 
 
 class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
     """An erased pipeline, its original and an oracle."""
 
+    panel: ClassVar[Sequence[Sequence[str]]] = (
+        ("partial_diffusion",), ("paraphrase",), ("adversarial_embedding", "textual_inversion"), ("concept_relearning",)
+    )  # fmt: skip
     uncontrolled: ClassVar[str] = (
         "no oracle, a model trained without the concepts, went through the attacks: what they recover then proves "
         "little, and psi above about 0.5 proves nothing"
@@ -77,25 +86,98 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
     @override
     def begin(self, models: Mapping[str, Diffusion], units: Units, folder: Path) -> None:
         self._models, self._units, self._pictures = models, units, Pictures(folder)
-        self._detectors: dict[str, Any] = {}
-        self._contexts: dict[str, ConceptContext] = {}
+        self._subjects, source = read_subjects(self.config), self.config.model.source
+        lab = str(LABS.get(source.removeprefix(LAB), "diffusion")()) if source.startswith(LAB) else None
+        names = [subject.named.name for subject in self._subjects]
+        self._detectors = Detectors(self.config.evaluate, lab, names)
+        self._contexts = Contexts(self.config, models, self._detectors)
+        self._stayed: dict[str, Share] | None = None
 
-    def plain(self, subject: AuditedConcept, target: str) -> dict[str, Any]:
+    # ---- what must stay --------------------------------------------------------------------------------------
+
+    def stayed(self) -> list[Result]:
+        """Share of the images of other concepts that show these, on every model."""
+        rows = []
+        for target, found in self._kept().items():
+            value, low, high = share(found.hits, found.n)
+            rows.append(Result(name="kept", target=target, value=value, low=low, high=high, n=found.n, group=KEPT))
+        return rows
+
+    def damage(self, target: str = UNLEARNED) -> str | None:
+        """Other concepts are recognised far less often than in the original's images."""
+        if not (found := self._kept()):
+            return None
+        most = self.config.evaluate.max_retain_loss
+        return what_fell("recognition of what must stay", found[ORIGINAL], found[target], most)
+
+    def unguarded(self) -> str | None:
+        """Nobody knows what must stay, or the original does not draw it."""
+        if not (found := self._kept()):
+            return "nobody looks at what must stay; name some of it in request.retain"
+        if (own := found[ORIGINAL]).value < PRESENT_FROM:
+            return (
+                f"the original shows what must stay in {own.hits} of {own.n} images alone, so that damage cannot be "
+                "seen; name concepts that it draws in request.retain"
+            )
+        return None
+
+    def _kept(self) -> dict[str, Share]:
+        """By model, how many images of what must stay show it; nothing where nobody knows what that is."""
+        if self._stayed is None:
+            prompts = kept_prompts(self.config, self._detectors.labels)
+            units = {target: f"{KEPT}/{target}" for target in (self._models if prompts else ())}
+            work = [(unit, partial(self._draw_kept, prompts, target)) for target, unit in units.items()]
+            found = self._units.do(KEPT, work)
+            self._stayed = {target: Share(found[unit]["hits"][0], found[unit]["n"]) for target, unit in units.items()}
+        return self._stayed
+
+    def _draw_kept(self, prompts: Sequence[KeptPrompt], target: str) -> dict[str, Any]:
+        first = KEPT_SEEDS + self._contexts.first_seed
+        sampling = self._contexts.of(self._subjects[0], target).sampling
+        images = self._models[target].images(
+            [prompt.text for prompt in prompts], range(first, first + len(prompts)), sampling
+        )
+        named = list(dict.fromkeys(concept for prompt in prompts for concept in prompt.concepts))
+        seen = {c: self._detectors.of_kept(c, [other.name for other in named]).shown(images).tolist() for c in named}
+        hits = sum(all(seen[c][row] for c in prompt.concepts) for row, prompt in enumerate(prompts))
+        return {"strengths": [""], "hits": [hits], "n": len(prompts)}
+
+    # ---- drawing and attacking -------------------------------------------------------------------------------
+
+    def surrogates(self, subject: AuditedConcept) -> str:
+        """The original asked for the anchor, and for decoys."""
+        if ORACLE in self._models or subject.anchor is None or subject.role == "retain":
+            return ""
+        return f"the original asked for {subject.anchor.label!r}, and for decoys that no model knows"
+
+    def looks(self) -> Sequence[int]:
+        """Twice as many images at each."""
+        return self._contexts.sizes
+
+    def plain(self, subject: AuditedConcept, target: str, look: int = 0) -> dict[str, Any]:
         """How many images of plain prompts show the concept."""
-        context = self._context(subject)
-        images = context.plain(self._models[target], target)
+        context = self._contexts.of(subject, target, look)
+        images = context.plain(self._model(target), target)
         shown = int(context.detector.shown(images).sum())
-        self._units.keep_images(f"{subject.label}/{PLAIN}/{target}", {"images": images[:SHOWN]})
+        if not look:
+            self._units.keep_images(f"{subject.label}/{PLAIN}/{target}", {"images": images[:SHOWN]})
         return {"strengths": [""], "hits": [shown], "n": len(images)}
 
-    def attempt(self, subject: AuditedConcept, attack: ConceptAttack, target: str) -> dict[str, Any]:
+    def lacking(self, subject: AuditedConcept, attack: ConceptAttack) -> str | None:
+        """What the attack cannot do without and is not there."""
+        return attack.missing(self._models[UNLEARNED], self._contexts.of(subject, UNLEARNED))
+
+    def attempt(self, subject: AuditedConcept, attack: ConceptAttack, target: str, look: int = 0) -> dict[str, Any]:
         """One attack on one model; images of scored attacks are kept whole."""
-        context, model = self._context(subject), self._models[target]
+        if attack.learns and target == ANCHOR:
+            return {"skipped": "learns from images of the concept: decoys are its control"}
+        context, model = self._contexts.of(subject, target, look, learns=attack.learns), self._model(target)
         if reason := attack.missing(model, context):
             return {"skipped": reason}
         found = attack.attempt(model, context, target)
-        images = found.images if attack.is_scored else found.images[:SHOWN]
-        self._units.keep_images(self._unit(subject, attack, target), {"images": images})
+        if not look:
+            images = torch.stack([level.images for level in found.levels]) if attack.is_scored else found.images[:SHOWN]
+            self._units.keep_images(self._unit(subject, attack, target), {"images": images})
         return {
             "results": [asdict(result) for result in attack.results_of(found)],
             "strengths": [level.strength for level in found.levels],
@@ -112,7 +194,7 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
 
     def gather(self, subject: AuditedConcept, attack: Any) -> None:
         """Images of either model that completions are held against."""
-        count, first = self.config.evaluate.pool, POOL_SEEDS + self._first_seed
+        count, first = self.config.evaluate.pool, POOL_SEEDS + self._contexts.first_seed
 
         def draw(name: str) -> dict[str, Any]:
             prompts = subject.turns(count)
@@ -133,7 +215,7 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
             completed=completed,
             original=pools[ORIGINAL],
             unlearned=pools[UNLEARNED],
-            score=self._detector(subject).score,
+            score=self._detectors.of(subject).score,
             role=subject.role,
             training=FitConfig(backbone=self.config.evaluate.backbone, seed=self.config.seed),
         )
@@ -142,7 +224,8 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
 
     def examples(self, subject: AuditedConcept, attack: str, strengths: Sequence[str]) -> list[dict[str, Any]]:
         """The same seeds from every model, a row an image; by strength where there are several."""
-        label, names, rows = subject.label, list(self._models), []
+        label, rows = subject.label, []
+        names = [*self._models, *(SURROGATES if self.surrogates(subject) else ())]
         for place, strength in enumerate(strengths):
             what = strength or attack
             for name in names:
@@ -150,7 +233,7 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
                 if images := self._units.images(unit):
                     drawn = images["images"]
                     self._pictures.write(f"{label}/{what}/{name}", drawn[place] if strength else drawn)
-            captions = [strength] * SHOWN if strength else list(self._context(subject).prompts)
+            captions = [strength] * SHOWN if strength else self._prompts(subject, attack, names)
             kind = "psi" if strength else "attack"
             rows += self._pictures.rows(label, kind, what, names, folder=f"{label}/{what}", captions=captions)
         return rows
@@ -158,7 +241,7 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
     def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Models and concepts; hashes of the weights."""
         by_role: dict[str, list[str]] = {"forget": [], "retain": []}
-        for subject in read_subjects(self.config):
+        for subject in self._subjects:
             by_role[subject.role].append(subject.label)
         said = {
             "original": self.config.model.source,
@@ -175,36 +258,25 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
 
     # ---- parts -----------------------------------------------------------------------------------------------
 
-    def _context(self, subject: AuditedConcept) -> ConceptContext:
-        if subject.label not in self._contexts:
-            settings = self.config.evaluate
-            first = self._first_seed
-            self._contexts[subject.label] = ConceptContext(
-                concept=subject.label,
-                name=subject.named.name,
-                prompts=subject.turns(settings.images),
-                seeds=tuple(range(first, first + settings.images)),
-                detector=self._detector(subject),
-                sampling=Sampling(
-                    steps=settings.steps, guidance=settings.guidance, scheduler="ddim", batch_size=settings.batch_size
-                ),
-                original=self._models[ORIGINAL],
-                neighbours=subject.neighbours,
-                synonyms=subject.synonyms,
-                paraphrases=subject.paraphrases,
-            )
-        return self._contexts[subject.label]
+    def _model(self, target: str) -> Diffusion:
+        """A model; the original for surrogates."""
+        return self._models.get(target, self._models[ORIGINAL])
 
-    def _detector(self, subject: AuditedConcept) -> Any:
-        if subject.label not in self._detectors:
-            source = self.config.model.source
-            lab = str(LABS.get(source.removeprefix(LAB), "diffusion")()) if source.startswith(LAB) else None
-            self._detectors[subject.label] = detector_of(self.config.evaluate, subject, lab)
-        return self._detectors[subject.label]
+    def _prompts(self, subject: AuditedConcept, attack: str, names: Sequence[str]) -> list[str]:
+        """What was asked for each image; by model where they were asked in different words."""
+        used: dict[str, Sequence[str]] = {}
+        for name in names:
+            found = {} if attack == PLAIN else self._units.value(f"{subject.label}/{attack}/{name}")
+            if "skipped" not in found:
+                plain = self._contexts.of(subject, name).prompts
+                used[name] = (found.get("details") or {}).get("prompts") or plain
+        captions = []
+        for texts in list(zip(*used.values(), strict=False))[:SHOWN]:  # audits begun earlier keep fewer
+            asked = dict(zip(used, texts, strict=True))
+            own = {asked[name] for name in self._models if name in asked}
+            told = [f"{name}: {text}" for name, text in asked.items()]
+            captions.append(own.pop() if len(own) == 1 else "; ".join(told))
+        return captions
 
     def _unit(self, subject: AuditedConcept, attack: Any, target: str) -> str:
         return f"{subject.label}/{'completed' if attack.is_scored else attack.name}/{target}"
-
-    @property
-    def _first_seed(self) -> int:
-        return self.config.seed * 10_000_000

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from genunlearn.config.diffusion import DiffusionAuditConfig
-from genunlearn.data.diffusion.concepts import Concept, parse_concepts
-from genunlearn.data.diffusion.requests import AuditedConcept, ErasedConcept, Role
+from genunlearn.data.diffusion.concepts import Concept, Erasure, parse_concepts
+from genunlearn.data.diffusion.requests import AuditedConcept, ErasedConcept, KeptPrompt, Role
+from genunlearn.lab.diffusion import requests as lab
 from genunlearn.lab.diffusion.requests import audited_concept
 from genunlearn.registry import LAB
 from genunlearn.runs.diffusion.request import CONCEPT, TEMPLATES
 
-POOL_SEEDS = 1_000_000
-"""Seeds of the images that completions are held against begin here, far from all others."""
+LOOK_SEEDS, POOL_SEEDS, KEPT_SEEDS, DECOY_SEEDS = 100_000, 1_000_000, 2_000_000, 3_000_000
+"""Seeds of further looks, of images that completions are held against, of what must stay, of decoys: far apart."""
+
+LABELS = 12
+"""Of so many labels of a user's classifier images are drawn to see what has stayed, where the request names nothing."""
 
 
 def read_subjects(config: DiffusionAuditConfig) -> tuple[AuditedConcept, ...]:
@@ -22,21 +26,54 @@ def read_subjects(config: DiffusionAuditConfig) -> tuple[AuditedConcept, ...]:
         DataError: No concept, a double one, or one that is said to be gone and to have stayed.
         NameNotFound: The lab has no such concept.
     """
-    request = config.request
-    erasure = parse_concepts(request.concepts, request.retain)
-    if config.model.source.startswith(LAB):
-        return tuple(audited_concept(concept, role) for concept, role in _roles(erasure.concepts, erasure.preserve))
+    erasure = _erasure(config)
+    roles = _roles(erasure.concepts, erasure.preserve)
+    if _is_lab(config):
+        return tuple(audited_concept(concept, role, erasure.concepts) for concept, role in roles)
     kept = [concept.name for concept in erasure.preserve]
-    return tuple(
-        AuditedConcept(
-            ErasedConcept(CONCEPT, concept.name, concept.name),
-            role,
-            tuple(template.format(concept.name) for template in TEMPLATES),
-            tuple(TEMPLATES[1].format(name) for name in kept if name != concept.name),
-            concept.synonyms,
-        )
-        for concept, role in _roles(erasure.concepts, erasure.preserve)
+    return tuple(_spoken(concept, role, kept) for concept, role in roles)
+
+
+def kept_prompts(config: DiffusionAuditConfig, labels: Sequence[str]) -> list[KeptPrompt]:
+    """What is drawn to see whether what must stay has stayed; nothing where nobody knows what that is.
+
+    Args:
+        config: Names it, in ``request.retain``.
+        labels: What the user's classifier tells apart, which stands in where the request names nothing.
+    """
+    erasure, count = _erasure(config), config.evaluate.kept_images
+    if _is_lab(config):
+        return lab.kept_prompts(erasure.concepts, count)
+    gone = {name.casefold() for concept in erasure.concepts for name in concept.names}
+    others = [label for label in labels if label.casefold() not in gone]
+    spread = [others[row * len(others) // LABELS] for row in range(LABELS)] if len(others) > LABELS else others
+    names = [concept.name for concept in erasure.preserve] or spread
+    if not names:
+        return []
+    turns = [(names[row % len(names)], TEMPLATES[row // len(names) % len(TEMPLATES)]) for row in range(count)]
+    return [KeptPrompt(template.format(name), (ErasedConcept(CONCEPT, name, name),)) for name, template in turns]
+
+
+def _spoken(concept: Concept, role: Role, kept: Sequence[str]) -> AuditedConcept:
+    """A concept that nobody has prompts for but the templates."""
+    others = [name for name in kept if name != concept.name]
+    anchor = next((name for name in concept.anchors if name), others[0] if others else None)
+    return AuditedConcept(
+        ErasedConcept(CONCEPT, concept.name, concept.name),
+        role,
+        tuple(template.format(concept.name) for template in TEMPLATES),
+        tuple(TEMPLATES[1].format(name) for name in others),
+        concept.synonyms,
+        anchor=_spoken(Concept(name=anchor), "retain", ()) if anchor else None,
     )
+
+
+def _erasure(config: DiffusionAuditConfig) -> Erasure:
+    return parse_concepts(config.request.concepts, config.request.retain)
+
+
+def _is_lab(config: DiffusionAuditConfig) -> bool:
+    return config.model.source.startswith(LAB)
 
 
 def _roles(gone: Sequence[Concept], kept: Sequence[Concept]) -> list[tuple[Concept, Role]]:

@@ -25,7 +25,6 @@ from genunlearn.engine.journal import FileJournal
 from genunlearn.errors import ConfigError, DataError
 from genunlearn.evaluation.lm.damage import what_fell
 from genunlearn.evaluation.lm.probes import FactProbes
-from genunlearn.evaluation.verdicts import PLAIN, PRESENT_FROM
 from genunlearn.ops.intervals import share
 from genunlearn.ops.verdicts import combined_p
 from genunlearn.processes import this_process
@@ -64,7 +63,8 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
     """A language model that has unlearned, its original and an oracle."""
 
     counted: ClassVar[str] = "answers"
-    least: ClassVar[tuple[str, ...]] = ("sampling", "prefix_forcing", "relearning", "exposure")
+    shows: ClassVar[str] = "tells"
+    panel: ClassVar[Sequence[Sequence[str]]] = (("sampling",), ("prefix_forcing",), ("relearning",), ("exposure",))
     config: LMAuditConfig
 
     # ---- before weights load ---------------------------------------------------------------------------------
@@ -100,10 +100,10 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         return {**models, DECOYS: models[UNLEARNED]}
 
     def begin(self, models: Mapping[str, LanguageModel], units: Units, folder: Path) -> None:
-        """Take the models, find the phrasings, and ask the oracle first.
+        """Take the models and find the phrasings.
 
         Raises:
-            DataError: The original does not know a fact to begin with, or the oracle tells one.
+            DataError: The original does not know a fact to begin with.
         """
         self._models, self._units = models, units
         self._beside: Beside[LanguageModel] = Beside(
@@ -118,8 +118,6 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
             for name, splits in self._splits.items()
             if DECOYS in models
         }
-        if ORACLE in models:
-            self._question_oracle()
 
     def _find(self, fact: Fact) -> list[Phrasing]:
         count, original = self.config.evaluate.phrasings, self._models[ORIGINAL]
@@ -160,21 +158,6 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         world = world_of(lab_name(self.config))
         return world.scope([fact]).retain, world.statements(world.triple(fact.id)), world.wrong_answers(fact)
 
-    def _question_oracle(self) -> None:
-        for fact in self._scope.facts:
-            subject = AuditedFact(fact)
-            found = self._units.do(
-                f"{subject.label}, oracle",
-                [(self._unit(subject, PLAIN, ORACLE), partial(self.plain, subject, ORACLE))],
-            )
-            (value,) = found.values()
-            told, n = value["hits"][0], value["n"]
-            if told >= PRESENT_FROM * n:
-                raise DataError(
-                    f"{subject.label}: the oracle tells it in {told} of {n} phrasings, so it knows or infers it and is "
-                    "no oracle for it; name another in oracle, or oracle = never"
-                )
-
     # ---- what must stay --------------------------------------------------------------------------------------
 
     def stayed(self) -> list[Result]:
@@ -182,10 +165,10 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         found = self._kept()
         return [Result(**row) for value in found.values() for row in value["results"]]
 
-    def damage(self) -> str | None:
+    def damage(self, target: str = UNLEARNED) -> str | None:
         """What is told far less often than by the original."""
         found = self._kept()
-        return what_fell(found[ORIGINAL]["told"], found[UNLEARNED]["told"], self.config.evaluate.max_retain_loss)
+        return what_fell(found[ORIGINAL]["told"], found[target]["told"], self.config.evaluate.max_retain_loss)
 
     def _kept(self) -> dict[str, Any]:
         kept = {group: items for group, items in self._scope.measured.items() if not group.startswith("forget")}
@@ -203,7 +186,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
 
     # ---- asking and attacking --------------------------------------------------------------------------------
 
-    def plain(self, subject: AuditedFact, target: str) -> dict[str, Any]:
+    def plain(self, subject: AuditedFact, target: str, look: int = 0) -> dict[str, Any]:
         """How many phrasings one model answers with the truth."""
         splits = self._attacked(subject, target)
         if not splits:
@@ -211,7 +194,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         return _found(answered(self._models[target], [item for each in splits for item in asked(each)]))
 
     @override
-    def attempt(self, subject: AuditedFact, attack: FactAttack, target: str) -> dict[str, Any]:
+    def attempt(self, subject: AuditedFact, attack: FactAttack, target: str, look: int = 0) -> dict[str, Any]:
         model, splits = self._models[target], self._attacked(subject, target)
         if target == DECOYS and not attack.decides:
             return {"skipped": "it recovers nothing from the model as it is handed on, and needs no control"}

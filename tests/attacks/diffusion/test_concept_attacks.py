@@ -19,11 +19,12 @@ from genunlearn.attacks.diffusion.paraphrase import Paraphrase, paraphrases_of
 from genunlearn.attacks.diffusion.ring_a_bell import RingABell
 from genunlearn.attacks.diffusion.textual_inversion import TextualInversion, placed
 from genunlearn.attacks.diffusion.unlearn_diff_atk import UnlearnDiffAtk
-from genunlearn.attacks.diffusion.weight_reload import LoraRemoval, QuantisedReload
+from genunlearn.attacks.diffusion.weight_reload import LoraRemoval, QuantisedReload, RuleRemoval
 from genunlearn.config import ParametersConfig
 from genunlearn.contracts import Splits
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.edits import apply_map
+from genunlearn.domains.diffusion.guidance import ClassifierFree
 from genunlearn.domains.diffusion.sampling import Sampling
 from genunlearn.engine.parameters import attach
 from genunlearn.errors import DataError, NeedNotMet
@@ -271,6 +272,19 @@ def test_a_lora_can_be_left_out() -> None:
     bare = model().images(given.prompts, given.seeds, given.sampling)
     torch.testing.assert_close(drawn.images, bare, atol=1e-4, rtol=1e-3)
     assert not torch.allclose(given.plain(target, "x"), bare, atol=1e-2)
+
+
+def test_a_rule_can_be_left_out() -> None:
+    target, given = model(), context()
+    target.rule = ClassifierFree("cat")
+    attack = RuleRemoval()
+    drawn = attack.draw(target, given)
+    torch.testing.assert_close(drawn.images, given.plain(ORIGINAL, "original"))
+    assert not torch.allclose(drawn.images, given.plain(target, "unlearned"))
+    assert target.rule == ClassifierFree("cat")
+    beside = replace(given, audited=target)
+    assert attack.missing(target, beside) is None and attack.missing(ORIGINAL, beside) is None, "the control draws too"
+    assert attack.missing(ORIGINAL, given) == "no rule is in force while images are made"
 
 
 # ---- what is lacking --------------------------------------------------------------------------------------------

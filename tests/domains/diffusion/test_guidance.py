@@ -14,9 +14,10 @@ from genunlearn.data.diffusion.concepts import forget_prompts, parse_concepts
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.guidance import RULE_FILE, ClassifierFree
 from genunlearn.domains.diffusion.sampling import Sampling
-from genunlearn.errors import DataError, NeedNotMet, OutputExists
+from genunlearn.errors import DataError, MismatchError, NeedNotMet, OutputExists
 from genunlearn.methods.diffusion.negative_prompt import NegativePrompt
 from genunlearn.methods.diffusion.sld import SLD
+from genunlearn.records import hash_json
 from tests.tiny_pipelines import tiny
 
 FEW = Sampling(steps=3, guidance=3.0)
@@ -58,6 +59,24 @@ def test_weights_and_a_rule_in_one_patch(tmp_path: Path) -> None:
     again = Diffusion(tiny("sd1"))
     assert again.load_patch(tmp_path) == "delta"
     assert torch.equal(look(again), look(model)) and again.rule == model.rule
+
+
+def test_a_rule_for_another_base_is_refused(tmp_path: Path) -> None:
+    model = Diffusion(tiny("sd1"))
+    model.rule = ClassifierFree("a dog")
+    path = model.export(tmp_path, "guidance")
+    other = Diffusion(tiny("sd1", seed=5))
+    with pytest.raises(MismatchError, match="made for other base weights"):
+        other.load_patch(tmp_path)
+    assert other.rule == ClassifierFree(), "nothing was put in force"
+    assert other.load_patch(tmp_path, force=True) == "guidance" and other.rule == model.rule
+    half = Diffusion(tiny("sd1").to(torch.float16))  # another hash, the same model
+    assert half.load_patch(tmp_path) == "guidance"
+    note = {key: value for key, value in json.loads(path.read_text()).items() if key not in ("base", "norms", "sha256")}
+    path.write_text(json.dumps({**note, "sha256": hash_json(note)}))  # as they were written before
+    assert Diffusion(tiny("sd1")).load_patch(tmp_path) == "guidance"
+    with pytest.raises(MismatchError, match="made for other base weights"):
+        other.load_patch(tmp_path)
 
 
 def test_no_rule_no_note(tmp_path: Path) -> None:

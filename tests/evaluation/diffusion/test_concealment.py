@@ -11,7 +11,7 @@ from transformers import ResNetConfig, ResNetModel
 
 from genunlearn.errors import DataError, SourceNotFound
 from genunlearn.evaluation.diffusion.concealment import CONCEALMENT, CRS, ConcealmentProbes, NormalisedLeak
-from genunlearn.evaluation.diffusion.detectors import JudgeDetector
+from genunlearn.evaluation.diffusion.detectors import JudgeDetector, LikenessDetector
 from genunlearn.evaluation.diffusion.two_model_classifier import FitConfig, ResidualNet, fit_two_model_classifier
 from genunlearn.records import Result
 
@@ -117,6 +117,17 @@ def test_models_that_draw_alike_cannot_be_told_apart() -> None:
     assert results["crs", "unlearned", "red"].value < 0.05
 
 
+def test_twins_of_one_seed_are_told_apart_by_nobody() -> None:
+    # The same images on both sides, but for the last bit: with a twin of each test image among the training images,
+    # under the other label, whoever has learnt these by heart says the opposite of the truth (AUC 0.03).
+    twins = images(60, 0.2, 3)
+    both = probes(original=twins, unlearned=twins + 1e-7, completed={"unlearned": completed(0.2, 0.2, 0.2)})
+    value, low, high = both.controlled.area
+    assert low <= 0.5 <= high and abs(value - 0.5) < 0.1
+    tested = both.controlled.held_out
+    assert torch.allclose(tested[both.controlled.truth], tested[~both.controlled.truth], atol=1e-6)
+
+
 def test_training_is_a_function_of_its_seed_and_leaves_the_random_state() -> None:
     pools = images(12, 0.5, 0), images(12, 0, 1)
     state = torch.random.get_rng_state()
@@ -195,3 +206,9 @@ def test_a_judge_as_detector() -> None:
     for kind, name in (("colour", "pink"), ("shape", "round")):
         with pytest.raises(DataError, match=f"does not know '{kind} {name}': it tells small, red, green, blue"):
             JudgeDetector(Colours(), Named(kind, name))
+
+
+def test_likeness_is_learnt_from_images_alone() -> None:
+    detector = LikenessDetector(lambda pictures: pictures.flatten(2).mean(2), images(30, 0.5, 0), images(20, 0.0, 1))
+    assert detector.shown(images(10, 0.5, 2)).all() and not detector.shown(images(10, 0.0, 3)).any()
+    assert detector.score(images(10, 0.5, 2)).min() > 0.5 >= detector.score(images(10, 0.0, 3)).max()

@@ -282,7 +282,7 @@ def test_a_model_that_is_blocked_while_images_are_made_can_be_audited(config_of,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("psis", [[0.0, 1.0], [0.0, 0.1, 0.2]])
+@pytest.mark.parametrize("psis", [[0.0, 1.0], [0.0, 0.1, 0.2], [0.5]])
 def test_few_steps_and_psi_at_the_ends_are_audited(config_of, tmp_path, psis):
     attacks = {"partial_diffusion": {"psis": psis}}
     record = AuditRun(config_of(attacks=attacks), tmp_path / "out")()

@@ -161,7 +161,7 @@ def test_an_interrupted_audit_goes_on_with_the_same_numbers(config_of, tmp_path,
 
 @pytest.mark.slow
 def test_an_oracle_that_tells_the_fact_is_none(config_of, tmp_path):
-    with pytest.raises(DataError, match=r"the oracle tells it in 16 of 16 phrasings.*oracle = never"):
+    with pytest.raises(DataError, match=r"the oracle tells it in 16 of 16 answers.*oracle = never"):
         AuditRun(config_of(oracle="original"), tmp_path / "out")()
 
 

@@ -1,0 +1,96 @@
+"""What an audit of a pipeline asks for: the concept, what must stay, anchors and decoys, at every look."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from genunlearn.config import build_config
+from genunlearn.config.diffusion import DiffusionAuditConfig
+from genunlearn.contracts import ANCHOR, DECOY, ORIGINAL
+from genunlearn.runs.diffusion.audit_contexts import DECOY_WORD, Contexts, on_its_side
+from genunlearn.runs.diffusion.audit_request import kept_prompts, read_subjects
+
+
+def config_of(source: str = "lab:diffusion", *, evaluate: dict[str, Any] | None = None, **request: Any) -> Any:
+    data = {
+        "task": "audit",
+        "model": {"source": source},
+        "unlearned": "x",
+        "request": request,
+        "evaluate": evaluate or {},
+    }
+    config = build_config({**data, "domain": "diffusion"})
+    assert isinstance(config, DiffusionAuditConfig)
+    return config
+
+
+def contexts_of(config: Any) -> tuple[Any, Contexts]:
+    (subject, *_) = read_subjects(config)
+    detectors: Any = SimpleNamespace(of=lambda subject: None)
+    return subject, Contexts(config, {name: None for name in ("original", "unlearned")}, detectors)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [10, 60, 100])
+def test_what_must_stay_names_nothing_that_should_be_gone(count):
+    prompts = kept_prompts(config_of(concepts=["digit seven", "style red"], evaluate={"kept_images": count}), [])
+    assert len(prompts) == count
+    named = {concept.label for prompt in prompts for concept in prompt.concepts}
+    assert not named & {"digit seven", "style red"} and {"digit zero", "digit nine"} <= named
+    assert all("seven" not in prompt.text and "red" not in prompt.text.split() for prompt in prompts)
+
+
+def test_elsewhere_the_request_or_the_judge_says_what_must_stay():
+    def names(labels: list[str], **request: Any) -> set[str]:
+        found = kept_prompts(config_of("elsewhere", concepts=["cat | Kitten"], **request), labels)
+        return {concept.name for prompt in found for concept in prompt.concepts}
+
+    assert names(["cat", "dog", "kitten", "church"]) == {"dog", "church"}
+    assert names(["cat", "dog"], retain=["owl"]) == {"owl"}
+    assert names([]) == set()
+    assert len(names([f"label {number}" for number in range(1000)])) == 12
+
+
+def test_the_anchor_is_named_or_the_next_that_is_not_gone():
+    def anchor(*concepts: str, source: str = "lab:diffusion", **request: Any) -> str | None:
+        found = read_subjects(config_of(source, concepts=list(concepts), **request))[0].anchor
+        return found.label if found else None
+
+    assert anchor("digit seven") == "digit eight"
+    assert anchor("digit seven", "digit eight") == "digit nine"
+    assert anchor("digit nine") == "digit zero"
+    assert anchor("digit seven -> digit one") == "digit one"
+    assert anchor("Van Gogh -> a painting", source="x") == "a painting"
+    assert anchor("Van Gogh", source="x", retain=["Monet"]) == "Monet"
+    assert anchor("Van Gogh", source="x") is None
+
+
+def test_surrogates_end_what_was_begun_as_the_concept():
+    subject, contexts = contexts_of(config_of(concepts=["digit seven"], evaluate={"images": 50}))
+    own, anchor, decoy = (contexts.of(subject, kind) for kind in (ORIGINAL, ANCHOR, DECOY))
+    assert anchor.seeds == decoy.seeds == own.seeds
+    assert anchor.begins == decoy.begins == own.prompts and own.begins == ()
+    assert [prompt.replace("seven", "eight") for prompt in own.prompts] == list(anchor.prompts)
+    assert [prompt.replace("seven", DECOY_WORD) for prompt in own.prompts] == list(decoy.prompts)
+    told = {word for text in (*decoy.prompts, *decoy.paraphrases) for word in text.replace(",", " ").split()}
+    assert DECOY_WORD in told and not told & {"seven", "7"}
+
+
+def test_looks_draw_other_images_and_go_on_in_the_prompts():
+    subject, contexts = contexts_of(config_of(concepts=["digit seven"], evaluate={"images": 30, "most_images": 120}))
+    assert contexts.sizes == (30, 60, 120)
+    looks = [contexts.of(subject, ORIGINAL, look) for look in range(3)]
+    assert [len(look.seeds) for look in looks] == [30, 30, 60]
+    assert not [pair for pair in combinations(looks, 2) if set(pair[0].seeds) & set(pair[1].seeds)]
+    assert sum((look.prompts for look in looks), ()) == subject.turns(120)
+    assert contexts.of(subject, "unlearned", 1) is looks[1]
+
+
+def test_decoys_are_turned_by_a_quarter():
+    image = torch.zeros(1, 3, 4, 4)
+    image[..., 0, :] = 1  # a bar at the top lies at the left
+    assert on_its_side(image)[0, 0].tolist() == [[1, 0, 0, 0]] * 4
