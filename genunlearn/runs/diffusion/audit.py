@@ -45,7 +45,7 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
     panel: ClassVar[Sequence[Sequence[str]]] = (
         ("partial_diffusion",), ("paraphrase",), ("adversarial_embedding", "textual_inversion"), ("concept_relearning",)
     )  # fmt: skip
-    uncontrolled: ClassVar[str] = (
+    uncontrolled: str = (
         "no oracle, a model trained without the concepts, went through the attacks: what they recover then proves "
         "little, and psi above about 0.5 proves nothing"
     )
