@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from genunlearn.records import Result, RunRecord, read_record
     from genunlearn.runs.api import audit, erase, forget, run
     from genunlearn.runs.network.unlearn import unlearn
+    from genunlearn.runs.network.value import value
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "read_record",
     "run",
     "unlearn",
+    "value",
 ]
 
 _HOMES = {
@@ -41,6 +43,7 @@ _HOMES = {
     "forget": "genunlearn.runs.api",
     "run": "genunlearn.runs.api",
     "unlearn": "genunlearn.runs.network.unlearn",
+    "value": "genunlearn.runs.network.value",
 }
 
 

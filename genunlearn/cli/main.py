@@ -158,6 +158,44 @@ def audit(
     )
 
 
+@app.command(epilog="Try: genunlearn value --data lab:digits --request class:3 --request random:0.1")
+def value(
+    model: Annotated[
+        str, typer.Option(help="What is taught: sklearn:linear, sklearn:forest, sklearn:neighbour, lab:digits, a folder.")
+    ] = "sklearn:linear",
+    data: Annotated[
+        str | None, typer.Option(help="lab:NAME, sklearn:NAME, or a folder with train and test; a lab brings its own.")
+    ] = None,
+    request: Annotated[
+        list[str] | None, typer.Option(help="A set whose cost is asked: class:3, random:0.1, index:FILE. Repeat it.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="Name of the method (genunlearn ls valuations).")] = "ecoval_style",
+    compare: Annotated[str, typer.Option(help="Further methods to run beside it, separated by commas.")] = "",
+    level: Annotated[str, typer.Option(help="Who is valued: items, clusters or requests.")] = "items",
+    limit: Annotated[int | None, typer.Option(help="Value only so many items, drawn by the seed.")] = None,
+    unlearned: Annotated[
+        Path | None, typer.Option(help="A run that forgot some of these data: are they worth nothing now?")
+    ] = None,
+    domain: Annotated[str, typer.Option(help="classifier or regression.")] = "classifier",
+    out: Out = None,
+    resume: Resume = False,
+    overrides: Set = None,
+) -> None:
+    """Say what training items are worth, what forgetting some would cost, and which few would do for repair."""
+    from genunlearn.cli.commands import value as command
+
+    asked = {"data": data, "requests": tuple(request or ()), "level": level, "limit": limit}
+    command(
+        model,
+        {**asked, "unlearned": _text(unlearned)},
+        [method, *filter(None, compare.split(","))],
+        domain=domain,
+        out=out,
+        resume=resume,
+        overrides=list(overrides or ()),
+    )
+
+
 @app.command(epilog='Try: genunlearn sample --model lab:diffusion --prompt "a red digit seven" --grid seven.png')
 def sample(
     prompt: Annotated[list[str], typer.Option(help="A prompt; may be repeated, one row of the grid each.")],
@@ -294,6 +332,14 @@ def ls_attacks() -> None:
     attacks()
 
 
+@ls.command("valuations", epilog="Try: genunlearn show ecoval_style")
+def ls_valuations() -> None:
+    """Valuation methods, and what their values are."""
+    from genunlearn.cli.listings import valuations
+
+    valuations()
+
+
 @ls.command("metrics", epilog="Try: genunlearn run lm/lab/unstar --set evaluate.suite=facts-quick")
 def ls_metrics() -> None:
     """Metrics and the suites they are in."""
@@ -373,7 +419,7 @@ def main() -> None:
         _complain(str(error))
         sys.exit(2 if isinstance(error, InputError) else 1)
     if code == INTERRUPTED:
-        takes_resume = any(word in sys.argv[1:3] for word in ("forget", "erase", "audit", "run", "antisamples"))
+        takes_resume = any(word in sys.argv[1:3] for word in ("forget", "erase", "audit", "value", "run", "antisamples"))
         _complain("interrupted; --resume goes on with a run" if takes_resume else "interrupted")
     sys.exit(code)
 

@@ -19,6 +19,7 @@ from genunlearn.config.sections import (
     RunConfig,
     TrainConfig,
     UnlearnConfig,
+    ValueConfig,
 )
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "RunConfig",
     "TrainConfig",
     "UnlearnConfig",
+    "ValueConfig",
     "build_config",
     "config_text",
     "list_configs",

@@ -18,7 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from genunlearn.config.sections import RunConfig
 from genunlearn.errors import ConfigError, SourceNotFound
-from genunlearn.registry import CONFIGS, DOMAINS, METHODS, family_of, unknown_name
+from genunlearn.registry import CONFIGS, DOMAINS, METHODS, VALUATIONS, family_of, unknown_name
 from genunlearn.shipped import shipped
 
 DEFAULT = "default.yaml"
@@ -130,7 +130,7 @@ def _shipped_files(source: str | Path) -> tuple[Path | None, Path | None]:
     own, default = root / f"{name}.yaml", root / Path(name).parent / DEFAULT
     if ".." not in Path(name).parts and not Path(name).is_absolute():
         found = own if own.is_file() and own.name != DEFAULT else None
-        is_method = Path(name).name in METHODS
+        is_method = Path(name).name in METHODS or Path(name).name in VALUATIONS
         if found is not None or (default.is_file() and is_method):
             return found, default if default.is_file() else None
     near = difflib.get_close_matches(str(source), list_configs(), n=1, cutoff=0.4)

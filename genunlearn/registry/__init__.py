@@ -14,6 +14,7 @@ from genunlearn.registry.tables import (
     REPORTS,
     RUNS,
     SUITES,
+    VALUATIONS,
     family_of,
     owners,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "REPORTS",
     "RUNS",
     "SUITES",
+    "VALUATIONS",
     "Line",
     "Table",
     "family_of",
