@@ -161,7 +161,8 @@ def audit(
 @app.command(epilog="Try: genunlearn value --data lab:digits --request class:3 --request random:0.1")
 def value(
     model: Annotated[
-        str, typer.Option(help="What is taught: sklearn:linear, sklearn:forest, sklearn:neighbour, lab:digits, a folder.")
+        str,
+        typer.Option(help="What is taught: sklearn:linear, sklearn:forest, sklearn:neighbour, lab:digits, a folder."),
     ] = "sklearn:linear",
     data: Annotated[
         str | None, typer.Option(help="lab:NAME, sklearn:NAME, or a folder with train and test; a lab brings its own.")
@@ -419,7 +420,9 @@ def main() -> None:
         _complain(str(error))
         sys.exit(2 if isinstance(error, InputError) else 1)
     if code == INTERRUPTED:
-        takes_resume = any(word in sys.argv[1:3] for word in ("forget", "erase", "audit", "value", "run", "antisamples"))
+        takes_resume = any(
+            word in sys.argv[1:3] for word in ("forget", "erase", "audit", "value", "run", "antisamples")
+        )
         _complain("interrupted; --resume goes on with a run" if takes_resume else "interrupted")
     sys.exit(code)
 

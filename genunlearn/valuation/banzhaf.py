@@ -30,7 +30,7 @@ class Banzhaf(Valuer):
     paper: ClassVar[str] = "Wang and Jia, AISTATS 2023"
     equation: ClassVar[str] = "v_i = E[U(S) | i in S] - E[U(S) | i not in S]"
 
-    draws: Annotated[int, Field(ge=4, description="coalitions, a training each")] = 1000
+    draws: Annotated[int, Field(ge=4, description="coalitions, a training each")] = 500
     seed: Annotated[int, Field(ge=0)] = 0
 
     def value(self, game: Game) -> Values:

@@ -1,13 +1,15 @@
-"""EcoVal-style: clusters are valued by leaving them out, and share it with what their members are worth by themselves.
+"""EcoVal-style: a cluster is worth what is lost without it, and its members also what they are worth by themselves.
 
-    w_i   quality: the score of item i by learners that did not see it (K folds)
+    w_i   quality: the score of item i by learners of the other folds and the validation items (K folds)
     Q(S)  = sum of w_i over S, the effective quantity of S
     U(S)  = U(nobody) + A Q(S)^e,  0 < e <= 1: a production function, fitted over subsample sizes
-    V_b   = U(D) - U(D \\ b): the cluster b, of |b| members, left out
-    v_i   = ( e V_b / |b|  +  (1 - e) A Q(D)^e w_i / Q(D) ) / copies of i
+    V_b   = U(D) - U(D without b): the cluster b left out
+    s_i   = w_i / sum_b w  if V_b >= 0,  (1 - w_i) / sum_b (1 - w)  otherwise: the share of i in its cluster
+    v_i   = ( e V_b s_i  +  (1 - e) A Q(D)^e w_i / Q(D) ) / copies of i
 
 The elasticity e is the share of earnings that is paid at the margin. It weighs the extrinsic part, which depends on
-what else is in the data. The rest is the intrinsic part, shared by quality. Members sum to the value of their cluster,
+what else is in the data: the good of a cluster goes to its best members, its harm to its worst. The rest is the
+intrinsic part, shared by quality among all. Members sum to the value of their cluster,
 ``e V_b + (1 - e) A Q(D)^e Q(b) / Q(D)``. Near duplicates are one good: they go in or out together, and share its value.
 
 Source: the idea of clusters, leave-cluster-out, a production function, intrinsic and extrinsic value is from Tarun et
@@ -42,7 +44,7 @@ class EcoValStyle(Valuer):
 
     name: ClassVar[str] = "ecoval_style"
     paper: ClassVar[str] = "after Tarun et al., KDD 2024; the formula is ours"
-    equation: ClassVar[str] = "v_i = e V_b / |b| + (1 - e) A Q^e w_i / Q"
+    equation: ClassVar[str] = "v_i = e V_b s_i + (1 - e) A Q^e w_i / Q"
 
     clusters: Annotated[int, Field(ge=0, description="clusters; 0 takes the square root of the number of items")] = 0
     folds: Annotated[int, Field(ge=2, description="K: trainings that the qualities come from")] = 5
@@ -69,15 +71,15 @@ class EcoValStyle(Valuer):
             lost = np.array([market.lost(cluster_of == b, advance) for b in range(int(cluster_of.max()) + 1)])
         quality = self._quality(market, first, generator)
         size, elasticity = self._production(market, quality, generator)
-        members, total = np.bincount(cluster_of), max(float(quality.sum()), 1e-12)
-        extrinsic = elasticity * (lost / members)[cluster_of]
+        total = max(float(quality.sum()), 1e-12)
+        extrinsic = elasticity * lost[cluster_of] * shares_of(quality, cluster_of, lost)
         intrinsic = (1 - elasticity) * size * total**elasticity * quality / total
         parts = {"extrinsic": extrinsic / copies, "intrinsic": intrinsic / copies, "quality": quality}
         return Values(
             values=game.gather(((extrinsic + intrinsic) / copies)[good_of]),
             groups={"cluster": cluster_of[good_of]},
             parts={name: part[good_of] for name, part in parts.items()},
-            notes={"clusters": len(members), "elasticity": elasticity, "size": size},
+            notes={"clusters": len(lost), "elasticity": elasticity, "size": size},
         )
 
     def _quality(self, market: Market, first: Rows, generator: np.random.Generator) -> Floats:
@@ -87,9 +89,11 @@ class EcoValStyle(Valuer):
             for fold in range(self.folds):
                 if (fold_of == fold).any():
                     rows = market.rows(fold_of != fold)
-                    found[fold_of == fold] = market.game.unseen(rows, first[fold_of == fold], "probability")
+                    found[fold_of == fold] = market.game.unseen(
+                        rows, first[fold_of == fold], "probability", with_valid=True
+                    )
                 advance()
-        return np.maximum(found, 0.0)
+        return found.clip(0, 1)
 
     def _production(self, market: Market, quality: Floats, generator: np.random.Generator) -> tuple[float, float]:
         """A and e of the production function."""
@@ -162,6 +166,18 @@ def clusters_of(points: Floats, kinds: Rows, number: int) -> Rows:
         cluster_of[rows] = count + found
         count += int(found.max()) + 1
     return cluster_of
+
+
+def shares_of(quality: Floats, cluster_of: Rows, lost: Floats) -> Floats:
+    """The share of each item in its cluster: by quality where the cluster does good, by the lack of it where it harms.
+
+    Args:
+        quality: In [0, 1], ``(n,)``.
+        cluster_of: The cluster of each item, ``(n,)``.
+        lost: What is lost without each cluster.
+    """
+    weight = np.where(lost[cluster_of] >= 0, quality, 1 - quality) + 1e-9  # a cluster of nothing is shared evenly
+    return weight / np.bincount(cluster_of, weight)[cluster_of]
 
 
 def fit_power(quantities: Floats, gains: Floats) -> tuple[float, float]:

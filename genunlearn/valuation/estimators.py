@@ -38,6 +38,8 @@ class EstimatorLearner:
             raise DataError(f"train has {inputs.shape[1]} columns and valid {others.shape[1]}: give the same ones")
         spread = inputs.std(0)
         spread[spread == 0] = 1.0
+        self.targets: NDArray[Any]
+        self.valid_targets: NDArray[Any]
         self._train, self._valid = (inputs - inputs.mean(0)) / spread, (others - inputs.mean(0)) / spread
         self.names = np.unique(targets) if self._is_classifier else np.zeros(0)
         self.classes = len(self.names)
@@ -55,14 +57,18 @@ class EstimatorLearner:
         """The standardised inputs."""
         return self._train, self._valid
 
-    def answer(self, rows: Rows, asked: Rows) -> tuple[Floats, Floats]:
-        """Fit a clone on `rows`; one class or one item alone is answered with itself."""
+    def answer(self, rows: Rows, asked: Rows, *, with_valid: bool = False) -> tuple[Floats, Floats]:
+        """Fit a clone; one class or one item alone is answered with itself."""
         from sklearn.base import clone
 
-        known = np.unique(self.targets[rows])
+        inputs, targets = self._train[rows], self.targets[rows]
+        if with_valid:
+            inputs = np.concatenate([inputs, self._valid])
+            targets = np.concatenate([targets, self.valid_targets])
+        known = np.unique(targets)
         if len(known) == 1:
             return self._constant(known[0], len(self._valid)), self._constant(known[0], len(asked))
-        fitted = clone(self._estimator).fit(self._train[rows], self.targets[rows])
+        fitted = clone(self._estimator).fit(inputs, targets)
         return self._ask(fitted, self._valid), self._ask(fitted, self._train[asked])
 
     def _ask(self, fitted: Any, inputs: Floats) -> Floats:

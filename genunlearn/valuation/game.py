@@ -44,10 +44,10 @@ class Learner(Protocol):
     def embed(self) -> tuple[Floats, Floats]:
         """Training and validation items as vectors, ``(items, d)``."""
 
-    def answer(self, rows: Rows, asked: Rows) -> tuple[Floats, Floats]:
+    def answer(self, rows: Rows, asked: Rows, *, with_valid: bool = False) -> tuple[Floats, Floats]:
         """Train on `rows` from scratch; answers on the validation items, and on the training items `asked`.
 
-        Answers are probabilities ``(items, classes)``, or predictions ``(items,)`` of a regressor.
+        `with_valid` trains on the validation items as well. Answers are probabilities ``(items, classes)``, or predictions ``(items,)`` of a regressor.
         """
 
 
@@ -112,14 +112,14 @@ class Game:
         done = self._train("scores", rows, lambda: self._score(self.learner.answer(rows, rows[:0])[0]).tolist())
         return np.array(done)
 
-    def unseen(self, rows: Rows, asked: Rows, score: Score) -> Floats:
+    def unseen(self, rows: Rows, asked: Rows, score: Score, *, with_valid: bool = False) -> Floats:
         """The score of training items `asked` after training on `rows`, which should not hold them; ``(asked,)``."""
 
         def compute() -> list[float]:
-            answers = self.learner.answer(rows, asked)[1]
+            answers = self.learner.answer(rows, asked, with_valid=with_valid)[1]
             return self._score(answers, self.learner.targets[asked], score).tolist()
 
-        return np.array(self._train(f"unseen, {score}", rows, compute))
+        return np.array(self._train(f"unseen, {score}, {with_valid}", rows, compute))
 
     @property
     def nothing(self) -> float:

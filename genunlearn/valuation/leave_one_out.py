@@ -1,6 +1,6 @@
 """Leave-one-out: what is lost when one player goes and all others stay.
 
-    v_i = U(D) - U(D \\ i)
+    v_i = U(D) - U(D without i)
 
 Source: Cook, "Detection of Influential Observation in Linear Regression" (Technometrics 1977).
 Deviations: none. The players' values do not sum to what they earn together.
@@ -24,7 +24,7 @@ class LeaveOneOut(Valuer):
 
     name: ClassVar[str] = "leave_one_out"
     paper: ClassVar[str] = "Cook, Technometrics 1977"
-    equation: ClassVar[str] = "v_i = U(D) - U(D \\ i)"
+    equation: ClassVar[str] = "v_i = U(D) - U(D without i)"
 
     def value(self, game: Game) -> Values:
         """One training for all, and one without each player."""

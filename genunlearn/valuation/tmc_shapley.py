@@ -1,4 +1,4 @@
-"""TMC-Shapley: the mean of what a player adds to those before it, over random orders, each cut short when little is left.
+"""TMC-Shapley: the mean of what a player adds to those before it, over random orders that are cut when little is left.
 
     phi_i = E_pi [ U(P_i U i) - U(P_i) ],   P_i: those before i in the order pi
     U(P_i U i) - U(P_i) := 0   once   |U(D) - U(P_i)| <= tolerance

@@ -1,4 +1,4 @@
-"""The reports of valuations: what requests cost, how values lie, what they are good for, what is left after unlearning."""
+"""The reports of valuations: what requests cost, how values lie, what is left of a forget set after unlearning."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _cards(record: RunRecord, folder: Path, group: str) -> list[ItemCard]:
         ItemCard(
             str(row.get("item", "")),
             str(row.get("target", "")),
-            format_number(row["value"]) if isinstance(row.get("value"), float) else MISSING,
+            f"{row['value']:.3g}" if isinstance(row.get("value"), float) else MISSING,
             picture(folder, row.get("picture"), f"{row.get('item', '')}, target {row.get('target', '')}"),
         )
         for row in rows

@@ -1,4 +1,4 @@
-"""Plots of valuations: costs of requests, how values lie, curves of removal and repair, what is left after unlearning."""
+"""Plots of valuations: costs of requests, how values lie, removal and repair, what is left after unlearning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 BINS = 32
 MOST_SHOWN = 4
 """Requests whose items are shown among all values."""
-ORDERS = {"high_first": ("highest first", 1, "s"), "random": ("at random", 0, "o"), "low_first": ("lowest first", 2, "D")}
+ORDERS = {
+    "high_first": ("highest first", 1, "s"),
+    "random": ("at random", 0, "o"),
+    "low_first": ("lowest first", 2, "D"),
+}
 
 
 def costs_plot(record: RunRecord) -> Plot | None:
@@ -82,7 +86,7 @@ def removal_plot(found: Mapping[str, Any], score: str) -> Plot | None:
 def repair_plot(name: str, number: int, found: Mapping[str, Any], score: str) -> Plot | None:
     """The score of small subsets of the retain data, by value and at random, below that of all of them."""
     shares, whole = found.get("shares") or [], found.get("all")
-    lines = {"valued": ("by value, class by class", 1, "s"), "random": ("at random", 0, "o")}
+    lines = {"valued": ("by value, cluster by cluster", 1, "s"), "random": ("at random", 0, "o")}
     curves = [
         (Mark(label, colour, shape, hollow=key == "random"), list(zip(shares, map(Point, found[key]), strict=True)))
         for key, (label, colour, shape) in lines.items()
@@ -106,7 +110,9 @@ def after_plot(record: RunRecord) -> Plot | None:
         dot_row(str(group), [record.find("residual_value", target, group) for target in (ORIGINAL, UNLEARNED)])
         for group in dict.fromkeys(result.group for result in found)
     ]
-    return bar_plot("after", f"Value of the forget set. {spoken(marks, rows)}", marks, rows, "score beyond the oracles'")
+    return bar_plot(
+        "after", f"Value of the forget set. {spoken(marks, rows)}", marks, rows, "score beyond the oracles'"
+    )
 
 
 def _ends(curves: Any) -> tuple[float, float]:

@@ -49,9 +49,9 @@ class NetworkLearner:
         spread[spread == 0] = 1.0
         return (train - train.mean(0)) / spread, (valid - train.mean(0)) / spread
 
-    def answer(self, rows: Rows, asked: Rows) -> tuple[Floats, Floats]:
+    def answer(self, rows: Rows, asked: Rows, *, with_valid: bool = False) -> tuple[Floats, Floats]:
         """Teach fresh weights."""
-        taught = self._teach([self._train[row] for row in rows])
+        taught = self._teach([*(self._train[row] for row in rows), *(self._valid if with_valid else ())])
         return self._ask(taught, self._valid), self._ask(taught, [self._train[row] for row in asked])
 
     def _ask(self, taught: NetworkDomain, items: Sequence[Item]) -> Floats:

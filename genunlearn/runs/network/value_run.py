@@ -25,7 +25,7 @@ from genunlearn.runs.network.value_learner import learner_of
 from genunlearn.valuation.base import Valuer, Values
 from genunlearn.valuation.benchmark import Order, curve, spread_over_kinds
 from genunlearn.valuation.ecoval_style import clusters_of, kinds_of
-from genunlearn.valuation.game import Floats, Game, Rows
+from genunlearn.valuation.game import Floats, Game, Learner, Rows
 
 VALUES = "values.json"
 SHOWN = 8
@@ -106,8 +106,7 @@ class ValueRun:
             players = list(self.data.requests.values())
             base = np.setdiff1d(np.arange(len(self.data.train)), np.concatenate(players))
         elif level == "clusters":
-            points = learner.embed()[0]
-            cluster_of = clusters_of(points, kinds_of(learner), round(len(points) ** 0.5))
+            cluster_of = _clusters(learner)
             players = [(cluster_of == number).nonzero()[0] for number in range(int(cluster_of.max()) + 1)]
         return Game(learner, self.folder.journal, players=players, base=base, score=self.config.evaluate.score)
 
@@ -148,16 +147,19 @@ class ValueRun:
         """By request how good subsets of the retain data are, and the rows of the smallest that is enough."""
         found: dict[str, Any] = {}
         shares, tolerance = self.config.evaluate.repair, self.config.evaluate.repair_tolerance
-        if self.config.request.level == "requests":  # nothing is known of the items that would stay
-            return found
-        for name, own in self.data.requests.items() if shares else ():
+        if self.config.request.level == "requests" or not shares or not self.data.requests:
+            return found  # of requests as players nothing is known of the items that would stay
+        cluster_of = _clusters(game.learner)
+        for name, own in self.data.requests.items():
             retain = np.setdiff1d(np.arange(len(rows)), own)
-            order = retain[spread_over_kinds(rows[retain], kinds_of(game.learner)[retain])]
+            order = retain[spread_over_kinds(rows[retain], cluster_of[retain])]
             aim, valued, chance = game.earn(retain), [], []
             for share in shares:
                 count = max(1, round(share * len(retain)))
                 valued.append(game.earn(np.sort(order[:count])))
-                draws = (np.random.default_rng((self.config.seed, k)).permutation(retain) for k in range(RANDOM_SUBSETS))
+                draws = (
+                    np.random.default_rng((self.config.seed, k)).permutation(retain) for k in range(RANDOM_SUBSETS)
+                )
                 chance.append(float(np.mean([game.earn(np.sort(draw[:count])) for draw in draws])))
             enough = next((k for k, score in enumerate(valued) if score >= aim - tolerance), None)
             found[name] = {"shares": list(shares), "valued": valued, "random": chance, "all": aim}
@@ -213,7 +215,7 @@ class ValueRun:
             for number, row in enumerate(chosen.tolist()):
                 item = self.data.train[row]
                 path = self._paint(item, f"{group}-{number}")
-                said = {"item": item.id, "target": str(round(float(item.target), 4)), "value": float(rows[row])}
+                said = {"item": item.id, "target": f"{item.target.item():g}", "value": float(rows[row])}
                 self.record.examples.append({"group": group, "number": number, **said, "picture": path})
 
     def _paint(self, item: Item, name: str) -> str | None:
@@ -225,6 +227,12 @@ class ValueRun:
         path = Path("images") / f"{name}.png"
         write_png(stretched(pixels), self.folder.path / path, zoom=max(1, 32 // pixels.shape[-1]))
         return path.as_posix()
+
+
+def _clusters(learner: Learner) -> Rows:
+    """A cluster for each item, within its class, as many as the root of their number."""
+    points = learner.embed()[0]
+    return clusters_of(points, kinds_of(learner), round(len(points) ** 0.5))
 
 
 def prepare(config: NetworkValueConfig) -> tuple[Valuer, ValueData]:
