@@ -47,7 +47,8 @@ class Learner(Protocol):
     def answer(self, rows: Rows, asked: Rows, *, with_valid: bool = False) -> tuple[Floats, Floats]:
         """Train on `rows` from scratch; answers on the validation items, and on the training items `asked`.
 
-        `with_valid` trains on the validation items as well. Answers are probabilities ``(items, classes)``, or predictions ``(items,)`` of a regressor.
+        `with_valid` trains on the validation items as well. Answers are probabilities ``(items, classes)``, or
+        predictions ``(items,)`` of a regressor.
         """
 
 
