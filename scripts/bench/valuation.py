@@ -58,16 +58,16 @@ INTRODUCTION = """# Valuation methods: what their values find, and what they cos
 writes this page anew. Here it took {minutes:.1f} minutes in one thread, on a machine that was busy with other work.
 
 {items} training and {judged} validation items of each set, a linear classifier on standardised inputs, scored by the
-mean probability of the right class; curves are on all items of the set that are left over. A fifth of the items, n={bad},
-has another label, or noise for inputs. Each cell is the mean over {seeds} seeds with its 95% t-interval; seeds draw the
-items and what is bad about them. The formula of EcoVal-style was chosen on other seeds of the same sets.
+mean probability of the right class; curves are on all items of the set that are left over. A fifth of the items,
+n={bad}, has another label, or noise for inputs. Each cell is the mean over {seeds} seeds with its 95% t-interval; seeds
+draw the items and what is bad about them. The formula of EcoVal-style was chosen on other seeds of the same sets.
 
 *F1* takes the {bad} lowest values for the bad ones; *number unknown* takes the lower of two clusters of values.
 *Removal* and *addition* are the mean score after a tenth to four tenths of the items, mislabelled ones among them, went
 or came: of removal, low is good for the highest first, and high for the lowest first; of addition the other way round.
 *Trainings* are those that the values for noisy labels took. TMC-Shapley and Beta-Shapley have {orders} orders, Banzhaf
-200 coalitions and Data-OOB 50 bags, far fewer than papers use: more would find more, and cost more. Inputs are corrupted
-on breast cancer alone, since that doubles the trainings.
+200 coalitions and Data-OOB 50 bags, far fewer than papers use: more would find more, and cost more. Inputs are
+corrupted on breast cancer alone, since that doubles the trainings.
 """
 
 
@@ -125,7 +125,9 @@ def _cell(values: Sequence[float], *, is_count: bool) -> str:
     value, low, high = over_seeds(values)
     if is_count:
         return f"{value:,.0f}"
-    interval = f" [{format_number(low)}, {format_number(high)}]" if low is not None and high is not None else ""
+    if low is None or high is None:
+        return format_number(value)
+    interval = f" [{format_number(max(low, 0.0))}, {format_number(min(high, 1.0))}]"  # all others are shares
     return f"{format_number(value)}{interval}"
 
 
