@@ -78,7 +78,7 @@ class ValueEvaluateConfig(Section):
     """Of a classifier: the share of right classes, or the mean probability of the right class, which is smoother."""
     curves: Annotated[int, Field(ge=0)] = 5
     """Points of the curves of removal by value, each three trainings; 0 leaves them out."""
-    repair: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.02, 0.05, 0.1, 0.2, 0.5)
+    repair: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.02, 0.05, 0.1, 0.2, 0.5, 0.75)
     """Shares of the retain data that are tried for repair, four trainings each and request; none leaves it out."""
     repair_tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """How far below all retain data the score of a subset may be that is enough."""

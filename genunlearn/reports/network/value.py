@@ -125,7 +125,8 @@ def _lines(record: RunRecord, kept: Mapping[str, Any]) -> list[RequestLine]:
         name = str(cost.group)
         value = next((r for r in record.results if r.name == "value" and r.group == name), None)
         found = repairs.get(name, {})
-        enough = f"{len(found['rows']):,} items ({found['enough']:.0%})" if "rows" in found else "none that was tried"
+        how = "by value" if found.get("chosen") == "valued" else "at random"
+        enough = f"{len(found['rows']):,} items {how}" if "rows" in found else "none that was tried"
         amount = MISSING if value is None or value.value is None else format_number(value.value)
         items = value.n if value else 0
         lines.append(RequestLine(name, items, amount, as_cell(cost, {}), _reading(cost), enough if found else MISSING))

@@ -153,20 +153,24 @@ class ValueRun:
         for name, own in self.data.requests.items():
             retain = np.setdiff1d(np.arange(len(rows)), own)
             order = retain[spread_over_kinds(rows[retain], cluster_of[retain])]
-            aim, valued, chance = game.earn(retain), [], []
+            aim, valued, chance, enough = game.earn(retain), [], [], None
             for share in shares:
                 count = max(1, round(share * len(retain)))
-                valued.append(game.earn(np.sort(order[:count])))
-                draws = (
+                draws = [
                     np.random.default_rng((self.config.seed, k)).permutation(retain) for k in range(RANDOM_SUBSETS)
-                )
-                chance.append(float(np.mean([game.earn(np.sort(draw[:count])) for draw in draws])))
-            enough = next((k for k, score in enumerate(valued) if score >= aim - tolerance), None)
-            found[name] = {"shares": list(shares), "valued": valued, "random": chance, "all": aim}
+                ]
+                tried = [np.sort(rows_in[:count]) for rows_in in (order, *draws)]
+                scores = [game.earn(one) for one in tried]
+                valued.append(scores[0])
+                chance.append(float(np.mean(scores[1:])))
+                best = int(np.argmax(scores))
+                if enough is None and scores[best] >= aim - tolerance:
+                    chosen_by = "random" if best else "valued"
+                    enough = {"enough": share, "chosen": chosen_by, "rows": tried[best].tolist()}
+            found[name] = {"shares": list(shares), "valued": valued, "random": chance, "all": aim, **(enough or {})}
             if enough is not None:
-                chosen = np.sort(order[: max(1, round(shares[enough] * len(retain)))])
-                found[name] |= {"enough": shares[enough], "rows": chosen.tolist()}
-                write_text(self.folder.path / "repair" / f"{len(found)}.txt", "".join(f"{row}\n" for row in chosen))
+                text = "".join(f"{row}\n" for row in enough["rows"])
+                write_text(self.folder.path / "repair" / f"{len(found)}.txt", text)
         return found
 
     # ---- what is written -------------------------------------------------------------------------------------

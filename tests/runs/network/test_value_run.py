@@ -44,6 +44,11 @@ def test_a_run_values_items_and_requests(done):
     kept = read_json(folder / "values.json", "values")
     assert set(kept["removal"]) == {"shares", "high_first", "random", "low_first"}
     assert set(kept["repair"]) == set(IRIS["requests"])
+    for number, (name, found) in enumerate(kept["repair"].items(), start=1):
+        mine = {int(row["row"]) for row in rows if name in row["requests"].split()}
+        chosen = found.get("rows", [])
+        assert not mine & set(chosen)
+        assert (folder / "repair" / f"{number}.txt").is_file() == bool(chosen)
     assert record.cost["trainings"]["values"] == record.rounds[0]["trainings"]
 
 
