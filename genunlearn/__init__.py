@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from genunlearn.records import Result, RunRecord, read_record
     from genunlearn.runs.api import audit, erase, forget, run
     from genunlearn.runs.network.unlearn import unlearn
+    from genunlearn.runs.network.value import value
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "read_record",
     "run",
     "unlearn",
+    "value",
 ]
 
 _HOMES = {
@@ -46,6 +48,7 @@ _HOMES = {
     "forget": "genunlearn.runs.api",
     "run": "genunlearn.runs.api",
     "unlearn": "genunlearn.runs.network.unlearn",
+    "value": "genunlearn.runs.network.value",
 }
 
 

@@ -16,6 +16,7 @@ from genunlearn.config import RunConfig
 from genunlearn.config.lm import LMConfig
 from genunlearn.errors import ConfigError, DataError, InputError, SourceNotFound
 from genunlearn.records import RunRecord, read_record
+from genunlearn.registry import VALUATIONS
 
 console = Console(highlight=False)
 
@@ -156,6 +157,26 @@ def audit(
     config = audit_config(unlearned, request, original=original, oracle=oracle, suite=suite, overrides=overrides)
     out = out or fresh_folder("audit")
     finish(run_one(config, out, resume), out)
+
+
+def value(
+    model: str,
+    request: Mapping[str, Any],
+    methods: Sequence[str],
+    *,
+    domain: str,
+    out: Path | None,
+    resume: bool,
+    overrides: Sequence[str],
+) -> None:
+    """Value data by one method, or by several beside each other with a comparison at the end."""
+    from genunlearn.runs.api import value_config
+
+    configs = {
+        name: value_config(model, request, method=name, domain=domain, overrides=overrides)
+        for name in dict.fromkeys(VALUATIONS.line(method.strip(), "network").name for method in methods)
+    }
+    run_beside(configs, out or fresh_folder("value"), resume=resume, register=UNREGISTERED)
 
 
 def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, register: Register) -> None:

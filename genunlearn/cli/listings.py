@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from genunlearn.config import config_text, list_configs
 from genunlearn.errors import InputError
 from genunlearn.prompts import list_prompts, load_prompt
-from genunlearn.registry import ATTACKS, DOMAINS, LAB, LABS, METHODS, METRICS, SUITES, unknown_name
+from genunlearn.registry import ATTACKS, DOMAINS, LAB, LABS, METHODS, METRICS, SUITES, VALUATIONS, unknown_name
 from genunlearn.registry import Table as NameTable
 from genunlearn.shipped import shipped
 
@@ -40,6 +40,16 @@ def attacks() -> None:
     table = _table("attack", "fits", "what the attacker has and may do", "what it is")
     for name, kind in _all(ATTACKS, table):
         table.add_row(name, _fits(kind), *map(escape, (kind().budget, _first_line(kind))))
+    _print(table)
+
+
+def valuations() -> None:
+    """All valuation methods."""
+    table = _table("valuation", "values are", "fits", "what it does")
+    for name, kind in _all(VALUATIONS, table):
+        unit = "shares of the score" if kind.is_utility else "a ranking"
+        fits = "classes" if kind.needs_classes else "classes, numbers"
+        table.add_row(name, unit, fits, escape(_first_line(kind)))
     _print(table)
 
 
@@ -124,14 +134,16 @@ def lab_facts(about: str, model: str) -> None:
 
 
 def show(name: str) -> None:
-    """Details of a method, attack, metric, prompt or configuration; of each family's where several have one."""
-    shown = [(table, line) for table in (METHODS, ATTACKS, METRICS) for line in table.lines() if line.is_named(name)]
+    """Details of a method, attack, metric, valuation, prompt or configuration; of each family's of that name."""
+    tables = (METHODS, ATTACKS, METRICS, VALUATIONS)
+    shown = [(table, line) for table in tables for line in table.lines() if line.is_named(name)]
     for table, line in shown:
         kind = table.load(line)
         about = {
             METHODS: lambda kind: f"{_shape(kind)}; fits {_fits(kind)}",
             ATTACKS: lambda kind: f"attack; fits {_fits(kind)}; {kind().budget}",
             METRICS: lambda kind: f"metric, version {kind.version}",
+            VALUATIONS: lambda kind: f"valuation; {kind.paper}",
         }
         _show_class(kind, about[table](kind))
     if shown:
@@ -142,7 +154,7 @@ def show(name: str) -> None:
         highlighted = Syntax("", "yaml", background_color="default").highlight(config_text(name))
         _print(highlighted, soft_wrap=True, end="")
     else:
-        known = [*METHODS, *ATTACKS, *METRICS, *list_prompts(), *list_configs()]
+        known = [*METHODS, *ATTACKS, *METRICS, *VALUATIONS, *list_prompts(), *list_configs()]
         raise unknown_name("method, attack, metric, prompt or configuration", name, known)
 
 

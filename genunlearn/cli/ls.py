@@ -25,6 +25,14 @@ def attacks() -> None:
     attacks()
 
 
+@app.command(epilog="Try: genunlearn show ecoval_style")
+def valuations() -> None:
+    """Valuation methods, and what their values are."""
+    from genunlearn.cli.listings import valuations
+
+    valuations()
+
+
 @app.command(epilog="Try: genunlearn run lm/lab/unstar --set evaluate.suite=facts-quick")
 def metrics() -> None:
     """Metrics and the suites they are in."""

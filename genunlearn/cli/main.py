@@ -203,6 +203,46 @@ def audit(
     )
 
 
+@app.command(epilog="Try: genunlearn value --data lab:digits --request class:3 --request random:0.1")
+def value(
+    model: Annotated[
+        str,
+        typer.Option(help="What is taught: sklearn:linear, sklearn:forest, sklearn:neighbour, lab:digits, a folder."),
+    ] = "sklearn:linear",
+    data: Annotated[
+        str | None, typer.Option(help="lab:NAME, sklearn:NAME, or a folder with train and test; a lab brings its own.")
+    ] = None,
+    request: Annotated[
+        list[str] | None, typer.Option(help="A set whose cost is asked: class:3, random:0.1, index:FILE. Repeat it.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="Name of the method (genunlearn ls valuations).")] = "ecoval_style",
+    compare: Annotated[str, typer.Option(help="Further methods to run beside it, separated by commas.")] = "",
+    level: Annotated[str, typer.Option(help="Who is valued: items, clusters or requests.")] = "items",
+    limit: Annotated[int | None, typer.Option(help="Value only so many items, drawn by the seed.")] = None,
+    unlearned: Annotated[
+        Path | None, typer.Option(help="A run that forgot some of these data: are they worth nothing now?")
+    ] = None,
+    domain: Annotated[str, typer.Option(help="classifier or regression.")] = "classifier",
+    seed: Seed = None,
+    out: Out = None,
+    resume: Resume = False,
+    overrides: Set = None,
+) -> None:
+    """Say what training items are worth, what forgetting some would cost, and which few would do for repair."""
+    from genunlearn.cli.commands import value as command
+
+    asked = {"data": data, "requests": tuple(request or ()), "level": level, "limit": limit}
+    command(
+        model,
+        {**asked, "unlearned": _text(unlearned)},
+        [method, *filter(None, compare.split(","))],
+        domain=domain,
+        out=out,
+        resume=resume,
+        overrides=settings(overrides, seed),
+    )
+
+
 @app.command(epilog='Try: genunlearn sample --prompt "a red digit seven" --grid seven.png')
 def sample(
     prompt: Annotated[list[str], typer.Option(help="A prompt; may be repeated, one row of the grid each.")],
@@ -375,7 +415,7 @@ def main() -> None:
         sys.exit(2 if isinstance(reason, InputError) else 1)
     if code == INTERRUPTED:
         command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-        takes_resume = command in ("forget", "erase", "audit", "run", "antisamples")
+        takes_resume = command in ("forget", "erase", "audit", "value", "run", "antisamples")
         _complain("interrupted; --resume goes on with a run" if takes_resume else "interrupted")
     sys.exit(code)
 

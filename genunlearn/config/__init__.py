@@ -20,6 +20,7 @@ from genunlearn.config.sections import (
     RunConfig,
     TrainConfig,
     UnlearnConfig,
+    ValueConfig,
 )
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "RunConfig",
     "TrainConfig",
     "UnlearnConfig",
+    "ValueConfig",
     "build_config",
     "build_section",
     "config_text",

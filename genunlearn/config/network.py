@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from genunlearn.config.sections import EvaluateConfig, ModelConfig, ParametersConfig, RequestConfig, UnlearnConfig
+from genunlearn.config.sections import (
+    EvaluateConfig,
+    ModelConfig,
+    ParametersConfig,
+    RequestConfig,
+    Section,
+    UnlearnConfig,
+    ValueConfig,
+)
 
 
 class NetworkRequestConfig(RequestConfig):
@@ -45,3 +53,50 @@ class NetworkConfig(UnlearnConfig):
     parameters: ParametersConfig = ParametersConfig(kind="full")
     request: NetworkRequestConfig = NetworkRequestConfig()
     evaluate: NetworkEvaluateConfig = NetworkEvaluateConfig()
+
+
+class ValueRequestConfig(Section):
+    """Which data are valued, and what is asked about them."""
+
+    data: str | None = None
+    """``lab:NAME``, ``sklearn:NAME`` for a data set that scikit-learn brings, or a folder with the splits ``train``
+    and ``test``; a lab model brings its own."""
+    requests: tuple[str, ...] = ()
+    """Sets whose cost is asked: ``class:3``, ``random:0.1``, ``index:FILE``, ... as in a run that forgets them."""
+    level: Literal["items", "clusters", "requests"] = "items"
+    """Who is a player: each item, clusters within a class, or the requests beside all other items."""
+    limit: Annotated[int, Field(ge=10)] | None = None
+    """Value only so many training items, drawn by the seed."""
+    unlearned: str | None = None
+    """Folder of a run that forgot some of these data: is what it forgot worth nothing now?"""
+
+
+class ValueEvaluateConfig(Section):
+    """How trainings are scored, and what is measured with the values."""
+
+    score: Literal["accuracy", "probability"] = "probability"
+    """Of a classifier: the share of right classes, or the mean probability of the right class, which is smoother."""
+    curves: Annotated[int, Field(ge=0)] = 5
+    """Points of the curves of removal by value, each three trainings; 0 leaves them out."""
+    repair: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.02, 0.05, 0.1, 0.2, 0.5, 0.75)
+    """Shares of the retain data that are tried for repair, four trainings each and request; none leaves it out."""
+    repair_tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """How far below all retain data the score of a subset may be that is enough."""
+
+
+class ValueFitConfig(Section):
+    """How a network from a folder is taught anew; scikit-learn and lab models have their own ways."""
+
+    epochs: Annotated[int, Field(ge=1)] = 10
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    batch_size: Annotated[int, Field(ge=1)] = 64
+
+
+class NetworkValueConfig(ValueConfig):
+    """What training items are worth to a classifier or regressor."""
+
+    domain: Literal["classifier", "regression"] = "classifier"
+    model: ModelConfig = ModelConfig(source="sklearn:linear")
+    fit: ValueFitConfig = ValueFitConfig()
+    request: ValueRequestConfig = ValueRequestConfig(data="lab:digits")
+    evaluate: ValueEvaluateConfig = ValueEvaluateConfig()

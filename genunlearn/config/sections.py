@@ -111,7 +111,7 @@ class EvaluateConfig(Section):
 class RunConfig(Section):
     """Everything that decides what a run does; each family has its own request and its own evaluation."""
 
-    task: Literal["unlearn", "audit"] = "unlearn"
+    task: Literal["unlearn", "audit", "value"] = "unlearn"
     domain: str
     model: ModelConfig = ModelConfig()
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
@@ -174,3 +174,11 @@ class AuditConfig(RunConfig):
     """Attacks by name, each with the fields that are not its defaults."""
     request: RequestConfig
     evaluate: AuditEvaluateConfig
+
+
+class ValueConfig(RunConfig):
+    """What training items are worth; `model` is what is taught on parts of them."""
+
+    task: Literal["value"] = "value"
+    method: MethodConfig = MethodConfig(name="ecoval_style")
+    request: Section

@@ -15,6 +15,7 @@ from genunlearn.registry.tables import (
     REPORTS,
     RUNS,
     SUITES,
+    VALUATIONS,
     family_of,
     owners,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "REPORTS",
     "RUNS",
     "SUITES",
+    "VALUATIONS",
     "Line",
     "Table",
     "explain",

@@ -223,6 +223,21 @@ SUITES = Table(
         },
     },
 )
+VALUATIONS = Table(
+    "valuation",
+    {
+        "network": {
+            "ecoval_style": "genunlearn.valuation.ecoval_style:EcoValStyle",
+            "leave_one_out": "genunlearn.valuation.leave_one_out:LeaveOneOut",
+            "tmc_shapley": "genunlearn.valuation.tmc_shapley:TMCShapley",
+            "beta_shapley": "genunlearn.valuation.beta_shapley:BetaShapley",
+            "banzhaf": "genunlearn.valuation.banzhaf:Banzhaf",
+            "knn_shapley": "genunlearn.valuation.knn_shapley:KNNShapley",
+            "data_oob": "genunlearn.valuation.data_oob:DataOOB",
+            "lava": "genunlearn.valuation.lava:LAVA",
+        },
+    },
+)
 CONFIGS = Table(
     "configuration",
     {
@@ -234,7 +249,10 @@ CONFIGS = Table(
             "unlearn": "genunlearn.config.diffusion:DiffusionConfig",
             "audit": "genunlearn.config.diffusion:DiffusionAuditConfig",
         },
-        "network": {"unlearn": "genunlearn.config.network:NetworkConfig"},
+        "network": {
+            "unlearn": "genunlearn.config.network:NetworkConfig",
+            "value": "genunlearn.config.network:NetworkValueConfig",
+        },
     },
 )
 FAMILIES = Table(
@@ -262,6 +280,7 @@ RUNS = Table(
         "": {
             "unlearn": "genunlearn.runs.run:Run",
             "audit": "genunlearn.runs.audit.run:AuditRun",
+            "value": "genunlearn.runs.network.value_run:ValueRun",
         },
     },
 )
@@ -276,7 +295,10 @@ REPORTS = Table(
             "unlearn": "genunlearn.reports.diffusion.report:CONCEPTS",
             "audit": "genunlearn.reports.audit.report:AUDITS",
         },
-        "network": {"unlearn": "genunlearn.reports.network.report:ITEMS"},
+        "network": {
+            "unlearn": "genunlearn.reports.network.report:ITEMS",
+            "value": "genunlearn.reports.network.value:VALUES",
+        },
     },
 )
 
@@ -293,5 +315,5 @@ def family_of(domain: str) -> str:
 
 def owners() -> tuple[str, ...]:
     """The distributions that have brought something that a run may use, sorted."""
-    tables = (FAMILIES, CONFIGS, DOMAINS, LABS, METHODS, METRICS, SUITES, ATTACKS, AUDITS, REPORTS)
+    tables = (FAMILIES, CONFIGS, DOMAINS, LABS, METHODS, METRICS, SUITES, ATTACKS, AUDITS, REPORTS, VALUATIONS)
     return tuple(sorted({line.owner for table in tables for line in table.lines()}))

@@ -11,11 +11,12 @@ from typing import Any, TypedDict, Unpack
 from genunlearn.config import AuditConfig, RunConfig, build_config, list_configs, read_config
 from genunlearn.config.diffusion import DiffusionAuditConfig, DiffusionConfig
 from genunlearn.config.lm import LMAuditConfig, LMConfig
+from genunlearn.config.network import NetworkValueConfig
 from genunlearn.domains.sources import find_place
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import ConfigError, DataError, RunError
 from genunlearn.records import RECORD_NAME, RunRecord, read_record
-from genunlearn.registry import LAB, METHODS, RUNS, family_of
+from genunlearn.registry import LAB, METHODS, RUNS, VALUATIONS, family_of
 from genunlearn.runs.arguments import folder_of, name_of, overrides_of, source_of, texts_of
 from genunlearn.runs.methods import load_run
 
@@ -226,6 +227,39 @@ def _check_family(unlearned: str, family: str | None) -> None:
     if family is None:
         ways = " or ".join(f"{things} of {model} {option}" for model, things, option in AUDITED.values())
         raise DataError(f"nothing to look for: name {ways}")
+
+
+def value_config(
+    model: str,
+    request: Mapping[str, Any],
+    *,
+    method: str = "ecoval_style",
+    domain: str = "classifier",
+    overrides: Sequence[str] = (),
+) -> NetworkValueConfig:
+    """The configuration behind `genunlearn value`: the shipped one for the method, with learner and request.
+
+    Args:
+        model: ``sklearn:linear``, ``lab:digits``, a folder in the hub's format, ...: what is taught on parts of the
+            data.
+        request: ``data``, ``requests``, ``level``, ``limit`` and ``unlearned``.
+        method: Name of the method.
+        domain: ``classifier`` or ``regression``.
+        overrides: ``section.key=value`` strings.
+
+    Raises:
+        NameNotFound: No such method.
+        ConfigError: The request or an override is wrong.
+    """
+    data = read_config(f"{domain}/value/{VALUATIONS.line(method, 'network').name}")
+    data["model"] = {**data.get("model", {}), "source": model}
+    given = {key: value for key, value in request.items() if value not in (None, (), "")}
+    if "data" not in given and model.startswith(LAB):
+        data["request"] = {key: value for key, value in data.get("request", {}).items() if key != "data"}
+    data["request"] = {**data.get("request", {}), **given}
+    config = build_config(data, overrides)
+    assert isinstance(config, NetworkValueConfig)  # the shipped ones are
+    return config
 
 
 class AuditOptions(TypedDict, total=False):

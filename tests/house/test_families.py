@@ -21,9 +21,9 @@ FOLDERS = {*FAMILIES.names(), "audit"}
 NAMES = {*FAMILIES.names(), *DOMAINS.names()}
 
 FACES = {
-    "genunlearn": "unlearn(), for any network",
+    "genunlearn": "unlearn() and value(), for any network",
     "genunlearn.runs.api": "forget(), erase() and audit()",
-    "genunlearn.cli.commands": "forget, ask, antisamples",
+    "genunlearn.cli.commands": "forget, ask, value, antisamples",
     "genunlearn.cli.images": "erase, audit, sample",
     "genunlearn.cli.listings": "ls lab lists facts",
     "genunlearn.cli.patching": "patch, of language models and pipelines",

@@ -209,6 +209,16 @@ def open_network(config: NetworkConfig, request: NetworkRequest) -> NetworkDomai
     return model
 
 
+def open_unlearned(config: NetworkConfig, request: NetworkRequest, folder: Path) -> NetworkDomain:
+    """The model that a run has left in `folder`."""
+    if request.study is None:
+        return _open_folder(config, str(folder), request)
+    model = request.study.adapter()
+    model.load_weights(folder)
+    model.module.eval()
+    return model
+
+
 def open_oracles(config: NetworkConfig, request: NetworkRequest) -> tuple[NetworkDomain, ...]:
     """Models that never saw the forget set; the lab trains those that are not cached."""
     if config.evaluate.oracle_folders:
