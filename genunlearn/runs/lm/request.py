@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from genunlearn.config.lm import LMAuditConfig, LMConfig
 from genunlearn.contracts import Splits
+from genunlearn.data.lm.benchmarks.reading import read_benchmark
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain
 from genunlearn.domains.lm.adapter import LanguageModel
@@ -21,13 +22,23 @@ NEUTRAL_TEXTS = 100
 
 @dataclass(frozen=True)
 class LMRequest:
-    """A resolved request: what is to be forgotten, before any model has loaded."""
+    """A resolved request: what is to be forgotten, before any model has loaded.
+
+    Attributes:
+        facts: What is to be forgotten, where that is facts.
+        forget: Questions to unlearn from.
+        retain: Questions that must stay; None where the caller gave none.
+        scope: What is measured; None until the model has been asked for it.
+        neutral: Plain texts about nothing that is forgotten.
+        benchmark: Name and split of the benchmark that all this is from.
+    """
 
     facts: tuple[Fact, ...]
     forget: tuple[QA, ...]
     retain: tuple[QA, ...] | None
     scope: Scope | None
     neutral: tuple[str, ...]
+    benchmark: str | None = None
 
     @property
     def surroundings(self) -> Scope:
@@ -60,13 +71,17 @@ def read_request(config: LMConfig | LMAuditConfig) -> LMRequest:
         DataError: A fact or a file cannot be used.
     """
     request = config.request
-    given = [name for name in ("facts", "file", "forget") if getattr(request, name)]
+    given = [name for name in ("facts", "file", "forget", "path") if getattr(request, name)]
     if len(given) != 1:
         have = " and ".join(f"request.{name}" for name in given) or "nothing"
-        raise ConfigError(f"request: {have} given; name what to forget in one of request.facts, .file or .forget")
-    retain = read_retain(request.retain) if request.retain else None
+        raise ConfigError(f"request: {have} given; name what to forget in one of request.facts, .file, .forget or .path")
+    if request.columns and not request.forget:
+        raise ConfigError("request.columns goes with request.forget and request.retain; leave it out")
+    retain = read_retain(request.retain, request.columns) if request.retain else None
+    if request.path:
+        return _benchmark_request(config, request.path, retain)
     if request.forget:
-        forget = read_qa(request.forget)[: request.limit]
+        forget = read_qa(request.forget, columns=request.columns)[: request.limit]
         if retain is not None:
             check_overlap(forget, retain)
         return LMRequest((), forget, retain, None, ())
@@ -76,6 +91,19 @@ def read_request(config: LMConfig | LMAuditConfig) -> LMRequest:
     if retain is not None:
         check_overlap(facts, retain)
     return LMRequest(facts, _questions(facts), retain, None, ())
+
+
+def _benchmark_request(config: LMConfig | LMAuditConfig, path: str, retain: tuple[QA, ...] | None) -> LMRequest:
+    """A benchmark's split; a retain file takes the place of the benchmark's own."""
+    request = config.request
+    data = read_benchmark(path, request.benchmark, request.split)
+    most = config.evaluate.limit if isinstance(config, LMConfig) else None
+    measured = {name: items[:most] for name, items in data.measured.items()}
+    measured["forget"] = measured["forget"][: request.limit]
+    kept = retain or data.retain
+    check_overlap(data.forget, kept or ())
+    scope = Scope(facts=(), retain=kept or (), measured=measured)
+    return LMRequest((), data.forget[: request.limit], kept, scope, (), data.label)
 
 
 def _lab_request(config: LMConfig | LMAuditConfig, retain: tuple[QA, ...] | None) -> LMRequest:
@@ -118,10 +146,11 @@ def check_sources(config: LMConfig) -> None:
     """Refuse models that are not there or not complete, before anything is written.
 
     Raises:
-        SourceNotFound: The model or the oracle that the configuration names cannot be used.
+        SourceNotFound: The model, the oracle or its base that the configuration names cannot be used.
     """
-    oracle = config.evaluate.oracle
-    for source in (config.model.source, *((oracle,) if oracle not in ("auto", "never") else ())):
+    oracle, base = config.evaluate.oracle, config.oracle.base
+    named = [oracle] if oracle not in ("auto", "never") else [base] if oracle == "auto" and base else []
+    for source in (config.model.source, *named):
         if source.startswith(LAB):
             LABS.line(source.removeprefix(LAB), "lm")
         else:
@@ -139,28 +168,12 @@ def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> L
     suite = settings.prompts if settings.prompts != "auto" else ("lab" if is_trained_here else "instruct")
     return LanguageModel.load(
         folder,
-        revision=settings.revision,
+        revision=settings.revision if source == settings.source else None,
         dtype=settings.dtype,
         quantize=settings.quantize,
         device=settings.device,
         prompt_suite=suite,
     )
-
-
-def why_no_oracle(config: LMConfig) -> str | None:
-    """Why no model that never knew the facts is to be had; None where one is."""
-    if config.evaluate.oracle == "never":
-        return "evaluate.oracle = never"
-    if config.evaluate.oracle == "auto" and (not is_lab(config) or lab_name(config) == REAL_LAB):
-        return "no model retrained without the facts is known; name one in evaluate.oracle"
-    return None
-
-
-def oracle_source(config: LMConfig, request: LMRequest) -> str:
-    """Where a model lies that never knew the facts; the lab trains it if need be."""
-    if config.evaluate.oracle != "auto":
-        return config.evaluate.oracle
-    return str(LABS.get(lab_name(config), "lm")(without=[fact.id for fact in request.facts]))
 
 
 def make_splits(request: LMRequest, retain: str) -> Splits[Scope]:
@@ -173,6 +186,8 @@ def make_splits(request: LMRequest, retain: str) -> Splits[Scope]:
     if retain == "file" and request.retain is None:
         raise ConfigError("method.retain = 'file', but request.retain names no file")
     kept = None if retain == "none" else (request.retain or scope.retain)
+    if not kept and kept is not None and not request.facts:
+        kept = None  # what needs some was refused before
     if kept is not None and not kept:
         raise DataError("no neighbour questions could be had from this model: give a request.retain file")
     return Splits(forget=request.forget, retain=kept, context=scope)
