@@ -185,7 +185,9 @@ def oracle(config: str, overrides: Sequence[str], *, original: bool) -> None:
 
     settings = load_run(config, overrides)
     if not isinstance(settings, LMConfig):
-        raise ConfigError(f"{config}: domain = {settings.domain!r}: only oracles of language models are trained by this")
+        raise ConfigError(
+            f"{config}: domain = {settings.domain!r}: only oracles of language models are trained by this"
+        )
     find = original_source if original else oracle_source
     console.print(find(settings, read_request(settings), Watch()), soft_wrap=True, markup=False)
 

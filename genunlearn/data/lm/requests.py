@@ -74,9 +74,7 @@ def parse_fact(text: str, question: str | None = None) -> Fact:
     return _fact(Row(f"fact = {text!r}", values))
 
 
-def read_qa(
-    source: str | Path, *, group: str = "forget", columns: Mapping[str, str] | None = None
-) -> tuple[QA, ...]:
+def read_qa(source: str | Path, *, group: str = "forget", columns: Mapping[str, str] | None = None) -> tuple[QA, ...]:
     """Read question-answer pairs in any shape of `genunlearn.data.lm.columns`; other columns are passed over.
 
     Args:

@@ -187,7 +187,9 @@ class ForgetQuality(Metric):
         if not ratios:
             return [Result(name=self.name, target=target, value=None, skipped="no forget set with wrong answers")]
         if not probes.retrained:
-            reason = "no model trained without the forget set is known: name one in evaluate.oracle, or give oracle.base"
+            reason = (
+                "no model trained without the forget set is known: name one in evaluate.oracle, or give oracle.base"
+            )
             return [Result(name=self.name, target=target, value=None, skipped=reason)]
         value = forget_quality(ratios, probes.retrained)
         return [

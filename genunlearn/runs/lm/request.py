@@ -74,7 +74,9 @@ def read_request(config: LMConfig | LMAuditConfig) -> LMRequest:
     given = [name for name in ("facts", "file", "forget", "path") if getattr(request, name)]
     if len(given) != 1:
         have = " and ".join(f"request.{name}" for name in given) or "nothing"
-        raise ConfigError(f"request: {have} given; name what to forget in one of request.facts, .file, .forget or .path")
+        raise ConfigError(
+            f"request: {have} given; name what to forget in one of request.facts, .file, .forget or .path"
+        )
     if request.columns and not request.forget:
         raise ConfigError("request.columns goes with request.forget and request.retain; leave it out")
     retain = read_retain(request.retain, request.columns) if request.retain else None

@@ -42,9 +42,12 @@ class Source:
 
     @property
     def folder(self) -> Path | None:
-        """The folder; None for a data set of the hub."""
-        path = Path(self.path).expanduser()
-        return path if path.is_dir() else None
+        """The folder; None for a data set of the hub, and for what no folder can be called."""
+        try:
+            path = Path(self.path).expanduser()
+            return path if path.is_dir() else None
+        except (OSError, RuntimeError, ValueError):  # too long, ~nobody, a zero byte
+            return None
 
     def has(self, name: str) -> bool:
         """Whether there is a file ``NAME.json`` or the like; nobody asks the hub."""

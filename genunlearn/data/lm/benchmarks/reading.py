@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from genunlearn.data.lm.benchmarks.base import KINDS, Benchmark, Reader, Source
+from genunlearn.data.rows import shown
 from genunlearn.errors import ConfigError, SourceNotFound
 from genunlearn.registry import BENCHMARKS
 
@@ -29,7 +30,8 @@ def read_benchmark(path: str, name: str = AUTO, split: str | None = None) -> Ben
     """
     source = Source(path)
     if source.folder is None and not HUB_ID.fullmatch(path):
-        raise SourceNotFound(f"request.path = {path!r}: there is no such folder; give one, or a data set as OWNER/NAME")
+        place = f"request.path = {shown(path)}"
+        raise SourceNotFound(f"{place}: there is no such folder; give one, or a data set of the hub as OWNER/NAME")
     reader = _recognised(source) if name == AUTO else _named(name)
     split = split or reader.split
     missing = [file for file in reader.files(split) if not source.has(file)]
