@@ -12,6 +12,7 @@ from typing import Any
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.config.lm import LMConfig
 from genunlearn.contracts import Splits
+from genunlearn.contracts.methods import Watcher
 from genunlearn.data.lm.facts import QA
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
@@ -43,7 +44,7 @@ def why_no_oracle(config: LMConfig, request: LMRequest) -> str | None:
     return None
 
 
-def oracle_source(config: LMConfig, request: LMRequest, watch: Watch | None = None) -> str:
+def oracle_source(config: LMConfig, request: LMRequest, watch: Watcher | None = None) -> str:
     """Where a model lies that never knew what is to be forgotten; it is trained if need be.
 
     Raises:
@@ -59,7 +60,7 @@ def oracle_source(config: LMConfig, request: LMRequest, watch: Watch | None = No
     return str(LABS.get(lab_name(config), "lm")(without=[fact.id for fact in request.facts]))
 
 
-def original_source(config: LMConfig, request: LMRequest, watch: Watch | None = None) -> str:
+def original_source(config: LMConfig, request: LMRequest, watch: Watcher | None = None) -> str:
     """Where a model lies that was trained as the oracle is, but on the forget set too: what is then to forget it.
 
     Raises:
@@ -71,7 +72,7 @@ def original_source(config: LMConfig, request: LMRequest, watch: Watch | None = 
     return str(fine_tuned(config, (*request.forget, *(request.retain or ())), watch))
 
 
-def fine_tuned(config: LMConfig, items: Sequence[QA], watch: Watch | None = None) -> Path:
+def fine_tuned(config: LMConfig, items: Sequence[QA], watch: Watcher | None = None) -> Path:
     """The folder of the base of `config.oracle`, fine-tuned on `items`; trains it if the cache does not have it.
 
     Raises:
@@ -111,7 +112,7 @@ def base_folder(config: LMConfig) -> Path:
     return folder
 
 
-def _train(model: LanguageModel, config: LMConfig, items: Sequence[QA], folder: Path, watch: Watch) -> int:
+def _train(model: LanguageModel, config: LMConfig, items: Sequence[QA], folder: Path, watch: Watcher) -> int:
     """Fine-tune `model` in place and save it into `folder`; returns the number of steps."""
     settings = config.oracle
     an_epoch = -(-len(items) // (settings.batch_size * settings.accumulation))

@@ -79,11 +79,12 @@ def read_request(config: LMConfig | LMAuditConfig) -> LMRequest:
         )
     if request.columns and not request.forget:
         raise ConfigError("request.columns goes with request.forget and request.retain; leave it out")
-    retain = read_retain(request.retain, request.columns) if request.retain else None
+    columns = {str(name): given for name, given in request.columns.items()}
+    retain = read_retain(request.retain, columns) if request.retain else None
     if request.path:
         return _benchmark_request(config, request.path, retain)
     if request.forget:
-        forget = read_qa(request.forget, columns=request.columns)[: request.limit]
+        forget = read_qa(request.forget, columns=columns)[: request.limit]
         if retain is not None:
             check_overlap(forget, retain)
         return LMRequest((), forget, retain, None, ())

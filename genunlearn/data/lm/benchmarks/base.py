@@ -103,7 +103,7 @@ class Reader(abc.ABC):
 
 def pieces(texts: Iterable[str], name: str, group: str) -> tuple[QA, ...]:
     """Plain texts cut into pieces of `PIECE` words, each a first half that asks for the second."""
-    found = []
+    found: list[QA] = []
     for text in texts:
         words = text.split()
         for start in range(0, len(words), PIECE):
