@@ -94,7 +94,9 @@ def fine_tuned(config: LMConfig, items: Sequence[QA], watch: Watcher | None = No
 
     def make(folder: Path) -> dict[str, Any]:
         watch.announce(f"fine-tuning {config.oracle.base} on {len(items)} questions")
-        steps = _train(open_model(config, config.oracle.base), config, items, folder, watch)
+        # A base in 4 bits could not be trained itself.
+        whole = config.model_copy(update={"model": config.model.model_copy(update={"quantize": "none"})})
+        steps = _train(open_model(whole, config.oracle.base), config, items, folder, watch)
         return {"kind": KIND, "version": VERSION, "recipe": recipe, "source": config.oracle.base, "steps": steps}
 
     return build_once(KIND, key, make, on_wait=lambda folder: watch.announce(f"waiting for {folder.name}"))
