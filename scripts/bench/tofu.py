@@ -7,8 +7,9 @@
 
 FOLDER holds TOFU's files (`locuslab/TOFU` on the hub). The base, a Llama of about a million parameters, is trained here
 on the real authors and the facts of the world, so that there is something to lose that is not TOFU; the original is the
-base fine-tuned on all fictitious authors, the retain model the same without those to be forgotten. Everything is kept
-in --out and in the cache, and nothing is done twice: a run that was killed goes on where it was.
+base fine-tuned on all fictitious authors, the retain model the same without those to be forgotten. Both see the world
+again meanwhile, which a model so small would lose otherwise. Everything is kept in --out and in the cache, and nothing
+is done twice: a run that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from genunlearn.reports.lm.board import COLUMNS, board_lines
 from genunlearn.reports.lm.compare import write_comparison
 from genunlearn.reports.lm.wording import metric_words
 from genunlearn.reports.numbers import format_number
-from genunlearn.runs.lm.oracle import original_source
+from genunlearn.runs.lm.oracle import fine_tuned
 from genunlearn.runs.lm.request import read_request
 
 METHODS: Mapping[str, tuple[str, ...]] = {
@@ -58,6 +59,8 @@ METHODS: Mapping[str, tuple[str, ...]] = {
 """Methods of the board, with what they need besides the settings that all share."""
 SPLIT = "forget10"
 WORLD = ("real_authors_perturbed", "world_facts_perturbed")
+WORLD_REPEATS = 4
+"""How often an epoch of fine-tuning asks each question of the world."""
 RECIPE = Recipe(vocab_size=3000, batch_size=64, steps=200, warmup_steps=20)
 """The base; its last steps see every question of the world some sixty times."""
 
@@ -77,11 +80,12 @@ def main() -> None:
     data = cut(arguments.folder, arguments.out / "data", arguments.share)
     base = build_base(data, watch)
     shared = settings(data, base, arguments.epochs, arguments.unlearn_epochs)
-    original = original_source(checked("npo", shared), read_request(checked("npo", shared)), watch)
+    original, retained = taught_models(checked("npo", shared), watch)
+    shared += [f"model.source={original}", f"evaluate.oracle={retained}"]
     records = {}
     for name in arguments.methods.split(","):
         watch.announce(f"--- {name}")
-        config = checked(name, [*shared, f"model.source={original}", *METHODS.get(name, ())])
+        config = checked(name, [*shared, *METHODS.get(name, ())])
         records[name] = carry_out(config, arguments.out / name)
     write_comparison(records, arguments.out / "board")
     text = table(*board(records))
@@ -133,6 +137,15 @@ def build_base(data: Path, watch: Watch) -> Path:
         return {"kind": "tofu-base", "parameters": model.num_parameters()}
 
     return build_once("tofu-base", recipe_key(recipe), make)
+
+
+def taught_models(config: LMConfig, watch: Watch) -> tuple[Path, Path]:
+    """The original and the retain model, fine-tuned from one base with the same settings."""
+    request = read_request(config)
+    measured, retain = request.surroundings.measured, request.retain or ()
+    world = [item for name in ("real_authors", "world_facts") for item in measured[name]] * WORLD_REPEATS
+    original = fine_tuned(config, (*request.forget, *retain, *world), watch)
+    return original, fine_tuned(config, (*retain, *world), watch)
 
 
 def texts_of(data: Path, name: str) -> Iterator[str]:
