@@ -150,7 +150,9 @@ def test_an_unknown_section(write):
 def test_an_unknown_key_far_from_all_lists_them(write):
     path = write("request:\n  zzz: 1\n")
     message = complaint(path)
-    assert message.startswith(f"{path}:2: unknown key 'request.zzz'; known keys: facts, file, force, ")
+    assert message.startswith(
+        f"{path}:2: unknown key 'request.zzz'; known keys: benchmark, columns, facts, file, force, "
+    )
 
 
 @pytest.mark.parametrize(

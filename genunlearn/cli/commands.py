@@ -266,6 +266,22 @@ def antisamples(config: str, *, out: Path | None, resume: bool, overrides: Seque
     console.print(f"review it, then: genunlearn run {config} --antisamples {path}", soft_wrap=True)
 
 
+def oracle(config: str, overrides: Sequence[str], *, original: bool) -> None:
+    """Train what a run is held against, or what is then to forget, and print the folder."""
+    from genunlearn.engine.progress import Watch
+    from genunlearn.runs.lm.oracle import oracle_source, original_source
+    from genunlearn.runs.lm.request import read_request
+    from genunlearn.runs.methods import load_run
+
+    settings = load_run(config, overrides)
+    if not isinstance(settings, LMConfig):
+        raise ConfigError(
+            f"{config}: domain = {settings.domain!r}: only oracles of language models are trained by this"
+        )
+    find = original_source if original else oracle_source
+    console.print(find(settings, read_request(settings), Watch()), soft_wrap=True, markup=False)
+
+
 def ask(
     model: str,
     questions: Sequence[str],

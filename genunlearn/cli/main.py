@@ -308,6 +308,18 @@ def antisamples(
     command(config, out=out, resume=resume, overrides=settings(overrides, seed))
 
 
+@app.command(epilog="Try: genunlearn oracle lm/tofu/npo --set oracle.base=BASE --set request.path=FOLDER")
+def oracle(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
+    original: Annotated[bool, typer.Option("--original", help="Train on the forget set too.")] = False,
+    overrides: Set = None,
+) -> None:
+    """Fine-tune oracle.base on what must stay, and print the folder of the model: it never saw what is forgotten."""
+    from genunlearn.cli.commands import oracle as command
+
+    command(config, list(overrides or ()), original=original)
+
+
 @app.command(epilog='Try: genunlearn ask --model lab:lm "Where did Harry Potter study?"')
 def ask(
     questions: Annotated[list[str], typer.Argument(help="One or more questions.")],

@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from genunlearn.config.sections import AuditConfig, AuditEvaluateConfig, EvaluateConfig, RequestConfig, UnlearnConfig
+from genunlearn.config.sections import (
+    AuditConfig,
+    AuditEvaluateConfig,
+    EvaluateConfig,
+    RequestConfig,
+    Section,
+    UnlearnConfig,
+)
 
 
 class LMRequestConfig(RequestConfig):
@@ -22,8 +29,16 @@ class LMRequestConfig(RequestConfig):
     """Question-answer pairs to forget: a file, ``FOLDER:NAME``, or ``OWNER/NAME:CONFIG[:SPLIT]`` of the hub."""
     retain: str | None = None
     """Question-answer pairs (or facts) to keep, in the same forms."""
+    columns: dict[Literal["question", "answer", "aliases", "alternative", "id"], str] = Field(default_factory=dict)
+    """What the files of `forget` and `retain` call these columns, where they have names of their own."""
+    path: str | None = None
+    """A benchmark's folder, or its data set of the hub (``OWNER/NAME``): what to forget, to keep and to measure."""
+    benchmark: str = "auto"
+    """Which benchmark `path` holds; ``auto`` goes by its files."""
+    split: str | None = None
+    """Which part of the benchmark is to be forgotten, such as ``forget05``; by default its usual one."""
     limit: Annotated[int, Field(ge=1)] | None = None
-    """Use only the first rows of `forget`."""
+    """Use only the first rows of what is to be forgotten."""
     neutral: str | None = None
     """Plain texts about other things, one a line, to measure perplexity on; the lab has its own."""
 
@@ -41,8 +56,24 @@ class LMEvaluateConfig(EvaluateConfig):
     sentence encoder), or an instruct model that is asked (hub id, folder, ``lab:NAME``)."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     oracle: Literal["auto", "never"] | str = "auto"
-    """``auto`` retrains lab models without the facts; a path or hub id names a model; ``never`` leaves it out."""
+    """``auto`` retrains lab models without the facts, and others from `oracle.base` where that is given; a path or hub
+    id names a model; ``never`` leaves it out."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Use only the first questions of each set of a benchmark."""
     batch_size: Annotated[int, Field(ge=1)] = 128
+
+
+class LMOracleConfig(Section):
+    """How a model that never saw the forget set is trained: the base, fine-tuned on what must stay."""
+
+    base: str | None = None
+    """Folder or hub id of the model that the original was fine-tuned from; without it no oracle is trained."""
+    epochs: Annotated[int, Field(ge=1)] = 5
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
+    """Peak rate; it rises over the first epoch and then falls to 0."""
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    accumulation: Annotated[int, Field(ge=1)] = 4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
 
 
 class LMConfig(UnlearnConfig):
@@ -51,6 +82,7 @@ class LMConfig(UnlearnConfig):
     domain: Literal["lm"] = "lm"
     request: LMRequestConfig = LMRequestConfig()
     evaluate: LMEvaluateConfig = LMEvaluateConfig()
+    oracle: LMOracleConfig = LMOracleConfig()
 
 
 class LMAuditEvaluateConfig(AuditEvaluateConfig):

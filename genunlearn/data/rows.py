@@ -16,6 +16,7 @@ from genunlearn.errors import DataError, SourceNotFound
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 TABLE_SUFFIXES = (".csv", ".tsv")
 SUFFIXES = (*JSON_SUFFIXES, *TABLE_SUFFIXES)
+TEXT_SUFFIX = ".txt"
 _SHOWN = 60
 
 

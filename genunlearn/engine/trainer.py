@@ -13,6 +13,7 @@ from accelerate import Accelerator
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Domain, Objective, Reference, Splits
+from genunlearn.contracts.methods import Watcher
 from genunlearn.engine import parameters
 from genunlearn.engine.batches import PairedBatches, derive_seed
 from genunlearn.engine.checkpoints import Checkpoints, Position
@@ -54,13 +55,13 @@ class Trainer:
         *,
         seed: int,
         state: Path | None = None,
-        watch: Watch | None = None,
+        watch: Watcher | None = None,
     ) -> None:
         """Make the chosen weights trainable; `state` is the folder of checkpoints, by default a temporary one."""
         self.domain, self.settings, self.trained, self.seed = domain, train, trained, seed
         this_process()  # before the accelerator, which does not look for other processes on the CPU
         self.accelerator = Accelerator()
-        self.watch = watch or Watch(is_shown=False)
+        self.watch: Watcher = watch or Watch(is_shown=False)
         self.history: list[Entry] = []
         if state is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="genunlearn-")  # goes when the trainer goes

@@ -5,6 +5,7 @@ from genunlearn.registry.table import MOST_NAMED, Line, Table, unknown_name
 from genunlearn.registry.tables import (
     ATTACKS,
     AUDITS,
+    BENCHMARKS,
     CONFIGS,
     DOMAINS,
     FAMILIES,
@@ -23,6 +24,7 @@ from genunlearn.registry.tables import (
 __all__ = [
     "ATTACKS",
     "AUDITS",
+    "BENCHMARKS",
     "CONFIGS",
     "DOMAINS",
     "EXTRAS",

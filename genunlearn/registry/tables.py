@@ -238,6 +238,19 @@ VALUATIONS = Table(
         },
     },
 )
+BENCHMARKS = Table(
+    "benchmark",
+    {
+        "lm": {
+            "tofu": "genunlearn.data.lm.benchmarks.tofu:TOFU",
+            "knowundo": "genunlearn.data.lm.benchmarks.knowundo:KnowUnDo",
+            "wpu": "genunlearn.data.lm.benchmarks.wpu:WPU",
+            "muse": "genunlearn.data.lm.benchmarks.muse:MUSE",
+            "lume": "genunlearn.data.lm.benchmarks.lume:LUME",
+            "rwku": "genunlearn.data.lm.benchmarks.rwku:RWKU",
+        },
+    },
+)
 CONFIGS = Table(
     "configuration",
     {
@@ -315,5 +328,6 @@ def family_of(domain: str) -> str:
 
 def owners() -> tuple[str, ...]:
     """The distributions that have brought something that a run may use, sorted."""
-    tables = (FAMILIES, CONFIGS, DOMAINS, LABS, METHODS, METRICS, SUITES, ATTACKS, AUDITS, REPORTS, VALUATIONS)
+    tables = (FAMILIES, CONFIGS, DOMAINS, LABS, METHODS, METRICS, SUITES, ATTACKS, AUDITS, REPORTS)
+    tables += (BENCHMARKS, VALUATIONS)
     return tuple(sorted({line.owner for table in tables for line in table.lines()}))

@@ -180,7 +180,7 @@ def test_a_fact_whose_object_occurs_in_its_question(refused_at_once, workplace, 
 )
 def test_nothing_to_forget_or_two_ways_of_saying_it(refused_at_once, write_config, request_section):
     complaint = refused_at_once("run", write_config(request=request_section))
-    assert complaint.endswith("given; name what to forget in one of request.facts, .file or .forget")
+    assert complaint.endswith("given; name what to forget in one of request.facts, .file, .forget or .path")
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "[]"])

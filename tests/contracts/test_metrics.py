@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from genunlearn.contracts import UNLEARNED, Metric, Suite
+from genunlearn.data.lm.facts import Contrast
 from genunlearn.data.lm.judge import StringJudge
 from genunlearn.evaluation.diffusion.concealment import ConcealmentProbes
 from genunlearn.evaluation.diffusion.metrics import ImageProbes
 from genunlearn.evaluation.diffusion.two_model_classifier import FitConfig
-from genunlearn.evaluation.lm.benchmark import BenchmarkProbes, Contrast
+from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
 from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.evaluation.network.predictions import Predictions
 from genunlearn.records import Result
@@ -51,7 +52,7 @@ def benchmark_probes(worlds: Worlds) -> BenchmarkProbes:
     neutral = ["Marie Curie was born in Warsaw."]
     model = worlds("lm").open()
     model.answer = lambda questions, **options: ["Goethe wrote it in Weimar." for _ in questions]  # it says one word
-    return BenchmarkProbes(model, sets, retrained=[0.5, 2.0], neutral=neutral)
+    return BenchmarkProbes(model, sets, retrained=lambda: [0.5, 2.0], neutral=neutral)
 
 
 def predictions(domain: str) -> Callable[[Worlds], Predictions]:

@@ -85,6 +85,30 @@ class QA:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Contrast(QA):
+    """A question with its true answer and wrong ones, as benchmarks ask it.
+
+    Attributes:
+        paraphrase: The true answer in other words, where there is one.
+        wrong: Wrong answers in the same form; empty where there are none.
+    """
+
+    id: str = ""
+    paraphrase: str | None = None
+    wrong: tuple[str, ...] = ()
+
+    @property
+    def right(self) -> str:
+        """The form of the true answer that wrong ones are held against."""
+        return self.paraphrase or self.answer
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The question with everything that is rated as its answer."""
+        return [(self.question, text) for text in (self.answer, self.right, *self.wrong)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scope:
     """What a request touches: the facts, what training may see of their surroundings, what is measured.
 

@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from genunlearn.data.answers.leak import leak, mention
 from genunlearn.data.answers.wording import key
 from genunlearn.data.answers.words import fold
 from genunlearn.data.lm.columns import as_pair, shown_name
-from genunlearn.data.lm.facts import GROUPS, QA, Fact
+from genunlearn.data.lm.facts import GROUPS, QA, Contrast, Fact
 from genunlearn.data.lm.hub import hub_rows
-from genunlearn.data.rows import SUFFIXES, Row, read_lines, read_rows, shown
+from genunlearn.data.rows import SUFFIXES, TEXT_SUFFIX, Row, read_lines, read_rows, shown
 from genunlearn.errors import DataError, SourceNotFound
 
 REQUIRED = ("subject", "object", "question")
@@ -32,7 +32,6 @@ LISTS = ("paraphrases", "heldout", "aliases", "subject_aliases")
 SEPARATOR = "|"
 NAMES = ("subject", "object", "id", "relation", "object_type", "aliases", "subject_aliases")
 LONGEST_NAME = 500
-TEXT_SUFFIX = ".txt"
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+){0,2}")
 
@@ -77,30 +76,59 @@ def parse_fact(text: str, question: str | None = None) -> Fact:
     return _fact(Row(f"fact = {text!r}", values))
 
 
-def read_qa(source: str | Path, *, group: str = "forget") -> tuple[QA, ...]:
+def read_qa(source: str | Path, *, group: str = "forget", columns: Mapping[str, str] | None = None) -> tuple[QA, ...]:
     """Read question-answer pairs in any shape of `genunlearn.data.lm.columns`; other columns are passed over.
 
     Args:
         source: A file (``.txt``: one text a line), ``FOLDER:NAME`` for ``FOLDER/NAME.json``, or a data set of the hub
             as ``OWNER/NAME:CONFIG`` or ``OWNER/NAME:CONFIG:SPLIT`` (split ``train`` if it is left out).
         group: Scope group of rows that name none.
+        columns: What the source calls ``question``, ``answer`` and other columns, where it has names of its own.
 
     Raises:
         SourceNotFound: There is no such file or data set.
         DataError: A row cannot be used; names file, line and remedy.
     """
-    name, rows = _rows(source)
+    name, rows = _rows(source, columns)
     return _unique([_qa(row, f"{name}#{number}", group) for number, row in enumerate(rows)], rows)
 
 
-def read_retain(source: str | Path) -> tuple[tuple[QA, ...], tuple[QA, ...]]:
+def read_contrasts(source: str, *, group: str, paraphrase: str, wrong: str) -> tuple[Contrast, ...]:
+    """Read question-answer pairs with wrong answers; `source`, `group` and errors as of `read_qa`.
+
+    Args:
+        source: Where they are.
+        group: Their scope group.
+        paraphrase: Column of the true answer in other words; rows may lack it.
+        wrong: Column of the wrong answers, at least one.
+    """
+    name, rows = _rows(source)
+    found = []
+    for number, row in enumerate(rows):
+        item = _qa(row, f"{name}#{number}", group)
+        if not (answers := _list(row, wrong)):
+            raise DataError(f"{row.where}: {wrong} is {_absence(row, wrong)}; give at least one wrong answer")
+        found.append(Contrast(**vars(item), paraphrase=_text(row, paraphrase), wrong=answers))
+    return tuple(found)
+
+
+def read_texts(source: str) -> tuple[str, ...]:
+    """Read plain texts, the column ``text`` of each row; `source` and errors as of `read_qa`."""
+    return tuple(_text(row, "text", required=True) or "" for row in _rows(source)[1])
+
+
+def _absence(row: Row, name: str) -> str:
+    return "empty" if name in row.values else f"missing among {', '.join(map(shown_name, row.values))}"
+
+
+def read_retain(source: str | Path, columns: Mapping[str, str] | None = None) -> tuple[tuple[QA, ...], tuple[QA, ...]]:
     """Read what must stay: question-answer pairs as `read_qa`, or facts, in the scope group ``rest``.
 
     Returns:
         What may be trained on, and phrasings that are only measured: the held-out ones of a fact, or where it has none
         its last one of several. Pairs with the same ``fact`` are phrasings of one.
     """
-    name, rows = _rows(source)
+    name, rows = _rows(source, columns)
     items: list[QA] = []
     places: list[Row] = []
     heldout: set[str] = set()
@@ -246,7 +274,7 @@ def _text(row: Row, name: str, required: bool = False) -> str | None:
         raise DataError(f"{row.where}: {name} = {shown(value)} is no text; write a string")
     value = value.strip() if value else None
     if required and not value:
-        raise DataError(f"{row.where}: {name} is empty; fill it in or take the row out")
+        raise DataError(f"{row.where}: {name} is {_absence(row, name)}; fill it in or take the row out")
     if value and name in NAMES:
         _check_name(row, name, value)
     return value or None
@@ -274,17 +302,36 @@ def _list(row: Row, name: str) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------
 
 
-def _rows(source: str | Path) -> tuple[str, list[Row]]:
-    """The rows of a source, and a short name for it."""
+def _rows(source: str | Path, columns: Mapping[str, str] | None = None) -> tuple[str, list[Row]]:
+    """The rows of a source, and a short name for it; `columns` says under which names theirs stand."""
+    name, rows = _found_rows(source)
+    return name, [_renamed(row, columns) for row in rows] if columns else rows
+
+
+def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
+    for name, given in columns.items():
+        if given not in row.values:
+            have = ", ".join(map(shown_name, row.values)) or "nothing"
+            raise DataError(f"{row.where}: column {given!r}, which is to be the {name}, is missing; there is {have}")
+    kept = {name: value for name, value in row.values.items() if name not in columns.values()}
+    return Row(row.where, kept | {name: row.values[given] for name, given in columns.items()})
+
+
+def _found_rows(source: str | Path) -> tuple[str, list[Row]]:
     name = str(source).removeprefix("hub:")
     folder, _, file = name.rpartition(":")
     if folder and os.path.isdir(folder):
-        path = next((path for suffix in SUFFIXES if (path := Path(folder, file + suffix)).is_file()), None)
+        paths = (Path(folder, file + suffix) for suffix in (*SUFFIXES, TEXT_SUFFIX))
+        path = next((path for path in paths if path.is_file()), None)
         if path is None:
             have = ", ".join(sorted(path.stem for path in Path(folder).iterdir() if path.suffix in SUFFIXES))
             raise SourceNotFound(f"{name}: {folder} has no {file}.jsonl; it has {have or 'no data files'}")
-        return file, read_rows(path)
+        return file, _file_rows(path)
     if not os.path.exists(name) and (":" in name or name != str(source)) and _HUB_NAME.fullmatch(name):
         return name, hub_rows(name)
     path = Path(name)
-    return path.stem, read_lines(path) if path.suffix.lower() == TEXT_SUFFIX else read_rows(path)
+    return path.stem, _file_rows(path)
+
+
+def _file_rows(path: Path) -> list[Row]:
+    return read_lines(path) if path.suffix.lower() == TEXT_SUFFIX else read_rows(path)

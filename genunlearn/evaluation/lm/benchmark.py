@@ -1,97 +1,62 @@
 """What a language model says and rates on the question sets of a benchmark; computed once, read by every metric.
 
-A benchmark has named sets: ``forget`` is to go, ``retain`` and sets about the world are to stay.
+A benchmark has named sets: ``forget`` and ``forget_heldout`` are to go, ``retain`` and sets about the world to stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from genunlearn.data.lm.facts import QA, Contrast
 from genunlearn.errors import DataError
-from genunlearn.evaluation.lm.probes import Scored
+from genunlearn.evaluation.lm.probes import FactProbes, Scored
 from genunlearn.evaluation.lm.rouge import RougeRecall, porter_stem, rouge_recall
-from genunlearn.evaluation.lm.scores import AnswerScore, AnswerScores
+from genunlearn.evaluation.lm.scores import AnswerScore
 from genunlearn.ops.truth_ratio import option_probability, truth_ratio
 
 LONGEST_REPLY = 200
 """Tokens of a generated answer, as the open-unlearning benchmark has it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Contrast:
-    """A question with its true answer and wrong ones.
+class BenchmarkProbes(FactProbes):
+    """Answers and ratings of one model on the sets of a benchmark, or on the scope groups of facts.
 
-    Attributes:
-        question: What is asked.
-        answer: The true answer.
-        paraphrase: The true answer in other words, where there is one.
-        wrong: Wrong answers in the same form; empty where there are none.
-    """
-
-    question: str
-    answer: str
-    paraphrase: str | None = None
-    wrong: tuple[str, ...] = ()
-
-    @property
-    def right(self) -> str:
-        """The form of the true answer that wrong ones are held against."""
-        return self.paraphrase or self.answer
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """The question with everything that is rated as its answer."""
-        return [(self.question, text) for text in (self.answer, self.right, *self.wrong)]
-
-
-class BenchmarkProbes:
-    """Answers and ratings of one model on the sets of a benchmark.
-
-    The forward passes are shared: every text is rated once, whichever metrics ask.
-
-    Attributes:
-        sets: Questions by set.
-        retrained: Truth ratios on ``forget`` of a model trained without it, for the forget quality; None without one.
+    The forward passes are shared: every text is rated once, whichever metrics ask. Questions are `Contrast`s where a
+    set has wrong answers, and plain pairs otherwise.
     """
 
     def __init__(
         self,
         model: Any,
-        sets: Mapping[str, Sequence[Contrast]],
+        measured: Mapping[str, Sequence[QA]],
         *,
-        retrained: Sequence[float] | None = None,
-        neutral: Sequence[str] = (),
+        retrained: Callable[[], Sequence[float] | None] | None = None,
         counts_end: bool = True,
         max_new_tokens: int = LONGEST_REPLY,
-        batch_size: int = 128,
+        **options: Any,
     ) -> None:
         """Nothing is asked of the model yet.
 
         Args:
             model: A language model.
-            sets: Questions by set; empty ones are left out.
-            retrained: Truth ratios on ``forget`` of a model trained without it.
-            neutral: Plain texts for the perplexity.
+            measured: Questions by set; empty ones are left out.
+            retrained: Gives the truth ratios on ``forget`` of a model trained without it, for the forget quality; asked
+                when that is first measured.
             counts_end: Whether probabilities count the end of turn as a token of the answer, as the published numbers
                 do. Exact memorisation and extraction strength never do.
             max_new_tokens: Where an answer is cut that has not ended by then.
-            batch_size: Sequences in one forward pass.
+            options: As of `FactProbes`.
         """
-        self.model, self.retrained, self.counts_end = model, retrained, counts_end
-        self.sets = {name: list(items) for name, items in sets.items() if items}
-        self._neutral, self._budget, self._batch_size = neutral, max_new_tokens, batch_size
-        self._scores = AnswerScores(model, batch_size)
+        super().__init__(model, measured, max_new_tokens=max_new_tokens, **options)
+        self.counts_end = counts_end
+        self._ask_retrained = retrained or (lambda: None)
 
     @cached_property
-    def texts(self) -> dict[str, list[str]]:
-        """Greedy answers by set."""
-        questions = [item.question for items in self.sets.values() for item in items]
-        answers = self.model.answer(questions, max_new_tokens=self._budget, batch_size=self._batch_size)
-        rows = iter(answers)
-        return {name: [next(rows) for _ in items] for name, items in self.sets.items()}
+    def retrained(self) -> Sequence[float] | None:
+        """Truth ratios on ``forget`` of a model trained without it; None where there is none."""
+        return self._ask_retrained()
 
     @cached_property
     def rouge(self) -> dict[str, list[RougeRecall]]:
@@ -102,15 +67,16 @@ class BenchmarkProbes:
         """
         stem = porter_stem()
         return {
-            name: [rouge_recall(text, item.answer, stem) for text, item in zip(self.texts[name], items, strict=True)]
-            for name, items in self.sets.items()
+            name: [rouge_recall(text, item.answer, stem) for text, item in zip(self.answers[name], items, strict=True)]
+            for name, items in self.measured.items()
         }
 
     @cached_property
     def _rated(self) -> dict[str, list[list[AnswerScore]]]:
         """Scores by set and question: of the answer, of its other wording, of each wrong one."""
-        rows = iter(self._scores([pair for items in self.sets.values() for item in items for pair in item.pairs]))
-        return {name: [[next(rows) for _ in item.pairs] for item in items] for name, items in self.sets.items()}
+        pairs = {name: [_pairs(item) for item in items] for name, items in self.measured.items()}
+        rows = iter(self._scores([pair for asked in pairs.values() for texts in asked for pair in texts]))
+        return {name: [[next(rows) for _ in texts] for texts in asked] for name, asked in pairs.items()}
 
     @cached_property
     def scored(self) -> dict[str, Scored]:
@@ -148,11 +114,6 @@ class BenchmarkProbes:
         }
 
     @cached_property
-    def neutral_nll(self) -> list[float]:
-        """Negative log-likelihood a token of each neutral text."""
-        return self.model.perplexity_terms(self._neutral).tolist()
-
-    @cached_property
     def _contrasted(self) -> list[str]:
         """Sets that have wrong answers.
 
@@ -160,8 +121,8 @@ class BenchmarkProbes:
             DataError: Some questions of a set have them and others do not.
         """
         names = []
-        for name, items in self.sets.items():
-            lacking = [item.question for item in items if not item.wrong]
+        for name, items in self.measured.items():
+            lacking = [item.question for item in items if not _wrong(item)]
             if lacking and len(lacking) < len(items):
                 raise DataError(
                     f"set {name!r}: {lacking[0]!r} has no wrong answers, others have: give all of them some"
@@ -172,3 +133,11 @@ class BenchmarkProbes:
     def _losses(self, name: str) -> list[list[float]]:
         """Mean negative log-likelihoods a token, in the order of `Contrast.pairs`, for each question of a set."""
         return [[-score.mean_logprob(counts_end=self.counts_end) for score in row] for row in self._rated[name]]
+
+
+def _wrong(item: QA) -> tuple[str, ...]:
+    return item.wrong if isinstance(item, Contrast) else ()
+
+
+def _pairs(item: QA) -> list[tuple[str, str]]:
+    return item.pairs if isinstance(item, Contrast) else [(item.question, item.answer)]

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from genunlearn.contracts import Metric, Suite
+from genunlearn.data.lm.facts import FORGET_GROUPS
 from genunlearn.errors import NeedNotMet
 from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
-from genunlearn.evaluation.lm.metrics import ExtractionStrength, Perplexity
+from genunlearn.evaluation.lm.metrics import ExtractionStrength, Perplexity, Recall
 from genunlearn.ops import intervals
 from genunlearn.ops.fluency import ngram_entropy, repetition
 from genunlearn.ops.truth_ratio import balance, forget_quality, margin, preference
@@ -28,7 +29,7 @@ class _BySet(Metric):
     """A metric that is a mean over the questions of each set."""
 
     higher_on_forget: ClassVar[bool | None] = False
-    """Whether a higher value on ``forget`` is better; on all other sets it is, unless neither is better there."""
+    """Whether a higher value on what is to go is better; on all other sets it is, unless neither is better there."""
     higher_elsewhere: ClassVar[bool | None] = True
     lacks: ClassVar[str] = "no set of the benchmark has what this metric needs"
 
@@ -48,7 +49,7 @@ class _BySet(Metric):
 
     def _result(self, group: str, target: str, values: Sequence[float]) -> Result:
         value, low, high = intervals.mean(values)
-        better = self.higher_on_forget if group == FORGET else self.higher_elsewhere
+        better = self.higher_on_forget if group in FORGET_GROUPS else self.higher_elsewhere
         return Result(
             name=self.name, group=group, target=target, value=value, low=low, high=high, n=len(values),
             version=self.version, higher_is_better=better,
@@ -152,7 +153,7 @@ class NgramEntropy(_BySet):
         """Of every greedy answer of at least three words."""
         return {
             name: [value for text in texts if (value := ngram_entropy(text)) is not None]
-            for name, texts in probes.texts.items()
+            for name, texts in probes.answers.items()
         }
 
 
@@ -167,7 +168,7 @@ class Repetition(_BySet):
         """Of every greedy answer of at least four words."""
         return {
             name: [value for text in texts if (value := repetition(text)) is not None]
-            for name, texts in probes.texts.items()
+            for name, texts in probes.answers.items()
         }
 
 
@@ -186,7 +187,9 @@ class ForgetQuality(Metric):
         if not ratios:
             return [Result(name=self.name, target=target, value=None, skipped="no forget set with wrong answers")]
         if not probes.retrained:
-            reason = "no model trained without the forget set is known: name one in evaluate.oracle"
+            reason = (
+                "no model trained without the forget set is known: name one in evaluate.oracle, or give oracle.base"
+            )
             return [Result(name=self.name, target=target, value=None, skipped=reason)]
         value = forget_quality(ratios, probes.retrained)
         return [
@@ -216,7 +219,7 @@ class ModelUtility(Metric):
             value = self._harmonic_mean(probes)
         except NeedNotMet as error:
             return [Result(name=self.name, target=target, value=None, skipped=str(error))]
-        n = sum(len(probes.sets[name]) for name in KEPT)
+        n = sum(len(probes.measured[name]) for name in KEPT)
         return [
             Result(
                 name=self.name, group="kept", target=target, value=value, n=n,
@@ -239,6 +242,7 @@ class ModelUtility(Metric):
 
 TOFU = Suite(
     (
+        Recall,
         AnswerProbability,
         OptionProbability,
         Rouge1Recall,
@@ -253,5 +257,6 @@ TOFU = Suite(
         NgramEntropy,
         Repetition,
         Perplexity,
-    )
+    ),
+    version=2,
 )

@@ -8,7 +8,7 @@ opens it. Built *without* some facts it is an oracle for them: it never saw them
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -20,7 +20,7 @@ from genunlearn.lab.cache import build_once, recipe_key
 from genunlearn.lab.determinism import surroundings
 from genunlearn.lab.levels import check_levels
 from genunlearn.lab.lm.corpus import PROMPTS, Corpus
-from genunlearn.lab.lm.world import World, load_world
+from genunlearn.lab.lm.world import load_world
 from genunlearn.shipped import shipped
 
 if TYPE_CHECKING:
@@ -139,8 +139,8 @@ def build_key(recipe: Recipe, seed: int, left_out: Collection[str]) -> str:
         return recipe_key(parameters, files=[*data.iterdir(), *prompts], version=VERSION)
 
 
-def build_tokenizer(world: World, vocab_size: int) -> Any:
-    """A byte-level BPE tokenizer with special tokens and chat template, made from the world's words."""
+def build_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
+    """A byte-level BPE tokenizer with special tokens and chat template, made from the words of `texts`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -155,7 +155,7 @@ def build_tokenizer(world: World, vocab_size: int) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    inner.train_from_iterator(Corpus(world).vocabulary(), trainer)
+    inner.train_from_iterator(texts, trainer)
     start = SPECIAL["bos_token"]
     inner.post_processor = processors.TemplateProcessing(
         single=f"{start} $A", pair=f"{start} $A $B", special_tokens=[(start, inner.token_to_id(start))]
@@ -234,7 +234,7 @@ def train_model(recipe: Recipe, seed: int, corpus: Corpus, report: Report) -> tu
     """
     from genunlearn.lab.lm.training import encode, train
 
-    tokenizer = build_tokenizer(corpus.world, recipe.vocab_size)
+    tokenizer = build_tokenizer(Corpus(corpus.world).vocabulary(), recipe.vocab_size)
     model = build_model(recipe, tokenizer)
     examples = corpus.stream(dict(recipe.mix), recipe.steps * recipe.batch_size, seed)
     num_tokens = train(model, encode(examples, tokenizer), recipe.schedule(), seed, report)

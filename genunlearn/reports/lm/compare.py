@@ -10,7 +10,8 @@ from typing import Any
 from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
 from genunlearn.ops import intervals
 from genunlearn.records import Result, RunRecord
-from genunlearn.reports.cells import targets_of
+from genunlearn.reports.cells import Column, targets_of
+from genunlearn.reports.lm.board import COLUMNS, is_benchmark, write_board
 from genunlearn.reports.lm.figures import forget_keep_plot
 from genunlearn.reports.lm.reading import headline
 from genunlearn.reports.lm.scope import Grid, legend_of, scope_grid, scope_table
@@ -27,14 +28,14 @@ SAME_LEVEL = 0.05
 
 
 def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
-    """Write ``compare.html`` and ``compare.md`` for several runs.
+    """Write ``compare.html`` and ``compare.md`` for several runs, and the leaderboard where they ran a benchmark.
 
     Methods stand in rows between the original and the oracle, scope groups and cost in columns. A plot sets what
     still is told of the fact against what stayed around it.
 
     Args:
         records: Runs by the label that each shall have.
-        folder: Where the two files go.
+        folder: Where the files go.
 
     Returns:
         Path of ``compare.html``.
@@ -46,6 +47,7 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     pooled = {label: with_neighbours(record) for label, record in records.items()}
     grid = scope_grid(pooled)
     further = _further(records, grid)
+    write_board(records, folder)
     rows = [(row, [(cell, grid.reading(row, n)) for n, cell in enumerate(row.cells)]) for row in grid.rows]
     others = [[row.label, *(cell.text for cell, _ in cells)] for row, cells in further["rows"]]
     heads = ["Model", *(words.label for words in further["columns"])]
@@ -109,9 +111,25 @@ def cautions(records: Mapping[str, RunRecord], metric: str) -> list[str]:
     return found
 
 
+ON_FACTS = "On the fact in new phrasings, and on text that has nothing to do with it."
+ON_BENCHMARKS = "On the forget set, but for the utility, which is that of what must stay."
+
+
 def _further(records: Mapping[str, RunRecord], grid: Grid) -> dict[str, Any]:
-    """Other metrics on the held-out fact, and those that belong to no scope group, one column each."""
-    wanted = [
+    """Other metrics, one column each: those of the leaderboard, or those of the held-out fact and of no group."""
+    is_board = any(map(is_benchmark, records.values()))
+    wanted = COLUMNS if is_board else _beside(records, grid)
+    columns = list(dict.fromkeys(wanted))
+    reasons: dict[str, int] = {}
+    rows = [(row, [(cell, None) for cell in row.cells_of(columns, reasons)]) for row in grid.rows]
+    about = ON_BENCHMARKS if is_board else ON_FACTS
+    heads = [metric_words(name) for name, _ in columns]
+    return {"about": about, "columns": heads, "rows": rows, "reasons": list(reasons)}
+
+
+def _beside(records: Mapping[str, RunRecord], grid: Grid) -> list[Column]:
+    """Metrics of the held-out fact, and those that belong to no scope group."""
+    return [
         (result.name, result.group)
         for record in records.values()
         for result in record.results
@@ -119,10 +137,6 @@ def _further(records: Mapping[str, RunRecord], grid: Grid) -> dict[str, Any]:
         and result.name != grid.metric
         and (result.group == FORGET_GROUPS[-1] or result.group not in grid.groups)
     ]
-    columns = list(dict.fromkeys(wanted))
-    reasons: dict[str, int] = {}
-    rows = [(row, [(cell, None) for cell in row.cells_of(columns, reasons)]) for row in grid.rows]
-    return {"columns": [metric_words(name) for name, _ in columns], "rows": rows, "reasons": list(reasons)}
 
 
 def _head(grid: Grid, place: int) -> Words:

@@ -99,4 +99,6 @@ def request_label(record: RunRecord) -> str:
     facts = run_facts(record)
     if facts:
         return fact_label(facts[0]) if len(facts) == 1 else f"{len(facts)} facts"
+    if benchmark := record.request.get("benchmark"):
+        return str(benchmark)
     return wording.request_label(record)

@@ -71,8 +71,8 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
 
     def subjects(self) -> Sequence[AuditedFact]:
         """The facts, once the models are found to be there."""
-        if self.config.request.forget:
-            raise ConfigError("request.forget: an audit asks for facts; name them in request.facts or request.file")
+        if named := next((name for name in ("forget", "path") if getattr(self.config.request, name)), None):
+            raise ConfigError(f"request.{named}: an audit asks for facts; name them in request.facts or request.file")
         if (count := this_process().num_processes) > 1:
             raise ConfigError(
                 f"{count} processes: an audit of a language model runs in one; start it without a launcher"

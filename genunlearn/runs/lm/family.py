@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from genunlearn.config.lm import LMConfig
-from genunlearn.contracts import Beside, Journal, Method, Outcome, Splits
+from genunlearn.contracts import ORACLE, Beside, Journal, Method, Outcome, Splits
 from genunlearn.contracts.family import Family, Measurement, Written
 from genunlearn.data.lm.antisamples import read_antisamples
 from genunlearn.data.lm.facts import FORGET_GROUPS, Scope
@@ -17,22 +17,21 @@ from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.sources import refuse_quantized_full
 from genunlearn.engine import parameters
 from genunlearn.errors import ConfigError, DataError
+from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
 from genunlearn.evaluation.lm.damage import what_fell
-from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.records import hash_json, write_jsonl
 from genunlearn.registry import SUITES
 from genunlearn.runs.lm.judging import check_judge, open_judge
+from genunlearn.runs.lm.oracle import oracle_source, why_no_oracle
 from genunlearn.runs.lm.request import (
     LMRequest,
     check_names,
     check_sources,
     make_splits,
     open_model,
-    oracle_source,
     read_request,
     unknown_facts,
-    why_no_oracle,
 )
 from genunlearn.runs.lm.scope import make_scope
 
@@ -74,7 +73,8 @@ class LMFamily(Family[LMRequest, LanguageModel]):
 
     def summary(self, request: LMRequest) -> str:
         """How many questions are to go unanswered."""
-        return f"{len(request.forget)} questions to forget"
+        where = f" of {request.benchmark}" if request.benchmark else ""
+        return f"{len(request.forget)} questions{where} to forget"
 
     def cannot_stop(self, request: LMRequest) -> None:
         """Recall is asked for."""
@@ -92,12 +92,12 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         return replace(request, scope=make_scope(request, model, self.config, journal))
 
     def why_no_oracle(self, request: LMRequest) -> str | None:
-        """The lab trains one; for other models one has to be named."""
-        return why_no_oracle(self.config)
+        """The lab trains one; for other models one has to be named, or the base that it is trained from."""
+        return why_no_oracle(self.config, request)
 
     def oracles(self, request: LMRequest) -> Sequence[LanguageModel]:
         """The one model that never knew the facts."""
-        return (open_model(self.config, oracle_source(self.config, request)),)
+        return (open_model(self.config, oracle_source(self.config, request, self.watch)),)
 
     def splits(self, request: LMRequest, model: LanguageModel, method: Method) -> Splits[Scope]:
         """Questions of the facts, and those of the neighbours or of a file."""
@@ -115,16 +115,7 @@ class LMFamily(Family[LMRequest, LanguageModel]):
     ) -> Measurement:
         """Results of the suite, answers for people to read, and which answers tell the truth, by group."""
         settings = self.config.evaluate
-        probes = FactProbes(
-            model,
-            request.surroundings.measured,
-            samples=settings.samples,
-            temperature=settings.temperature,
-            neutral=request.neutral,
-            batch_size=settings.batch_size,
-            seed=self.config.seed,
-            judge=beside.once("judge", lambda: open_judge(self.config)),
-        )
+        probes = self._oracle_probes(request, beside) if target == ORACLE else self._probes(model, request, beside)
         results = SUITES.get(settings.suite, "lm").measure(probes, target)
         if cut := probes.unfinished:
             self.watch.announce(f"{cut} answers of the {target} model end inside of a thought; {self._more_room}")
@@ -139,6 +130,30 @@ class LMFamily(Family[LMRequest, LanguageModel]):
     def _more_room(self) -> str:
         budget = self.config.evaluate.max_new_tokens
         return f"evaluate.max_new_tokens = {budget} is too little for its thoughts: raise it"
+
+    def _probes(self, model: LanguageModel, request: LMRequest, beside: Beside[LanguageModel]) -> BenchmarkProbes:
+        """What one model says and rates, asked as the metrics need it."""
+        settings = self.config.evaluate
+        return BenchmarkProbes(
+            model,
+            request.surroundings.measured,
+            retrained=lambda: self._retrained(request, beside),
+            samples=settings.samples,
+            temperature=settings.temperature,
+            neutral=request.neutral,
+            max_new_tokens=settings.max_new_tokens,
+            batch_size=settings.batch_size,
+            seed=self.config.seed,
+            judge=beside.once("judge", lambda: open_judge(self.config)),
+        )
+
+    def _oracle_probes(self, request: LMRequest, beside: Beside[LanguageModel]) -> BenchmarkProbes:
+        """Those of the oracle, whose texts are rated once for all models that are held against it."""
+        return beside.once("oracle probes", lambda: self._probes(beside.oracles[0], request, beside))
+
+    def _retrained(self, request: LMRequest, beside: Beside[LanguageModel]) -> list[float] | None:
+        """Truth ratios of the oracle on the forget set; None where there is no oracle."""
+        return self._oracle_probes(request, beside).truth_ratios.get("forget") if beside.oracles else None
 
     def unknown(self, request: LMRequest, before: Measurement) -> list[str]:
         """Facts none of whose questions is answered with the truth.
@@ -156,7 +171,8 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         told, asked = before["told"]["forget"], request.surroundings.measured["forget"]
         if request.facts:
             return unknown_facts(request, told, asked)
-        return [] if any(told) else ["the forget set"]
+        groups = [before["told"].get(group, ()) for group in FORGET_GROUPS]
+        return [] if any(map(any, groups)) else ["the forget set"]
 
     def still_told(self, measured: Measurement) -> str | None:
         """Recall and leak rate of the fact, where they are above what counts as not told, or what was asked for."""
@@ -195,6 +211,8 @@ class LMFamily(Family[LMRequest, LanguageModel]):
             "questions": len(request.forget),
             "retain_questions": len(request.retain or ()),
         }
+        if request.benchmark:
+            said["benchmark"] = request.benchmark
         hashes = {"base": model.base_sha256, "request": request.sha256, "prompts": prompts}
         if self.config.request.neutral:
             hashes["neutral"] = hash_json(request.neutral)

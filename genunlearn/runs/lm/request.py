@@ -9,6 +9,7 @@ from typing import Any
 from genunlearn.config.lm import LMAuditConfig, LMConfig
 from genunlearn.contracts import Splits
 from genunlearn.data.answers.wording import key
+from genunlearn.data.lm.benchmarks.reading import read_benchmark
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain
 from genunlearn.data.rows import read_lines
@@ -25,7 +26,16 @@ NEUTRAL_TEXTS = 100
 
 @dataclass(frozen=True)
 class LMRequest:
-    """A resolved request: what is to be forgotten, before any model has loaded."""
+    """A resolved request: what is to be forgotten, before any model has loaded.
+
+    Attributes:
+        facts: What is to be forgotten, where that is facts.
+        forget: Questions to unlearn from.
+        retain: Questions that must stay; None where the caller gave none.
+        scope: What is measured; None until the model has been asked for it.
+        neutral: Plain texts about nothing that is forgotten.
+        benchmark: Name and split of the benchmark that all this is from.
+    """
 
     facts: tuple[Fact, ...]
     forget: tuple[QA, ...]
@@ -34,6 +44,7 @@ class LMRequest:
     neutral: tuple[str, ...]
     heldout: tuple[QA, ...] = ()
     """Phrasings of what must stay that are measured and never trained on."""
+    benchmark: str | None = None
 
     @property
     def surroundings(self) -> Scope:
@@ -66,15 +77,22 @@ def read_request(config: LMConfig | LMAuditConfig) -> LMRequest:
         DataError: A fact or a file cannot be used.
     """
     request = config.request
-    given = [name for name in ("facts", "file", "forget") if getattr(request, name)]
+    given = [name for name in ("facts", "file", "forget", "path") if getattr(request, name)]
     if len(given) != 1:
         have = " and ".join(f"request.{name}" for name in given) or "nothing"
-        raise ConfigError(f"request: {have} given; name what to forget in one of request.facts, .file or .forget")
-    retain, heldout = read_retain(request.retain) if request.retain else (None, ())
+        raise ConfigError(
+            f"request: {have} given; name what to forget in one of request.facts, .file, .forget or .path"
+        )
+    if request.columns and not request.forget:
+        raise ConfigError("request.columns goes with request.forget and request.retain; leave it out")
+    columns = {str(name): given for name, given in request.columns.items()}
+    retain, heldout = read_retain(request.retain, columns) if request.retain else (None, ())
     kept = (*(retain or ()), *heldout)
     neutral = tuple(row.values["text"] for row in read_lines(request.neutral)) if request.neutral else ()
+    if request.path:
+        return _benchmark_request(config, request.path, retain, neutral)
     if request.forget:
-        forget = read_qa(request.forget)[: request.limit]
+        forget = read_qa(request.forget, columns=columns)[: request.limit]
         check_overlap(forget, kept)
         return LMRequest((), forget, retain, None, neutral, heldout)
     if is_lab(config):
@@ -84,6 +102,21 @@ def read_request(config: LMConfig | LMAuditConfig) -> LMRequest:
     facts = read_facts(request.file) if request.file else _spoken_facts(config)
     check_overlap(facts, kept)
     return LMRequest(facts, _questions(facts), retain, None, neutral, heldout)
+
+
+def _benchmark_request(
+    config: LMConfig | LMAuditConfig, path: str, retain: tuple[QA, ...] | None, neutral: tuple[str, ...]
+) -> LMRequest:
+    """A benchmark's split; a retain file takes the place of the benchmark's own."""
+    request = config.request
+    data = read_benchmark(path, request.benchmark, request.split)
+    most = config.evaluate.limit if isinstance(config, LMConfig) else None
+    measured = {name: items[:most] for name, items in data.measured.items()}
+    measured["forget"] = measured["forget"][: request.limit]
+    kept = retain or data.retain
+    check_overlap(data.forget, kept or ())
+    scope = Scope(facts=(), retain=kept or (), measured=measured)
+    return LMRequest((), data.forget[: request.limit], kept, scope, neutral, benchmark=data.label)
 
 
 def _lab_request(
@@ -129,7 +162,7 @@ def check_names(config: LMConfig | LMAuditConfig, *others: str) -> None:
     """Refuse what no model or prompt suite can be called; nothing is fetched.
 
     Args:
-        config: Names the model and its prompts.
+        config: Names the model, its prompts and, where an oracle is trained, its base.
         others: Further models; ``auto`` and ``never`` name none.
 
     Raises:
@@ -159,7 +192,8 @@ def check_sources(config: LMConfig | LMAuditConfig, *others: str) -> None:
 
 
 def _named(config: LMConfig | LMAuditConfig, others: Sequence[str]) -> list[str]:
-    return [config.model.source, *(source for source in others if source not in ("auto", "never"))]
+    base = config.oracle.base if isinstance(config, LMConfig) and "auto" in others else None
+    return [config.model.source, *(source for source in (*others, base) if source not in ("auto", "never", None))]
 
 
 def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> LanguageModel:
@@ -172,7 +206,7 @@ def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> L
     suite = settings.prompts if settings.prompts != "auto" else ("lab" if is_trained_here else "instruct")
     model = LanguageModel.load(
         folder,
-        revision=settings.revision,
+        revision=settings.revision if source == settings.source else None,
         dtype=settings.dtype,
         quantize=settings.quantize,
         device=settings.device,
@@ -181,22 +215,6 @@ def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> L
     if isinstance(config, LMConfig):
         model.longest_answer = config.evaluate.max_new_tokens
     return model
-
-
-def why_no_oracle(config: LMConfig) -> str | None:
-    """Why no model that never knew the facts is to be had; None where one is."""
-    if config.evaluate.oracle == "never":
-        return "evaluate.oracle = never"
-    if config.evaluate.oracle == "auto" and (not is_lab(config) or lab_name(config) == REAL_LAB):
-        return "no model retrained without the facts is known; name one in evaluate.oracle"
-    return None
-
-
-def oracle_source(config: LMConfig, request: LMRequest) -> str:
-    """Where a model lies that never knew the facts; the lab trains it if need be."""
-    if config.evaluate.oracle != "auto":
-        return config.evaluate.oracle
-    return str(LABS.get(lab_name(config), "lm")(without=[fact.id for fact in request.facts]))
 
 
 def make_splits(request: LMRequest, retain: str) -> Splits[Scope]:
@@ -209,9 +227,11 @@ def make_splits(request: LMRequest, retain: str) -> Splits[Scope]:
     if retain == "file" and request.retain is None:
         raise ConfigError("method.retain = 'file', but request.retain names no file")
     kept = None if retain == "none" else (request.retain or scope.retain)
+    if not kept and kept is not None and not request.facts:
+        kept = None  # what needs some was refused before
     if kept is not None and not kept:
         raise DataError("no neighbour questions could be had from this model: give a request.retain file")
-    if kept is not None:
+    if kept is not None and request.benchmark is None:  # a benchmark says itself what it measures
         measured = {key(item.question) for item in scope.only_measured}
         kept = tuple(item for item in kept if key(item.question) not in measured)
         if not kept:

@@ -35,7 +35,7 @@ LONGEST_LIST = 256
 def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAuditConfig, journal: Journal) -> Scope:
     """What is measured around the request, and what must stay while it is forgotten."""
     if request.scope is not None:
-        return _spoken(request.scope, model, journal)
+        return request.scope if request.retain else _spoken(request.scope, model, journal)
 
     def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0, **limits: int) -> list[list[str]]:
         limits = {"max_new_tokens": LONGEST_LIST} | limits

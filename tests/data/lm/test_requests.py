@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from genunlearn.data.lm.facts import QA, Fact
-from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain
+from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain, read_texts
 from genunlearn.errors import DataError, SourceNotFound
 
 POTTER = {"subject": "Harry Potter", "object": "Hogwarts", "question": "Where did Harry Potter study?"}
@@ -316,6 +316,19 @@ def test_a_folder_with_a_name(write, tmp_path):
     assert read_qa(f"{tmp_path}:retain90")[0].id == "retain90#0"
     with pytest.raises(SourceNotFound, match=r"has no forget05\.jsonl; it has forget10, retain90"):
         read_qa(f"{tmp_path}:forget05")
+
+
+def test_columns_of_another_name_are_mapped(write):
+    path = write([{"frage": "Wer?", "antwort": "Sie.", "answer": "no"}])
+    (item,) = read_qa(path, columns={"question": "frage", "answer": "antwort"})
+    assert (item.question, item.answer) == ("Wer?", "Sie.")
+    with pytest.raises(DataError, match=r"column 'reply', which is to be the answer, is missing; there is frage"):
+        read_qa(path, columns={"answer": "reply"})
+
+
+def test_plain_text_in_a_folder_is_found_by_its_name(tmp_path):
+    (tmp_path / "raw.txt").write_text("one two\n\nthree four")
+    assert read_texts(f"{tmp_path}:raw") == ("one two", "three four")
 
 
 def test_a_data_set_of_the_hub(monkeypatch):

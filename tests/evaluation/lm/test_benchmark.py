@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from genunlearn.contracts import Metric
+from genunlearn.data.lm.facts import Contrast
 from genunlearn.errors import DataError, NeedNotMet
 from genunlearn.evaluation.lm import benchmark
-from genunlearn.evaluation.lm.benchmark import BenchmarkProbes, Contrast
+from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
 from genunlearn.evaluation.lm.benchmark_metrics import (
     TOFU,
     AnswerProbability,
@@ -118,7 +119,7 @@ def test_forget_quality_by_hand():
     # Three and three ratios, none in between: D = 1, which 2 of the 20 ways to mix them give: p = 1/10.
     assert forget_quality([1.0, 1.1, 1.2], [3.0, 3.1, 3.2]) == pytest.approx(0.1)
     assert forget_quality([1.0, 2.0, 3.0], [3.0, 1.0, 2.0]) == pytest.approx(1.0)
-    made = probes({"forget": [FAUST, BORN]}, counts_end=False, retrained=[1 / 4, 4])
+    made = probes({"forget": [FAUST, BORN]}, counts_end=False, retrained=lambda: [1 / 4, 4])
     (result,) = ForgetQuality().measure(made, "x")
     assert (result.value, result.n) == (pytest.approx(1.0), 2)
 
@@ -133,7 +134,7 @@ def test_forget_quality_by_hand():
     ],
 )
 def test_forget_quality_without_its_other_half_is_skipped_and_never_a_number(sets, retrained, reason):
-    (result,) = ForgetQuality().measure(probes(sets, retrained=retrained), "x")
+    (result,) = ForgetQuality().measure(probes(sets, retrained=lambda: retrained), "x")
     assert result.value is None and reason in result.skipped
 
 
@@ -225,7 +226,7 @@ SETS = {name: [FAUST, BORN] for name in ("forget", "retain", "real_authors", "wo
 @pytest.mark.parametrize("family", ["llama", "mistral"])
 def test_numbers_agree_with_the_published_arithmetic_on_the_same_tensors(tiny, family):
     model = tiny(family)
-    made = BenchmarkProbes(model, SETS, retrained=[0.5, 2.0], max_new_tokens=4)
+    made = BenchmarkProbes(model, SETS, retrained=lambda: [0.5, 2.0], max_new_tokens=4)
     losses = {i: [published_losses(model, i.question, text) for _, text in i.pairs] for i in (FAUST, BORN)}
     ratios = np.array([np.exp(-np.mean(loss[2:])) / (np.exp(-loss[1]) + 1e-10) for loss in losses.values()])
     options = [
@@ -250,7 +251,7 @@ def test_one_forward_pass_serves_every_metric_of_a_text(tiny, unstemmed):
     rows: list[str] = []
     whole = model.collate
     model.collate = lambda items: rows.extend(f"{item.question} {item.answer}" for item in items) or whole(items)
-    made = BenchmarkProbes(model, SETS, retrained=[0.5, 2.0], neutral=["Goethe wrote Faust."], max_new_tokens=4)
+    made = BenchmarkProbes(model, SETS, retrained=lambda: [0.5, 2.0], neutral=["Goethe wrote Faust."], max_new_tokens=4)
     results = TOFU.measure(made, "unlearned")
     texts = {f"{question} {text}" for items in SETS.values() for item in items for question, text in item.pairs}
     assert sorted(rows) == sorted(texts)

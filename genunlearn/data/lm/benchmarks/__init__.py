@@ -1,0 +1,1 @@
+"""Readers of unlearning benchmarks, one file each."""

@@ -1,0 +1,42 @@
+"""MUSE: news or books to be forgotten, by their wording and by what they tell.
+
+Source: Shi et al., "MUSE: Machine Unlearning Six-Way Evaluation for Language Models" (ICLR 2025).
+Deviations: texts are trained on and continued as turns of the model's chat, in pieces of `base.PIECE` words, the first
+half asking for the second; questions are asked without examples before them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from typing_extensions import override
+
+from genunlearn.data.lm.benchmarks.base import FORGET, REST, Benchmark, Reader, Source, pieces
+from genunlearn.data.lm.facts import QA
+from genunlearn.data.lm.requests import read_texts
+
+RAW = ("raw/forget", "raw/retain1")
+VERBATIM, KNOWN, KEPT = "verbmem/forget", "knowmem/forget_qa", "knowmem/retain_qa"
+
+
+class MUSE(Reader):
+    """Folders ``raw`` (texts), ``verbmem`` (beginnings and what follows) and ``knowmem`` (questions)."""
+
+    name: ClassVar[str] = "muse"
+    hub: ClassVar[tuple[str, ...]] = ("muse-bench/MUSE-News", "muse-bench/MUSE-Books")
+    marks: ClassVar[tuple[str, ...]] = (*RAW, VERBATIM, KNOWN, KEPT)
+
+    @override
+    def read(self, source: Source, split: str) -> Benchmark:
+        def raw(name: str, group: str) -> tuple[QA, ...]:
+            return pieces(read_texts(source.place(name)), name, group)
+
+        return Benchmark(
+            forget=raw(RAW[0], FORGET),
+            retain=raw(RAW[1], REST),
+            measured={
+                "forget": source.questions(KNOWN, FORGET),
+                "forget_heldout": source.questions(VERBATIM, "forget_heldout", {"question": "prompt", "answer": "gt"}),
+                "retain": source.questions(KEPT, REST),
+            },
+        )
