@@ -328,6 +328,6 @@ def family_of(domain: str) -> str:
 
 def owners() -> tuple[str, ...]:
     """The distributions that have brought something that a run may use, sorted."""
-    tables = (FAMILIES, CONFIGS, DOMAINS, LABS, METHODS, METRICS, SUITES, ATTACKS, AUDITS, REPORTS)
-    tables += (BENCHMARKS, VALUATIONS)
+    models = (FAMILIES, CONFIGS, DOMAINS, LABS, METHODS, VALUATIONS)
+    tables = (*models, METRICS, SUITES, BENCHMARKS, ATTACKS, AUDITS, REPORTS)
     return tuple(sorted({line.owner for table in tables for line in table.lines()}))

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 import genunlearn
-from genunlearn.cli.main import app
+from genunlearn.cli.app import app
 
 
 def commands(group: typer.core.TyperGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
