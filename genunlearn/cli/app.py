@@ -291,7 +291,7 @@ def antisamples(
     command(config, out=out, resume=resume, overrides=settings(overrides, seed))
 
 
-@app.command(epilog="Try: genunlearn oracle lm/tofu/npo --set oracle.base=BASE --set request.path=FOLDER")
+@app.command(epilog="Try: genunlearn oracle lm/tofu/npo --set oracle.base=BASE")
 def oracle(
     config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
     original: Annotated[bool, typer.Option("--original", help="Train on the forget set too.")] = False,
