@@ -96,9 +96,12 @@ def forget(
 
 def _check_named(request: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Say in the words of the command line that nothing is to be forgotten, or that it is said twice."""
-    if request["facts"] and request["file"]:
+    named = (request.get("facts"), request.get("file"))
+    if all(named):
         raise DataError("--fact and --facts given: name what to forget in one of them")
-    if not (request["facts"] or request["file"] or any(override.startswith("request.") for override in overrides)):
+    if not (
+        request.get("facts") or request.get("file") or any(override.startswith("request.") for override in overrides)
+    ):
         raise DataError('nothing to forget: give --fact "subject | relation | object", or --facts FILE')
 
 

@@ -19,6 +19,7 @@ from genunlearn.errors import ConfigError, DataError, MismatchError, SourceNotFo
 from genunlearn.records import RunRecord, read_record, write_jsonl
 from genunlearn.reports.audit.report import write_comparison, write_report
 from genunlearn.runs.audit.run import AuditRun
+from genunlearn.runs.lm.audit import LMAudit
 from genunlearn.runs.lm.audit_phrasings import FRAMES, Phrasing, beginnings, find_phrasings
 from tests.tiny_models import TAUGHT, build, teach
 
@@ -89,8 +90,21 @@ def verdict_of(config: AuditConfig, folder: Path) -> tuple[dict[str, Any], RunRe
 # ---- planted cases ------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def unranked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panel without exposure: this small world has too few answers of a kind to rank one among them."""
+    monkeypatch.setattr(LMAudit, "panel", tuple(kind for kind in LMAudit.panel if kind != ("exposure",)))
+
+
 @pytest.mark.slow
-def test_a_model_that_never_knew_is_gone_and_everything_is_left_behind(config_of, tmp_path):
+def test_a_fact_that_cannot_be_ranked_among_others_is_not_gone(config_of, tmp_path):
+    verdict, _ = verdict_of(config_of(), tmp_path / "out")
+    assert verdict["verdict"] == "undecided"
+    assert verdict["reason"] == "nothing counts as gone without exposure, which was not tried"
+
+
+@pytest.mark.slow
+def test_a_model_that_never_knew_is_gone_and_everything_is_left_behind(unranked, config_of, tmp_path):
     verdict, record = verdict_of(config_of(), tmp_path / "out")
     assert (verdict["concept"], verdict["verdict"]) == (LABEL, "gone")
     assert verdict["controls"] == ["original", "oracle"]
@@ -99,7 +113,7 @@ def test_a_model_that_never_knew_is_gone_and_everything_is_left_behind(config_of
     assert record.request["phrasings"][LABEL]["held out"] == 3 and record.request["questions"] == 16
     assert record.find("leak_at_k", "unlearned", f"{LABEL}, sampling, temperature 0.2, k = 2").value == 0.0
     assert record.find("asr", "oracle", f"{LABEL}, few_shot").skipped.startswith("needs 3 questions")
-    assert record.find("recall", "unlearned", "rest").value == 1.0
+    assert record.find("recall", "unlearned", "rest_trained").value == 1.0
     page = write_report(record, tmp_path / "out").read_text()
     assert "Goethe." in page and "Gone" in page and "16 (3 held out" in page
     assert "images" not in page.split("<h2>")[1]
@@ -224,7 +238,7 @@ def test_statements_are_cut_before_the_answer() -> None:
 
 
 @pytest.mark.slow
-def test_decoys_stand_in_for_an_oracle(config_of, tmp_path):
+def test_decoys_stand_in_for_an_oracle(unranked, config_of, tmp_path):
     """Beside decoys the untaught model is not told apart from one that never knew, and a forcing frame is seen."""
     verdict, record = verdict_of(config_of(oracle="never"), tmp_path / "out")
     assert (verdict["verdict"], verdict["controls"]) == ("gone", ["original", "decoys"])
