@@ -63,8 +63,9 @@ def _line(error: MarkedYAMLError) -> int | None:
 
 def _check_size(text: str) -> None:
     """Refuse what would not come to an end: the parser's events come one by one, before anything is built of them."""
-    counted, open_ones = 0, []
-    sizes: dict[str, int] = {}
+    counted = 0
+    open_ones: list[tuple[str | None, int]] = []
+    sizes: dict[str | None, int] = {}
     for event in yaml().parse(io.StringIO(text)):
         line = event.start_mark.line + 1
         if isinstance(event, AliasEvent):

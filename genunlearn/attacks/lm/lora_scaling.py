@@ -50,9 +50,11 @@ class LoraScaling(FactAttack):
 
 def scaled(model: LanguageModel, scale: float) -> LanguageModel:
     """A copy of the model with every LoRA layer at `scale` of its strength."""
+    from peft.tuners.lora import LoraLayer
+
     twin = copy.copy(model)
     twin.module = copy.deepcopy(model.network)
     for layer in twin.module.modules():
-        if hasattr(layer, "scale_layer"):
+        if isinstance(layer, LoraLayer):
             layer.scale_layer(scale)
     return twin
