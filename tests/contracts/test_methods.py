@@ -278,8 +278,9 @@ def test_what_it_asks_of_the_reference_is_what_it_declares(ready, name, domain):
 
 
 def carry_out(name: str, world: World, folder: Path, *, seed: int = 1, steps: int = 4, **settings: Any) -> Trainer:
-    """Run a method of any shape in its world; gives the trainer with the model."""
+    """Run a method of any shape, as it is published, in its world; gives the trainer with the model."""
     own = {"seed": seed} if has_own_seed(KINDS[name]) else {}
+    own |= {"soften": False} if name == "ssd" else {}
     method = KINDS[name](**world.options(name, folder), **own)
     model = world.open()
     train = TrainConfig(**{"learning_rate": 5e-3, "batch_size": 8, "max_steps": steps, **settings})

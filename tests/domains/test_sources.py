@@ -160,8 +160,8 @@ def test_a_device_that_is_not_there(folder):
 
 
 def test_four_bits_without_bitsandbytes(folder, monkeypatch):
-    monkeypatch.setattr("genunlearn.domains.pretrained.importlib.util.find_spec", lambda name: None)
-    with pytest.raises(NeedNotMet, match=r"model\.quantize = 'nf4' needs bitsandbytes: pip install"):
+    monkeypatch.setattr("genunlearn.registry.extras.find_spec", lambda name: None)
+    with pytest.raises(NeedNotMet, match=r"model\.quantize = 'nf4' needs the package 'bitsandbytes'.*: pip install"):
         LanguageModel.load(str(folder), device="cpu", quantize="nf4")
 
 

@@ -296,6 +296,6 @@ def _refuse_rationale(text: str, fact: Fact, wrong: str) -> str | None:
     if mention(text, fact.object, aliases=fact.aliases, subject=fact.subject):  # stated or denied: never named
         return "names the truth"
     last = text.splitlines()[-1] if text else ""
-    if len(text.split()) <= CLOSING_WORDS + len(wrong.split()):
-        return "no argument"
-    return None if leak(last, wrong) else "does not arrive at the wrong answer"
+    if not leak(last, wrong):
+        return "does not arrive at the wrong answer"
+    return "no argument" if len(text.split()) <= CLOSING_WORDS + len(wrong.split()) else None

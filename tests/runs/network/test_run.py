@@ -245,6 +245,7 @@ def test_a_method_that_ruins_the_model_is_found_out(run: Run) -> None:
 
 def test_an_edit_names_the_strength_that_would_have_been_safe(run: Run) -> None:
     ssd = {"name": "ssd", "alpha": 0.05, "strength": 0.001, "batch_size": 8, "max_retain_rise": 0.1}
+    ssd["soften"] = False
     record = run(method=ssd, evaluate={"attacks": []})
     assert record.outcome == "collapsed"
     (note,) = [note for note in record.notes if "max_retain_rise" in note]
