@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Gone, or only hidden: unlearning methods on facts of lab:lm under attack, beside the original, an oracle and decoys.
 
-    python scripts/bench/audit_facts.py                            # five facts, about half an hour on two cores
+    python scripts/bench/audit_facts.py                            # five facts drawn, and an oracle trained for them
     python scripts/bench/audit_facts.py --write docs/audits.md     # and put the tables there
     python scripts/bench/audit_facts.py --facts carmen.created-by --methods grad_diff --decoys 0
 
