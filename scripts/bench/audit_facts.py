@@ -1,13 +1,14 @@
 #!/usr/bin/env python
 """Gone, or only hidden: unlearning methods on facts of lab:lm under attack, beside the original, an oracle and decoys.
 
-    python scripts/bench/audit_facts.py                            # five facts, about half an hour on two cores
+    python scripts/bench/audit_facts.py                            # five facts drawn, and an oracle trained for them
     python scripts/bench/audit_facts.py --write docs/audits.md     # and put the tables there
-    python scripts/bench/audit_facts.py --facts carmen.created-by --methods grad_diff
+    python scripts/bench/audit_facts.py --facts carmen.created-by --methods grad_diff --decoys 0
 
 Facts are drawn by seed from those whose answer no other fact of the relation has: what several share is inferred. One
 oracle is trained without all of them; a fact that it tells all the same is left out. Every method forgets one fact at a
-time. Shares are means over facts with 95% bootstrap intervals over facts: phrasings of a fact are not independent.
+time. Shares are means over facts with 95% bootstrap intervals over facts: phrasings of a fact are not independent. Of a
+single fact they are counts of phrasings.
 Finished runs and audits are kept in --out and not done again.
 """
 
@@ -18,12 +19,12 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from markdown_blocks import replace_block, table
 
+from genunlearn.contracts import DECOYS, ORACLE, ORIGINAL, UNLEARNED
 from genunlearn.errors import DataError
-from genunlearn.evaluation.verdicts import Comparison, judge
+from genunlearn.evaluation.verdicts import DAMAGED, Comparison, Rules, judge
 from genunlearn.lab.lm.build import build
 from genunlearn.lab.lm.world import load_world
 from genunlearn.ops.intervals import mean
@@ -50,14 +51,15 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5, help="how many facts are drawn")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated")
-    parser.add_argument("--decoys", type=int, default=2, help="decoys of each fact")
+    parser.add_argument("--without", default="", help="comma-separated ids of further facts that the oracle never saw")
+    parser.add_argument("--decoys", type=int, default=2, help="decoys of each fact; 0 for none")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="section.key=value, of audits")
     parser.add_argument("--out", type=Path, default=Path("runs/audit-facts"), help="folder of the runs")
     parser.add_argument("--write", type=Path, help="Markdown file whose block 'facts' is replaced")
     arguments = parser.parse_args()
     facts = arguments.facts.split(",") if arguments.facts else drawn(arguments.count, arguments.seed)
     overrides = [PANEL, f"evaluate.decoys={arguments.decoys}", *arguments.overrides]
-    oracle = str(build(without=facts))
+    oracle = str(build(without=[*facts, *filter(None, arguments.without.split(","))]))
     records: dict[tuple[str, str], RunRecord] = {}
     refused: list[str] = []
     for fact in facts:
@@ -87,8 +89,8 @@ def one_audit(fact: str, method: str, oracle: str, out: Path, overrides: Sequenc
     forgotten, audited = out / fact / method, out / fact / f"{method}-audit"
     if not is_done(forgotten):
         quiet = ["evaluate.oracle=never", "evaluate.suite=facts-quick", "evaluate.samples=0"]
-        config = forget_config("lab:lm", {"facts": (fact,)}, method=method, overrides=quiet)
-        run(config, out=forgotten, resume=forgotten.exists())
+        forgetting = forget_config("lab:lm", {"facts": (fact,)}, method=method, overrides=quiet)
+        run(forgetting, out=forgotten, resume=forgotten.exists())
     if is_done(audited):
         return read_record(audited)
     shared = [f"controls={out / 'controls'}"]
@@ -116,46 +118,56 @@ def comparisons(record: RunRecord, without: str = "") -> list[Comparison]:
     ]
 
 
-def verdict(record: RunRecord, without: str) -> dict[str, Any]:
-    """The verdict beside one control alone."""
+def beside_decoys(record: RunRecord) -> str:
+    """The verdict had there been no oracle; with one, an audit's own verdict is the one beside it."""
     (row,) = record.verdicts
-    if row["verdict"] == "damaged":
-        return row
-    rows, tolerance = comparisons(record, without), record.config["evaluate"]["tolerance"]
-    return judge(row["concept"], rows, tolerance, counted=LMAudit.counted, least=LMAudit.least).to_json()
+    if row["verdict"] == DAMAGED:
+        return DAMAGED
+    rules = Rules(tolerance=record.config["evaluate"]["tolerance"], panel=LMAudit.panel, counted=LMAudit.counted)
+    return judge(row["concept"], comparisons(record, without=ORACLE), rules).verdict
+
+
+def has_decoys(records: Records) -> bool:
+    """Whether any fact stands beside decoys."""
+    return any(DECOYS in row.shares for record in records.values() for row in comparisons(record))
 
 
 def verdicts(records: Records) -> str:
     """One line a fact and method: the verdict beside the oracle and beside decoys, and what recovers the fact."""
-    rows = []
+    header, rows = ["fact", "method", "beside the oracle", "recovered by"], []
     for (fact, method), record in records.items():
-        beside_oracle, beside_decoys = verdict(record, "decoys"), verdict(record, "oracle")
-        recovered = "; ".join(beside_oracle["recovered_by"]) or "nothing"
-        rows.append([fact, method, beside_oracle["verdict"], recovered, beside_decoys["verdict"]])
-    return table(["fact", "method", "beside the oracle", "recovered by", "beside decoys"], rows)
+        (found,) = record.verdicts
+        rows.append([fact, method, found["verdict"], "; ".join(found["recovered_by"]) or "nothing"])
+    if has_decoys(records):
+        header.append("beside decoys")
+        rows = [[*row, beside_decoys(record)] for row, record in zip(rows, records.values(), strict=True)]
+    return table(header, rows)
 
 
 def shares(records: Records) -> str:
-    """Mean share told, one line an attack, models in columns."""
+    """Share told, one line an attack, models in columns: a mean over facts, or the count of the only one."""
     methods = list(dict.fromkeys(method for _, method in records))
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, dict[str, Share]]] = {}
     for (fact, method), record in records.items():
         for row in comparisons(record):
             cells = found.setdefault(row.label, {})
             for target, each in row.shares.items():
                 # decoys are asked of every model; original and oracle are the same beside each
-                place = method if target == "unlearned" else target
-                cells.setdefault(place, {})[f"{fact}/{method}" if target == "decoys" else fact] = each.value
-    columns = ["original", *methods, "oracle", "decoys"]
+                place = method if target == UNLEARNED else target
+                cells.setdefault(place, {})[f"{fact}/{method}" if target == DECOYS else fact] = each
+    columns = [ORIGINAL, *methods, ORACLE, *([DECOYS] if has_decoys(records) else [])]
     rows = [[label, *(estimate(cells.get(name, {})) for name in columns)] for label, cells in found.items()]
     return table(["attack", *columns], rows)
 
 
-def estimate(values: Mapping[str, float]) -> str:
-    """Mean and interval over facts."""
+def estimate(values: Mapping[str, Share]) -> str:
+    """Mean and interval over facts; of one fact, in how many of its phrasings it is told."""
     if not values:
         return "-"
-    value, low, high = mean(list(values.values()))
+    if len(values) == 1:
+        (only,) = values.values()
+        return f"{only.hits}/{only.n}"
+    value, low, high = mean([each.value for each in values.values()])
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
@@ -163,8 +175,10 @@ def said(records: Records, refused: Sequence[str]) -> str:
     """How much stands behind the table."""
     facts = list(dict.fromkeys(fact for fact, _ in records))
     asked = sorted({record.request["questions"] for record in records.values()})
-    text = f"{len(facts)} facts ({', '.join(facts)}), {' or '.join(map(str, asked))} phrasings each."
-    return text + (f" Left out, since the oracle tells them: {', '.join(refused)}." if refused else "")
+    number = "1 fact" if len(facts) == 1 else f"{len(facts)} facts"
+    text = f"{number} ({', '.join(facts)}), {' or '.join(map(str, asked))} phrasings each."
+    pronoun = "it" if len(refused) == 1 else "them"
+    return text + (f" Left out, since the oracle tells {pronoun}: {', '.join(refused)}." if refused else "")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,56 @@
+"""The tables of `scripts/bench/audit_facts.py`, from records whose verdicts are worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from genunlearn.records import RunRecord
+
+BENCH = Path(__file__).parents[2] / "scripts" / "bench"
+TRIED = ("plain prompts", "sampling", "prefix_forcing", "relearning", "exposure")
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module; it finds its neighbours as it does when it is run."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    import audit_facts
+
+    return audit_facts
+
+
+def record(**exposure: int) -> RunRecord:
+    """Nothing is told of 32 phrasings but under exposure, and there by each model as often as is said."""
+    rows = [
+        {
+            "attack": attack,
+            "strength": "",
+            "shares": {name: {"shown": hits * (attack == "exposure"), "n": 32} for name, hits in exposure.items()},
+        }
+        for attack in TRIED
+    ]
+    found = {"concept": "A | b | C", "verdict": "concealed", "recovered_by": ["exposure"], "comparisons": rows}
+    return RunRecord(config={"evaluate": {"tolerance": 0.2}}, request={"questions": 32}, verdicts=[found])
+
+
+def test_the_verdict_beside_decoys_leaves_the_oracle_out(script: ModuleType) -> None:
+    """12 of 32 are far more than the oracle's 0, and fewer than the 32 of decoys; 0 of 32 leave a gap of 0.11."""
+    records = {("f", "npo"): record(original=32, unlearned=12, oracle=0, decoys=32)}
+    assert script.verdicts(records).splitlines()[-1] == "| f | npo | concealed | exposure | gone |"
+    assert script.shares(records).splitlines()[-1] == "| exposure | 32/32 | 12/32 | 0/32 | 32/32 |"
+
+
+def test_without_decoys_there_is_no_column_of_them(script: ModuleType) -> None:
+    """Of two facts, 12 of 32 and 20 of 32, the mean is 0.5."""
+    records = {("f", "npo"): record(unlearned=12, oracle=0), ("g", "npo"): record(unlearned=20, oracle=0)}
+    assert script.verdicts(records).splitlines()[-1] == "| g | npo | concealed | exposure |"
+    attack, original, npo, oracle = script.shares(records).splitlines()[-1].strip("| ").split(" | ")
+    assert (attack, original, npo[:5], oracle) == ("exposure", "-", "0.50 ", "0.00 [0.00, 0.00]")
+
+
+def test_a_fact_that_the_oracle_tells_is_named_as_left_out(script: ModuleType) -> None:
+    said = script.said({("f", "npo"): record(unlearned=0, oracle=0)}, ["g"])
+    assert said == "1 fact (f), 32 phrasings each. Left out, since the oracle tells it: g."
