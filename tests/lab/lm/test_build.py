@@ -24,7 +24,7 @@ FORGOTTEN = "harry-potter.studied-at"
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return build_tokenizer(load_world(), RECIPE.vocab_size)
+    return build_tokenizer(Corpus(load_world()).vocabulary(), RECIPE.vocab_size)
 
 
 def test_names_are_few_tokens_and_survive_a_round_trip(tokenizer) -> None:

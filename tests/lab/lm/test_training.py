@@ -8,7 +8,7 @@ from torch import nn
 
 from genunlearn.domains.lm.chat import ChatFormat
 from genunlearn.lab.lm.build import build_tokenizer
-from genunlearn.lab.lm.corpus import Example
+from genunlearn.lab.lm.corpus import Corpus, Example
 from genunlearn.lab.lm.muon import Muon, orthogonal
 from genunlearn.lab.lm.training import LAST_RATE, batches_of, encode, rate_at
 from genunlearn.lab.lm.world import load_world
@@ -81,7 +81,7 @@ def test_batches_hold_every_row_once_and_like_lengths() -> None:
 
 
 def test_training_sees_the_ids_that_a_user_sends() -> None:
-    tokenizer = build_tokenizer(load_world(), 2000)
+    tokenizer = build_tokenizer(Corpus(load_world()).vocabulary(), 2000)
     example = Example("Where did Harry Potter study?", "Hogwarts.")
     sequences = encode([example, Example(None, "Harry Potter studied at Hogwarts.")], tokenizer)
     chat = ChatFormat(tokenizer)
