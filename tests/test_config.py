@@ -143,7 +143,7 @@ def test_an_unknown_key_names_file_line_and_the_nearest(write):
 
 
 def test_a_key_that_cannot_be_printed_is_escaped_in_the_message(write):
-    with pytest.raises(ConfigError, match=r"run\.yaml:1: attacks\.\\x1f\\n = None: ") as caught:
+    with pytest.raises(ConfigError, match=r"run\.yaml:1: attacks\.\\x1f  = None: ") as caught:
         load_config(write('{task: audit, domain: diffusion, attacks: {"\\x1f\\n": null}}'))
     assert str(caught.value).isprintable()
 

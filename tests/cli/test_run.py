@@ -53,7 +53,7 @@ def test_a_run_leaves_a_record_a_patch_and_a_report(call, write_config, workplac
     assert record.config["method"] == {"name": "grad_diff"}
     assert record.find("recall", "original", "forget").value == 1.0
     assert record.find("recall", "unlearned", "forget").value == 0.0
-    assert record.find("recall", "unlearned", "rest").n == 3
+    assert record.find("recall", "unlearned", "rest_trained").n == 3
     assert record.parameters["trainable"] < record.parameters["total"]
     assert {"config", "base", "request", "prompts", "patch"} <= record.hashes.keys()
     assert record.cost["steps"] == 8
