@@ -166,7 +166,7 @@ def _read_text(path: Path, source: str | Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise SourceNotFound(f"configuration {str(source)!r} cannot be read ({error.strerror}); give a readable file") from None
+        raise SourceNotFound(f"configuration {str(source)!r} cannot be read ({error.strerror}); give another") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"{source}:{line}: not UTF-8: save the file with that encoding") from None

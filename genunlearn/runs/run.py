@@ -83,10 +83,10 @@ class Run:
         with self.folder.phase("load"):
             self.watch.announce(f"loading {self.config.model.source}")
             model = self.family.open(self.request)
+        parameters.check(model, self.family.trained(self.method))  # before the model is asked for anything
         with self.folder.phase("neighbours"):
             self.request = self.family.surround(self.request, model, self.folder.journal)
         self.method.check(self.family.domain, **self.family.given(self.request))
-        parameters.check(model, self.family.trained(self.method))
         return model
 
     def measure_original(self, model: Any) -> None:

@@ -72,7 +72,7 @@ def test_a_configuration_that_cannot_be_read(call, write_config, monkeypatch, co
     done = call(command, path)
     assert (done.code, done.err) == (
         2,
-        f"genunlearn: configuration {str(path)!r} cannot be read (Permission denied); give a readable file\n",
+        f"genunlearn: configuration {str(path)!r} cannot be read (Permission denied); give another\n",
     )
 
 
