@@ -26,8 +26,13 @@ class GenunlearnError(Exception):
     """Root of everything this package raises on purpose."""
 
     def __str__(self) -> str:
-        """The message as given (``KeyError`` would quote it, ``OSError`` would prefix an errno)."""
-        return str(self.args[0]) if self.args else type(self).__name__
+        """The message as given (``KeyError`` would quote it, ``OSError`` would prefix an errno), in one printable line.
+
+        It may quote a key, a path or a library with line breaks, which become spaces, or with what steers a terminal,
+        which is escaped.
+        """
+        text = str(self.args[0]) if self.args else type(self).__name__
+        return "".join(c if c.isprintable() else " " if c in "\r\n\t" else repr(c)[1:-1] for c in text)
 
 
 class InputError(GenunlearnError):

@@ -142,6 +142,12 @@ def test_an_unknown_key_names_file_line_and_the_nearest(write):
     assert complaint(path) == f"{path}:9: unknown key 'train.max_step'; did you mean 'max_steps'?"
 
 
+def test_a_key_that_cannot_be_printed_is_escaped_in_the_message(write):
+    with pytest.raises(ConfigError, match=r"run\.yaml:1: attacks\.\\x1f  = None: ") as caught:
+        load_config(write('{task: audit, domain: diffusion, attacks: {"\\x1f\\n": null}}'))
+    assert str(caught.value).isprintable()
+
+
 def test_an_unknown_section(write):
     path = write(GOOD + "trian:\n  seed: 1\n")
     assert complaint(path) == f"{path}:10: unknown key 'trian'; did you mean 'train'?"

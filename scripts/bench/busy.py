@@ -1,11 +1,11 @@
 #!/usr/bin/env python
 """How long the lab's language model trains beside other work, by how its threads wait for each other.
 
-    python scripts/bench/busy.py --beside 1            # some minutes; --beside 0 is the machine as it is
+    python scripts/bench/busy.py                       # less than a minute; --beside 0 is the machine as it is
     python scripts/bench/busy.py --beside 2 --steps 20
 
-Trains the model of `lab:lm` for a few steps, each way in a process of its own, beside as many processes as said.
-One thread is there for its weights: where they are others, the number of threads cannot follow the load.
+Trains the model of `lab:lm` for a few steps, each way in a process of its own, beside as many processes as said, and
+says whether both end with the same weights.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import subprocess
 import sys
 import time
 
-WAYS = {"two threads that spin": ("", 2), "two threads that sleep": ("PASSIVE", 2), "one thread": ("PASSIVE", 1)}
-"""By label: ``OMP_WAIT_POLICY`` (empty: what the library does by itself) and the number of threads."""
+WAYS = {"as OpenMP has it": "", "asleep": "PASSIVE"}
+"""``OMP_WAIT_POLICY`` by label; empty where importing genunlearn must not set it either."""
 
 LENGTH = 40
 """Tokens of a text, about as many as the lab's."""
@@ -37,17 +37,17 @@ class Ids:
         return 2000
 
 
-def train(steps: int, threads: int) -> None:
+def train(steps: int) -> None:
     """Print seconds, CPU seconds and the hash of the weights as JSON; OpenMP reads its policy where torch loads."""
-    import torch  # noqa: F401
+    import torch  # noqa: F401  # before genunlearn, which would set a policy
 
     from genunlearn.lab import determinism
     from genunlearn.lab.lm import training
     from genunlearn.lab.lm.build import Recipe, build_model
 
-    determinism.THREADS = threads
-    recipe, draw = Recipe(steps=steps), random.Random(0)
-    ids = [[draw.randrange(3, len(Ids())) for _ in range(LENGTH)] for _ in range(steps * recipe.batch_size)]
+    # One step more than is timed: the first warms up.
+    recipe, draw = Recipe(steps=steps + 1), random.Random(0)
+    ids = [[draw.randrange(3, len(Ids())) for _ in range(LENGTH)] for _ in range(recipe.steps * recipe.batch_size)]
     texts = training.Sequences(ids, [LENGTH // 2] * len(ids))
     seen: list[tuple[float, float]] = []
 
@@ -60,14 +60,14 @@ def train(steps: int, threads: int) -> None:
     digest = hashlib.sha256()
     for tensor in model.state_dict().values():
         digest.update(tensor.numpy().tobytes())
-    (wall, cpu), (last_wall, last_cpu) = seen[0], seen[-1]  # the first step warms up
+    (wall, cpu), (last_wall, last_cpu) = seen[0], seen[-1]
     print(json.dumps({"seconds": last_wall - wall, "cpu": last_cpu - cpu, "sha256": digest.hexdigest()}))
 
 
-def measure(policy: str, threads: int, steps: int) -> dict[str, float | str]:
+def measure(policy: str, steps: int) -> dict[str, float | str]:
     """Train in a new process."""
     settings = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
-    command = [sys.executable, __file__, "--steps", str(steps), "--child", str(threads)]
+    command = [sys.executable, __file__, "--steps", str(steps), "--child"]
     if policy:
         settings["OMP_WAIT_POLICY"] = policy
     done = subprocess.run(command, env=settings, stdout=subprocess.PIPE, text=True, check=True)
@@ -84,23 +84,23 @@ def main() -> None:
     """Measure every way, in turn, and print one line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--beside", type=int, default=1, help="processes that use a core each meanwhile")
-    parser.add_argument("--steps", type=int, default=10, help="training steps; the lab takes 900")
-    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, default=5, help="training steps; the lab takes 900")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        train(arguments.steps, arguments.child)
+        train(arguments.steps)
         return
     others = [multiprocessing.Process(target=spin, args=(os.getpid(),), daemon=True) for _ in range(arguments.beside)]
     for other in others:
         other.start()
-    found = {way: measure(policy, threads, arguments.steps) for way, (policy, threads) in WAYS.items()}
+    found = {way: measure(policy, arguments.steps) for way, policy in WAYS.items()}
     for other in others:
         other.terminate()
     first = next(iter(found.values()))
-    print(f"{'':24} seconds  CPU seconds   ratio  weights")
+    print(f"{'threads wait':16}  seconds  CPU seconds  ratio  weights")
     for way, each in found.items():
         ratio = float(each["seconds"]) / float(first["seconds"])
-        print(f"{way:24} {each['seconds']:7.1f}  {each['cpu']:11.1f}  {ratio:6.2f}  {str(each['sha256'])[:12]}")
+        print(f"{way:16}  {each['seconds']:7.1f}  {each['cpu']:11.1f}  {ratio:5.2f}  {str(each['sha256'])[:12]}")
 
 
 if __name__ == "__main__":

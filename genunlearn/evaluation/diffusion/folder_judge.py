@@ -44,7 +44,8 @@ class FolderJudge:
             SourceNotFound: It is not there.
             DataError: It has no label for one of `names`.
         """
-        from transformers import AutoImageProcessor, AutoModelForImageClassification
+        from transformers import AutoModelForImageClassification
+        from transformers.models.auto.image_processing_auto import AutoImageProcessor  # the other asks for torchvision
 
         try:
             folder = resolve_folder(str(source))
