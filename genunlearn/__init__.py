@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 # OpenMP reads this once, when torch loads. Its threads otherwise spin where they wait for each other, and on a machine
-# with other work a build then takes far longer.
+# with other work a build then takes half as long again (scripts/bench/busy.py), for the same weights.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """How long the lab's language model trains beside other work, by how its threads wait for each other.
 
-    python scripts/bench/busy.py                       # less than a minute; --beside 0 is the machine as it is
+    python scripts/bench/busy.py                       # half a minute; --beside 0 is the machine as it is
     python scripts/bench/busy.py --beside 2 --steps 20
 
 Trains the model of `lab:lm` for a few steps, each way in a process of its own, beside as many processes as said, and
