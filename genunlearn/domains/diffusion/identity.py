@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -126,11 +127,9 @@ def hash_file(path: Path) -> str:
     stat = path.stat()
     key = hash_json([str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino])
     kept = cache_root() / "hashes" / key
-    try:
+    with suppress(OSError):
         if kept.is_file():
             return kept.read_text(encoding="utf-8").strip()
-    except OSError:
-        pass
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED_NS:
