@@ -6,7 +6,14 @@ from importlib.util import find_spec
 
 from genunlearn.errors import NeedNotMet
 
-EXTRAS = {"diffusers": "diffusion", "bitsandbytes": "quant", "nltk": "benchmarks"}
+EXTRAS = {
+    "bitsandbytes": "quant",
+    "diffusers": "diffusion",
+    "flwr": "federated",
+    "nltk": "benchmarks",
+    "sdmetrics": "tables",
+    "torch_geometric": "graph",
+}
 """Extra of this package by the package that it brings."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -20,7 +21,10 @@ SEVEN = ("--concept", "digit seven")
 def test_extras_are_those_that_the_package_offers() -> None:
     offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     brought = {
-        requirement.split(">=")[0]: extra for extra, rows in offered.items() if extra != "dev" for requirement in rows
+        re.split(r"\[|>=", requirement)[0].replace("-", "_"): extra
+        for extra, rows in offered.items()
+        if extra != "dev"
+        for requirement in rows
     }
     assert brought == EXTRAS
 
