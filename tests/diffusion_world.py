@@ -29,7 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "erase_diff": {**IMAGES, "forget_weight": 1.0},
     "salun": IMAGES,
     "selective_amnesia": {**IMAGES, "fisher_draws": 1},
-    "speed": {"threshold": 1e-3},
+    "speed": {"threshold": 1e-3, "ridge": 1e-3},
     "sld": {"warmup": 0},
 }
 """Fields of methods whose defaults are made for real pipelines."""

@@ -256,7 +256,7 @@ def test_relearning_results_and_data() -> None:
 
 def test_relearning_moves_towards_what_it_is_taught() -> None:
     given, target = context(images=torch.ones(2, 3, 16, 16)), model()
-    first, last = ConceptRelearning(images=2, marks=(0, 10), learning_rate=2e-2).curve(target, given)
+    first, last = ConceptRelearning(images=2, marks=(0, 30), learning_rate=5e-2).curve(target, given)
     assert last.images.mean() > first.images.mean()
 
 

@@ -313,7 +313,7 @@ def test_synonyms_go_too() -> None:
     dog = answers(adapter, "dog")
     far = distance(adapter, "church", dog)
     UCE().apply(adapter, splits(["cat | church -> dog"], preserve=()))
-    assert distance(adapter, "church", dog) < 0.5 * far
+    assert distance(adapter, "church", dog) < 0.6 * far
 
 
 def test_a_shared_beginning_is_not_edited_away() -> None:
