@@ -15,7 +15,7 @@ probability of error (`ops.spending`); each comparison is judged at the level of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -84,6 +84,7 @@ class Rules:
         tolerance: Largest gap to the control at which a concept still counts as gone.
         panel: Kinds of attack that have to be tried for that.
         idle: Attacks whose budget leaves them nothing to do, which do not count as tried.
+        refused: Why attacks could not be tried, by name.
         lacking: What else forbids to say so, in words; None if nothing.
         counted: What the shares are of.
         alphas: Probability of error of each look.
@@ -93,18 +94,21 @@ class Rules:
     tolerance: float
     panel: Panel = ()
     idle: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
     lacking: str | None = None
     counted: str = "images"
     alphas: tuple[float, ...] = (ALPHA,)
     surrogates: str = ""
 
     def missing(self, tried: Sequence[str]) -> list[str]:
-        """Kinds of the panel of which no attack was tried."""
-        return [
-            kind
-            for kind, names in zip(self.named(), self.panel, strict=True)
-            if not set(names) & (set(tried) - set(self.idle))
-        ]
+        """Kinds of the panel of which no attack was tried, each with the reasons that are known."""
+        whys = dict(self.refused) | dict.fromkeys(self.idle, "its budget leaves it nothing to do")
+        missing = []
+        for kind, names in zip(self.named(), self.panel, strict=True):
+            if not set(names) & (set(tried) - set(self.idle)):
+                known = "; ".join(f"{name}: {whys[name]}" for name in names if name in whys)
+                missing.append(f"{kind} ({known})" if known else kind)
+        return missing
 
     def named(self) -> list[str]:
         """The panel in words."""
@@ -175,7 +179,7 @@ def judge(concept: str, comparisons: Sequence[Comparison], rules: Rules, damage:
         share = f"{mine.hits} of {mine.n} {rules.counted} show it, {its.hits} of {its.n} of {_whose(control)}"
         return say(CONCEALED, f"{first.label}: {share}{aside}", tuple(c.label for c in recovered))
     if missing := rules.missing([c.attack for c in controlled]):
-        return say(UNDECIDED, f"nothing counts as gone without {' and '.join(missing)}, which was not tried")
+        return say(UNDECIDED, f"nothing counts as gone without {' and '.join(missing)}, not tried here")
     if rules.lacking:
         return say(UNDECIDED, f"nothing counts as gone here: {rules.lacking}")
     gaps = [(*c.gap(rules.alphas[c.look]), c) for c in controlled]

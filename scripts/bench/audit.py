@@ -51,7 +51,7 @@ def main() -> None:
     """Run both ways, compare their images, print the table; exit with 1 where a ratio is below `LEAST`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=4, help="images of each psi")
-    parser.add_argument("--repeats", type=int, default=3, help="how often each way is timed")
+    parser.add_argument("--repeats", type=int, default=5, help="how often each way is timed")
     parser.add_argument("--steps", type=int, default=100, help="denoising steps of an image")
     parser.add_argument("--write", type=Path, help="Markdown file whose block 'speed' the table replaces")
     arguments = parser.parse_args()

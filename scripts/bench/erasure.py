@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """How fast concepts are erased, against plain implementations of the published loops, in one run.
 
-    python scripts/bench/erasure.py                            # about 3 minutes on two cores
+    python scripts/bench/erasure.py                            # about 8 minutes on two cores
     python scripts/bench/erasure.py --write docs/erasure.md    # and put the tables there
 
 * UCE: 32 random matrices of the sizes of Stable Diffusion 1.4 (keys and values of 16 layers that read 768 numbers), ten
@@ -203,7 +203,7 @@ def published_esd(
 def kept_esd(model: Diffusion, prompts: Sequence[ConceptPrompt], iterations: int, rate: float, seed: int) -> None:
     """The product's own loop, on trajectories that are kept."""
     train = TrainConfig(learning_rate=rate, batch_size=1, max_steps=iterations, save_every=iterations)
-    method = ESD(trajectories=8, guidance=3.0, strength=2.0)
+    method = ESD(trajectories=24, guidance=3.0, strength=2.0)
     trainer = Trainer(model, train, ParametersConfig(kind="full", target_modules="x"), seed=seed)
     trainer(method, method.prepare(Splits(forget=list(prompts)), seed))
 
@@ -319,7 +319,7 @@ HEADER = ["what", "work", "published loop", "ours", "ratio", "target", "what the
 def main() -> None:
     """Run the contests, print the tables, write them where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3, help="repeats of each contest")
+    parser.add_argument("--repeats", type=int, default=5, help="repeats of each contest")
     parser.add_argument("--iterations", type=int, default=200, help="iterations of ESD")
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate of ESD, on both sides")
     parser.add_argument("--write", type=Path, help="Markdown file whose block 'speed' the table replaces")

@@ -105,8 +105,15 @@ PANEL = replace(RULES, panel=(("paraphrase",), ("inversion", "embedding")))
 def test_one_weak_attack_is_not_enough_for_gone() -> None:
     found = judge("seven", [CLEAN, comparison("paraphrase", unlearned=0, oracle=0)], PANEL)
     assert (found.verdict, found.unsettled) == ("undecided", ())
-    assert "nothing counts as gone without inversion or embedding, which was not tried" in found.reason
+    assert "nothing counts as gone without inversion or embedding, not tried here" in found.reason
     assert found.panel == ("paraphrase", "inversion or embedding")
+
+
+def test_a_verdict_says_why_an_attack_of_the_panel_was_not_tried() -> None:
+    rules = replace(PANEL, refused={"embedding": "needs a text encoder"}, idle=("inversion",))
+    found = judge("seven", [CLEAN, comparison("paraphrase", unlearned=0, oracle=0)], rules)
+    why = "(inversion: its budget leaves it nothing to do; embedding: needs a text encoder)"
+    assert found.reason == f"nothing counts as gone without inversion or embedding {why}, not tried here"
 
 
 @pytest.mark.parametrize("attack", ["inversion", "embedding"])

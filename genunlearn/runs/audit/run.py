@@ -85,7 +85,6 @@ class AuditRun:
             return
         sizes, damage = self.audit.looks(), self.audit.damage()
         alphas = spend(sizes, ALPHA)
-        rules = self._rules(subject, alphas)
         comparisons = self._plain(subject)
         if damage is None:  # attacks on a ruined model say nothing
             for name, attack in scored.items():
@@ -94,6 +93,7 @@ class AuditRun:
             for name, attack in self.attacks.items():
                 if name not in scored:
                     comparisons += self._attack(subject, name, attack)
+        rules = self._rules(subject, alphas)
         verdict, looked = judge(subject.label, comparisons, rules, damage), 1
         while verdict.unsettled and looked < len(sizes):
             self.folder.keep()
@@ -186,6 +186,9 @@ class AuditRun:
             tolerance=self.config.evaluate.tolerance,
             panel=self.audit.panel,
             idle=tuple(name for name, attack in self.attacks.items() if attack.is_idle),
+            refused={
+                name: why for name, attack in self.attacks.items() if (why := self.audit.lacking(subject, attack))
+            },
             lacking=self.audit.unguarded(),
             counted=self.audit.counted,
             alphas=alphas,
