@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from genunlearn.cli import certificate as certificates
 from genunlearn.cli import ledger as ledgers
 from genunlearn.cli import ls
 from genunlearn.cli import patch as patches
@@ -38,6 +39,8 @@ app = typer.Typer(
 lab = typer.Typer(help="The embedded models.", epilog="Try: genunlearn lab build lm", no_args_is_help=True)
 for name, part in (("ls", ls.app), ("lab", lab), ("ledger", ledgers.app), ("patch", patches.app)):
     app.add_typer(part, name=name)
+for command, example in certificates.COMMANDS.items():
+    app.command(epilog=f"Try: genunlearn {example}")(command)
 
 
 def _show_version(is_asked: bool) -> None:

@@ -14,7 +14,7 @@ from genunlearn.data.lm.antisamples import read_antisamples
 from genunlearn.data.lm.facts import FORGET_GROUPS, Scope
 from genunlearn.data.lm.telling import TOLD_AT_MOST, evenly, recall
 from genunlearn.domains.lm.adapter import LanguageModel
-from genunlearn.domains.sources import refuse_quantized_full
+from genunlearn.domains.sources import hash_weights, refuse_quantized_full
 from genunlearn.engine import parameters
 from genunlearn.errors import ConfigError, DataError
 from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
@@ -22,6 +22,7 @@ from genunlearn.evaluation.lm.damage import what_fell
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.records import hash_json, write_jsonl
 from genunlearn.registry import SUITES
+from genunlearn.runs.lm.audit_models import is_patch, unlearned_place
 from genunlearn.runs.lm.judging import check_judge, open_judge
 from genunlearn.runs.lm.oracle import oracle_source, why_no_oracle
 from genunlearn.runs.lm.request import (
@@ -29,6 +30,7 @@ from genunlearn.runs.lm.request import (
     check_names,
     check_sources,
     make_splits,
+    model_folder,
     open_model,
     read_request,
     unknown_facts,
@@ -86,6 +88,19 @@ class LMFamily(Family[LMRequest, LanguageModel]):
     def open(self, request: LMRequest) -> LanguageModel:
         """The model that the configuration names."""
         return open_model(self.config)
+
+    def base_sha256(self) -> str:
+        """By the files, which are not loaded."""
+        return hash_weights(model_folder(self.config, self.config.model.source))
+
+    def reopen(self, request: LMRequest, folder: Path) -> LanguageModel:
+        """The base with the patch on it, or the whole model."""
+        place = unlearned_place(str(folder))
+        if not is_patch(place):
+            return open_model(self.config, str(place))
+        model = open_model(self.config)
+        parameters.load_patch(model, Path(place))
+        return model
 
     def surround(self, request: LMRequest, model: LanguageModel, journal: Journal) -> LMRequest:
         """With the scope: from the lab, or what the model itself says around the facts."""
@@ -225,7 +240,7 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         if self.config.parameters.kind == "lora" and not _merges(method):
             return Written({"patch": parameters.save_patch(model, folder / "patch")})
         parameters.save_whole(model, folder / "model")
-        return Written()
+        return Written({"model": hash_weights(folder / "model")})
 
     def examples(self, request: LMRequest, measured: Mapping[str, Measurement]) -> list[dict[str, Any]]:
         """A few questions of each group with every model's answer."""

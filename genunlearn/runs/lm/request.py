@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from genunlearn.config.lm import LMAuditConfig, LMConfig
@@ -194,6 +195,13 @@ def check_sources(config: LMConfig | LMAuditConfig, *others: str) -> None:
 def _named(config: LMConfig | LMAuditConfig, others: Sequence[str]) -> list[str]:
     base = config.oracle.base if isinstance(config, LMConfig) and "auto" in others else None
     return [config.model.source, *(source for source in (*others, base) if source not in ("auto", "never", None))]
+
+
+def model_folder(config: LMConfig | LMAuditConfig, source: str) -> Path:
+    """Where a model lies; the lab builds one that is not there yet."""
+    if source.startswith(LAB):
+        return Path(LABS.get(source.removeprefix(LAB), "lm")())
+    return resolve_folder(source, config.model.revision if source == config.model.source else None)
 
 
 def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> LanguageModel:
