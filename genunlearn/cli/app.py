@@ -79,6 +79,9 @@ def forget(
     audit: Annotated[
         bool, typer.Option("--audit", help="Then attack what is left: is the fact gone, or only hidden?")
     ] = False,
+    on: Annotated[
+        Path | None, typer.Option(help="An earlier run: its patch stays on, and what it removed is asked again.")
+    ] = None,
     ledger: LedgerFile = None,
     sealed: Sealed = False,
     seed: Seed = None,
@@ -93,6 +96,8 @@ def forget(
     sets = settings(overrides, seed)
     if antisamples is not None:
         sets.append(f"method.antisamples={antisamples.resolve()}")
+    if on is not None:
+        sets.append(f"on={on.resolve()}")
     methods = [method, *filter(None, compare.split(","))]
     request = {"facts": tuple(fact or ()), "question": question, "file": _text(facts)}
     request |= {"retain": _text(retain), "neutral": _text(neutral)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS, TRAINED_GROUPS
+from genunlearn.data.lm.facts import GONE_GROUPS, KEEP_GROUPS, TRAINED_GROUPS
 from genunlearn.data.lm.telling import TOLD_AT_MOST
 from genunlearn.records import RunRecord
 from genunlearn.reports.findings import Criterion, Findings, at_most, kept
@@ -26,7 +26,7 @@ def _criteria(record: RunRecord) -> Iterator[Criterion]:
     stop = run_section(record, "train").get("stop_recall")
     most = max(TOLD_AT_MOST, stop if isinstance(stop, float) else 0.0)
     for name in ("recall", "leak_rate"):
-        for group in FORGET_GROUPS:
+        for group in GONE_GROUPS:
             if found := record.find(name, UNLEARNED, group):
                 yield at_most(found, most, f"{metric_words(name).label}: {group_words(group).label}")
     loss = run_section(record, "evaluate").get("max_retain_loss")

@@ -29,6 +29,7 @@ PLACES = {
     "request": ("file", "forget", "retain", "path", "neutral", "data"),
     "evaluate": ("judge", "clip", "prompts", "oracle", "oracle_folders", "backbone"),
     "oracle": ("base",),
+    "on": (),
 }
 """Keys of a configuration that may name a file, a folder or a model of the hub, by section."""
 NO_PLACES = ("auto", "never", "none", "all", "embedding")
@@ -167,7 +168,7 @@ def _without_places(record: RunRecord, model: str, overrides: Sequence[str], pre
     given = {override.partition("=")[0].strip() for override in overrides}
     for section, keys in PLACES.items():
         found = data.get(section)
-        if isinstance(found, str):  # the oracle of an audit
+        if isinstance(found, str):  # the oracle of an audit, the run that a request follows
             found, keys = {section: found}, (section,)
         if not isinstance(found, Mapping):
             continue

@@ -46,6 +46,8 @@ class LMRequest:
     heldout: tuple[QA, ...] = ()
     """Phrasings of what must stay that are measured and never trained on."""
     benchmark: str | None = None
+    earlier: tuple[Fact, ...] = ()
+    """Facts of the requests that this one follows."""
 
     @property
     def surroundings(self) -> Scope:
@@ -56,7 +58,7 @@ class LMRequest:
     @property
     def sha256(self) -> str:
         """Hash of everything that the request says."""
-        rows = [repr(item) for item in (*self.facts, *self.forget, *(self.retain or ()), *self.heldout)]
+        rows = [repr(item) for item in (*self.facts, *self.forget, *(self.retain or ()), *self.heldout, *self.earlier)]
         return hash_json(rows)
 
 
@@ -132,6 +134,12 @@ def _lab_request(
     scope = world.scope(facts)
     neutral = neutral or _lab_texts(world, [fact.id for fact in facts])
     return LMRequest(facts, _questions(facts), retain, scope, neutral)
+
+
+def lab_scope(config: LMConfig | LMAuditConfig, facts: Sequence[Fact]) -> Scope:
+    """What the lab's world holds around some of its facts."""
+    world = world_of(lab_name(config))
+    return world.scope(tuple(world.fact(fact.id) for fact in facts))
 
 
 def _lab_texts(world: Any, hidden: Sequence[str]) -> tuple[str, ...]:
