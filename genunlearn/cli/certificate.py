@@ -55,7 +55,7 @@ def verify(
 
 
 COMMANDS: Mapping[Callable[..., Any], str] = {
-    certify: "certify runs/potter --audit runs/potter/audit --ledger ledger.jsonl",
-    verify: "verify runs/potter/certificate --model lab:lm --ledger ledger.jsonl",
+    certify: "certify runs/potter --audit runs/potter/audit",
+    verify: "verify runs/potter/certificate --model lab:lm",
 }
 """The commands, each with an example."""
