@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,17 +13,23 @@ from genunlearn.reports.page import render_page
 
 TONES = {PASSED: Tone.GOOD, FAILED: Tone.BAD, UNDECIDED: Tone.WARN, NOT_MEASURED: Tone.NEUTRAL}
 VERDICTS = {"gone": Tone.GOOD, "concealed": Tone.BAD, "present": Tone.BAD, "damaged": Tone.BAD, "undecided": Tone.WARN}
-SEAL, DIGITS = "hmac-sha256:", 8
+SEAL = re.compile("hmac-sha256:([0-9a-f]{8})[0-9a-f]{56}")
 
 
 def render_certificate(certificate: Mapping[str, Any]) -> str:
     """The page; the same for the same certificate. Every value is escaped."""
     criteria = [
-        (row["label"], _number(row), row["rule"], TONES[row["status"]], row["status"])
+        (_short(row["label"]), _number(row), row["rule"], TONES[row["status"]], row["status"])
         for row in certificate["criteria"]
     ]
     subjects = [
-        (row["label"], VERDICTS.get(row["verdict"], Tone.NEUTRAL), row["verdict"], row["reason"], _attacks(row))
+        (
+            _short(row["label"]),
+            VERDICTS.get(row["verdict"], Tone.NEUTRAL),
+            row["verdict"],
+            _short(row["reason"]),
+            _attacks(row),
+        )
         for row in certificate["subjects"]
     ]
     return render_page(
@@ -77,4 +84,9 @@ def _asked(certificate: Mapping[str, Any]) -> dict[str, str]:
         rows[name] = " | ".join(str(fact[key]) for key in ("subject", "relation", "object") if fact[key])
     rows |= {"model": asked["model"], "concepts": ", ".join(asked["concepts"]), "forget": asked["forget"]}
     rows |= {key: f"{value:,}" for key, value in asked["amounts"].items()}
-    return {key: str(value) for key, value in rows.items() if value}
+    return {key: _short(str(value)) for key, value in rows.items() if value}
+
+
+def _short(text: str) -> str:
+    """`text` with the first digits of each seal in it; the certificate's JSON has them whole."""
+    return SEAL.sub(r"sealed \1", text)
