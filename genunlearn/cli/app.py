@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from genunlearn.cli import certificate as certificates
 from genunlearn.cli import ledger as ledgers
 from genunlearn.cli import ls
 from genunlearn.cli import patch as patches
@@ -38,6 +39,8 @@ app = typer.Typer(
 lab = typer.Typer(help="The embedded models.", epilog="Try: genunlearn lab build lm", no_args_is_help=True)
 for name, part in (("ls", ls.app), ("lab", lab), ("ledger", ledgers.app), ("patch", patches.app)):
     app.add_typer(part, name=name)
+for command, example in certificates.COMMANDS.items():
+    app.command(epilog=f"Try: genunlearn {example}")(command)
 
 
 def _show_version(is_asked: bool) -> None:
@@ -76,6 +79,9 @@ def forget(
     audit: Annotated[
         bool, typer.Option("--audit", help="Then attack what is left: is the fact gone, or only hidden?")
     ] = False,
+    on: Annotated[
+        Path | None, typer.Option(help="An earlier run: its patch stays on, and what it removed is asked again.")
+    ] = None,
     ledger: LedgerFile = None,
     sealed: Sealed = False,
     seed: Seed = None,
@@ -90,6 +96,8 @@ def forget(
     sets = settings(overrides, seed)
     if antisamples is not None:
         sets.append(f"method.antisamples={antisamples.resolve()}")
+    if on is not None:
+        sets.append(f"on={on.resolve()}")
     methods = [method, *filter(None, compare.split(","))]
     request = {"facts": tuple(fact or ()), "question": question, "file": _text(facts)}
     request |= {"retain": _text(retain), "neutral": _text(neutral)}

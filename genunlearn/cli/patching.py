@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from genunlearn.domains.pretrained import ADAPTER_CONFIG
 from genunlearn.domains.sources import ADAPTER_WEIGHTS, find_place, hash_weights, resolve_folder
 from genunlearn.engine.parameters import PATCH_NOTE, read_note, read_patch, save_whole, write_note
 from genunlearn.engine.patches import put_on, stack, take_off
-from genunlearn.errors import InputError, MismatchError, OutputExists, SourceNotFound
-from genunlearn.records import write_json
+from genunlearn.errors import InputError, MismatchError, SourceNotFound
+from genunlearn.records import making, write_json
 from genunlearn.registry import LAB, LABS, require
 from genunlearn.runs.diffusion.audit_models import unlearned_place as pipeline_patch
 from genunlearn.runs.diffusion.pipelines import check_source, open_pipeline
@@ -40,7 +39,7 @@ def apply(patch: Path, model: str, out: Path, *, force: bool = False) -> Path:
     place, loaded = language_patch(patch), _open(model)
     put_on(loaded, [place], force=force)  # refuses what does not fit
     base = Path(LABS.get(model.removeprefix(LAB), "lm")()) if model.startswith(LAB) else resolve_folder(model)
-    with _making(out) as folder:
+    with making(out) as folder:
         for file in base.iterdir():
             if file.is_file():
                 shutil.copyfile(file, folder / file.name)
@@ -85,13 +84,13 @@ def merge(patches: Sequence[Path], model: str, out: Path, *, force: bool = False
         pipeline = open_pipeline(DiffusionConfig(model=ModelConfig(source=model)))
         for place in places:
             pipeline.load_patch(place, force=force)
-        with _making(out) as folder:
+        with making(out) as folder:
             pipeline.save(folder)
         return out
     places = [language_patch(patch) for patch in patches]
     loaded = _open(model)
     put_on(loaded, places, force=force)
-    with _making(out) as folder:
+    with making(out) as folder:
         save_whole(loaded, folder)
     return out
 
@@ -107,7 +106,7 @@ def stack_patches(patches: Sequence[Path], model: str, out: Path, *, force: bool
         raise InputError("one patch given: name at least two to stack")
     places = [language_patch(patch) for patch in patches]
     loaded = _open(model)
-    with _making(out) as folder:
+    with making(out) as folder:
         sha256 = stack(loaded, places, folder, force=force)
     take_off(loaded)
     return sha256
@@ -152,29 +151,3 @@ def _pipeline_patch(source: Path) -> Path:
     if isinstance(place, str) or (place / MODEL_INDEX).is_file():
         raise SourceNotFound(f"no patch at {source}: give a run's folder, or its patch (OUT/patch)")
     return place
-
-
-@contextmanager
-def _making(out: Path) -> Iterator[Path]:
-    """A folder to write to, which takes the place of `out` once it is whole; nothing is left of a failure.
-
-    Raises:
-        OutputExists: There is something at `out` already.
-        InputError: `out` cannot be written.
-    """
-    try:
-        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-            raise OutputExists(f"--out {out} exists; take another --out")
-        part = out.with_name(f".{out.name[:80]}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-    except OSError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"--out {str(out)[:200]} cannot be written: {error.strerror}; take another folder") from None
-    try:
-        yield part
-        part.replace(out)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise

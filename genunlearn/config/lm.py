@@ -80,6 +80,8 @@ class LMConfig(UnlearnConfig):
     """A run on a language model."""
 
     domain: Literal["lm"] = "lm"
+    on: str | None = None
+    """Folder of an earlier run of facts on the same model: its patch stays on, and what it removed is asked again."""
     request: LMRequestConfig = LMRequestConfig()
     evaluate: LMEvaluateConfig = LMEvaluateConfig()
     oracle: LMOracleConfig = LMOracleConfig()

@@ -124,6 +124,18 @@ class Family(abc.ABC, Generic[R, D]):
         """Which weights are trained, where the configuration leaves it to the method."""
         return self.config.parameters
 
+    def base_sha256(self) -> str | None:
+        """Hash of the weights of the model that the configuration names, by itself; None where it takes the data."""
+        return None
+
+    def reopen(self, request: R, folder: Path) -> D:
+        """The unlearned model that a run has left in `folder`.
+
+        Raises:
+            NeedNotMet: The family cannot.
+        """
+        raise NeedNotMet(f"models of domain {self.domain.name!r} cannot be opened again from what a run has left")
+
     # ---- measurement -----------------------------------------------------------------------------------------
 
     @abc.abstractmethod

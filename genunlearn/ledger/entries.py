@@ -22,7 +22,7 @@ from typing import Any
 
 from genunlearn.errors import DataError, InputError, NameNotFound, SourceNotFound
 from genunlearn.ledger.chain import Chain, Entry, Head, Problem, digest_of, line_of, read_chain, seal_entry
-from genunlearn.ledger.sealing import make_or_read_key, read_key, seal_fields, seal_text
+from genunlearn.ledger.sealing import Sealer, make_or_read_key, read_key, seal_fields, seal_text
 from genunlearn.records import RECORD_NAME, RunRecord, check_writable, hash_files, now, read_json, write_json
 
 PATIENCE = 120
@@ -181,6 +181,80 @@ def find_entries(path: Path | str, text: str) -> list[Entry]:
         return any(map(names, value)) if isinstance(value, list) else isinstance(value, str) and value.strip() in wanted
 
     return [entry for entry in list_ledger(path) if names(entry.get("request"))]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands in a ledger.
+
+    Attributes:
+        entry: Number of its entry.
+        sha256: The entry's own hash; None for one of an older version.
+        entries: How many entries the ledger has.
+        last: Hash of its last line.
+    """
+
+    entry: int
+    sha256: str | None
+    entries: int
+    last: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON data."""
+        return dict(vars(self))
+
+
+def find_run(path: Path | str, record_sha256: str) -> Place:
+    """Where the run with this record stands.
+
+    Raises:
+        SourceNotFound: There is no ledger.
+        DataError: It is damaged, does not hold the run, or holds it as undone.
+    """
+    path = Path(path)
+    _check_there(path)
+    with _locked(path, to_write=False):
+        chain = _whole(path)
+    for entry in chain.entries:
+        if entry.get("record_sha256") == record_sha256:
+            if done := _undone(chain.entries).get(entry["entry"]):
+                raise DataError(f"{path}: entry {entry['entry']}, the run's, is undone by entry {done}")
+            return Place(entry["entry"], entry.get("sha256"), len(chain.entries), chain.last)
+    raise DataError(f"{path}: no entry of this run; genunlearn forget --ledger FILE --resume enters one that has ended")
+
+
+def is_before(path: Path | str, place: Place) -> bool:
+    """Whether a ledger still begins with the entries that it had when `place` was taken.
+
+    Raises:
+        SourceNotFound: There is no ledger.
+        DataError: It is damaged.
+    """
+    entries = read_ledger(path)
+    if not 1 <= place.entry <= place.entries <= len(entries):
+        return False
+    line = line_of(entries[place.entries - 1])
+    return digest_of(line) == place.last and entries[place.entry - 1].get("sha256") == place.sha256
+
+
+def open_sealer(path: Path | str) -> Sealer:
+    """What seals texts with the key beside a ledger; the key is made on first use.
+
+    Raises:
+        DataError: The key cannot be read or written, or is no key.
+    """
+    return Sealer(make_or_read_key(_beside(Path(path), "key")))
+
+
+def find_sealer(path: Path | str, name: str) -> Sealer | None:
+    """What seals texts with the key beside a ledger, where it is the key of this `name`; None where it is not there.
+
+    Raises:
+        DataError: It cannot be read, or is no key.
+    """
+    key = _beside(Path(path), "key")
+    sealer = Sealer(read_key(key)) if key.exists() else None
+    return sealer if sealer and sealer.name == name else None
 
 
 def verify_ledger(path: Path | str) -> Verification:

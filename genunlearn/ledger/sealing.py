@@ -68,26 +68,52 @@ def seal_text(text: str, key: bytes) -> str:
     return f"hmac-sha256:{hmac.new(key, plain.encode(), hashlib.sha256).hexdigest()}"
 
 
+class Sealer:
+    """Puts keyed hashes in the place of texts, and finds these texts again inside of others.
+
+    Attributes:
+        name: What tells the key from others; it says nothing of the key itself.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        """Begin with no texts."""
+        self._key, self._texts = key, set[str]()
+        self.name = hashlib.sha256(key).hexdigest()[:16]
+
+    def seal(self, value: Any) -> Any:
+        """`value` with every text sealed, but those under `OPEN_KEYS`; numbers stay."""
+        if isinstance(value, str):
+            self._texts.add(value)
+            return seal_text(value, self._key)
+        if isinstance(value, Mapping):
+            return {name: part if name in OPEN_KEYS else self.seal(part) for name, part in value.items()}
+        return [self.seal(part) for part in value] if isinstance(value, list | tuple) else value
+
+    def seal_within(self, value: Any) -> Any:
+        """`value`, in whose texts every sealed one is replaced where it stands as a whole, in capitals or not."""
+        if isinstance(value, str):
+            for text in sorted(filter(str.strip, self._texts), key=len, reverse=True):
+                value = re.sub(rf"(?i)(?<!\w){re.escape(text)}(?!\w)", seal_text(text, self._key), value)
+            return value
+        if isinstance(value, Mapping):
+            return {name: self.seal_within(part) for name, part in value.items()}
+        return [self.seal_within(part) for part in value] if isinstance(value, list | tuple) else value
+
+    def seal_hashes(self, hashes: Mapping[str, str]) -> dict[str, str]:
+        """Hashes by name; those of texts are sealed."""
+        return {name: value if name in OPEN_HASHES else seal_text(value, self._key) for name, value in hashes.items()}
+
+
 def seal_fields(fields: Mapping[str, Any], key: bytes) -> dict[str, Any]:
     """The fields of an entry without what was deleted: texts of the request, and wherever else these appear.
 
     Numbers stay, and so do texts under `OPEN_KEYS` and hashes under `OPEN_HASHES`.
     """
-    texts: set[str] = set()
-
-    def seal(value: Any) -> Any:
-        if isinstance(value, str):
-            texts.add(value)
-            return seal_text(value, key)
-        if isinstance(value, Mapping):
-            return {name: part if name in OPEN_KEYS else seal(part) for name, part in value.items()}
-        return [seal(part) for part in value] if isinstance(value, list | tuple) else value
-
-    request = seal(fields["request"])
-    outcome = fields["outcome"]
-    for text in sorted(filter(str.strip, texts), key=len, reverse=True):
-        outcome = outcome and re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", lambda found: seal(found[0]), outcome)
-    hashes = {name: value if name in OPEN_HASHES else seal(value) for name, value in fields["hashes"].items()}
-    name = hashlib.sha256(key).hexdigest()[:16]
-    sealed = {"request": request, "outcome": outcome, "hashes": hashes, "record": seal(fields["record"])}
-    return {**fields, **sealed, "sealed_with": name}
+    sealer = Sealer(key)
+    sealed = {
+        "request": sealer.seal(fields["request"]),
+        "outcome": sealer.seal_within(fields["outcome"]),
+        "hashes": sealer.seal_hashes(fields["hashes"]),
+        "record": seal_text(fields["record"], key),
+    }
+    return {**fields, **sealed, "sealed_with": sealer.name}

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from genunlearn.errors import DataError, InputError, SourceNotFound
+from genunlearn.errors import DataError, InputError, OutputExists, SourceNotFound
 
 LARGEST_JSON = 64 * 2**20
 """Bytes of a JSON file from outside; what runs write is far smaller."""
@@ -47,6 +48,32 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def making(out: Path) -> Iterator[Path]:
+    """A folder to write to, which takes the place of `out` once it is whole; nothing is left of a failure.
+
+    Raises:
+        OutputExists: There is something at `out` already.
+        InputError: `out` cannot be written.
+    """
+    try:
+        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise OutputExists(f"--out {out} exists; take another --out")
+        part = out.with_name(f".{out.name[:80]}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    except OSError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"--out {str(out)[:200]} cannot be written: {error.strerror}; take another folder") from None
+    try:
+        yield part
+        part.replace(out)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
         raise
 
 

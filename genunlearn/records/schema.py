@@ -319,7 +319,9 @@ def check_record(data: Any, path: Path) -> dict[str, Any]:
     try:
         (AuditPart if _is_audit(fields) else RecordPart).model_validate(fields)
     except ValidationError as error:
-        raise DataError(f"{path}: {_first(error)}; the record is damaged, or written by a newer version") from None
+        raise DataError(
+            f"{path}: {first_of(error, 'the record')}; the record is damaged, or written by a newer version"
+        ) from None
     return fields
 
 
@@ -328,11 +330,11 @@ def _is_audit(fields: dict[str, Any]) -> bool:
     return isinstance(config, dict) and config.get("task") == "audit"
 
 
-def _first(error: ValidationError) -> str:
-    """The first thing that is wrong: where, what is said of it, what is there."""
+def first_of(error: ValidationError, whole: str) -> str:
+    """The first thing that is wrong: where, what is said of it, what is there; `whole` names all of it."""
     found = error.errors(include_url=False, include_context=False)[0]
     # Of a union every member complains, each with a name of its own behind the key; the key says enough.
     where = ".".join(str(part) for part in found["loc"][:4])[:200]
     if found["type"] == "missing":
         return f"{where} is missing"
-    return f"{where or 'the record'} = {found['input']!r:.60}: {found['msg']}"
+    return f"{where or whole} = {found['input']!r:.60}: {found['msg']}"

@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Any
 from genunlearn.errors import DataError, MismatchError
 from genunlearn.records import RunRecord
 from genunlearn.registry import REPORTS, family_of
+from genunlearn.reports.findings import Findings
+from genunlearn.reports.headline import Headline, Tone, unfinished
+from genunlearn.reports.wording import humanise, request_label
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+def _stated(record: RunRecord) -> Findings:
+    """What a record states of itself, where its family has no bounds."""
+    subject = request_label(record)
+    ended = Headline(Tone.NEUTRAL, humanise(record.outcome or "done, not judged", capital=True), subject, ())
+    return Findings(unfinished(record, subject) or ended)
 
 
 @dataclass(frozen=True)
@@ -23,11 +33,13 @@ class Reporter:
         write: Writes ``report.html`` (and what belongs to it) into the folder of a run; returns its path.
         compare: Writes the comparison of several runs, by label, into a folder; returns the path of its page.
         show: Prints one or several runs, by label.
+        find: What one run shows in short: its outcome, its numbers beside their bounds, its limits.
     """
 
     write: Callable[[RunRecord, Path], Path]
     compare: Callable[[Mapping[str, RunRecord], Path], Path]
     show: Callable[[RunRecord | Mapping[str, RunRecord], Console], None]
+    find: Callable[[RunRecord], Findings] = _stated
 
 
 def reporter_of(record: RunRecord) -> Reporter:

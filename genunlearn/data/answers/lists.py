@@ -169,6 +169,8 @@ def _row_items(line: str) -> list[str]:
     head, colon, tail = line.partition(": ")
     body = tail if colon and len(head.split()) >= 2 else line
     parts = re.split(r"\s*[;,/]\s*(?:and |or )?", body.strip().rstrip("."))
+    if not any(parts):  # punctuation alone, from a model that has lost its words
+        return []
     *parts, last = [part for part in parts if part]
     parts += re.split(r" (?:and|or) ", last) if parts else [last]
     short = all(len(part.split()) <= _MAX_WORDS_IN_ROW for part in parts)

@@ -6,6 +6,7 @@ neighbours, in named groups, each of which is measured on its own:
     forget           the fact, in phrasings that unlearning may use             must go
     forget_heldout   the fact, in phrasings that unlearning never sees          must go
     two_hop_through  questions that need the fact as a stepping stone           shown beside the oracle
+    earlier          facts of earlier requests, whose patch stays on            must stay gone
     same_subject     other facts about the subject                              must stay
     same_object      other facts in which the object occurs                     must stay
     same_relation    the same relation of other subjects                        must stay
@@ -22,7 +23,9 @@ from dataclasses import dataclass, field
 FORGET_GROUPS = ("forget", "forget_heldout")
 KEEP_GROUPS = ("same_subject", "same_object", "same_relation", "two_hop", "rest", "rest_trained")
 TRAINED_GROUPS = ("forget", "rest_trained")
-GROUPS = (*FORGET_GROUPS, "two_hop_through", *KEEP_GROUPS)
+EARLIER = "earlier"
+GONE_GROUPS = (*FORGET_GROUPS, EARLIER)
+GROUPS = (*FORGET_GROUPS, "two_hop_through", EARLIER, *KEEP_GROUPS)
 
 
 @dataclass(frozen=True, kw_only=True)

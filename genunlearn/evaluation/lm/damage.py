@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
+from genunlearn.data.lm.facts import GONE_GROUPS, KEEP_GROUPS
 from genunlearn.evaluation import damage
 from genunlearn.ops.verdicts import Share
 
@@ -30,5 +30,5 @@ def what_fell(before: Told, after: Told, max_retain_loss: float) -> str | None:
 def kept(told: Told) -> list[bool]:
     """Answers to what must stay; where no group says so, to all that is not to be forgotten."""
     groups = [group for group in told if group in KEEP_GROUPS]
-    others = [group for group in told if group not in FORGET_GROUPS]
+    others = [group for group in told if group not in GONE_GROUPS]
     return [one for group in groups or others for one in told[group]]

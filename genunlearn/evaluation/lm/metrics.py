@@ -6,7 +6,7 @@ import math
 from typing import ClassVar
 
 from genunlearn.contracts import Metric, Suite
-from genunlearn.data.lm.facts import FORGET_GROUPS, KEEP_GROUPS
+from genunlearn.data.lm.facts import GONE_GROUPS, KEEP_GROUPS
 from genunlearn.data.lm.judge import agreement
 from genunlearn.data.lm.telling import gives
 from genunlearn.evaluation.lm.probes import FactProbes
@@ -19,7 +19,7 @@ class _ByGroup(Metric):
 
     def result(self, target: str, group: str, estimate: tuple[float, float, float], n: int) -> Result:
         value, low, high = estimate
-        better = True if group in KEEP_GROUPS else False if group in FORGET_GROUPS else None
+        better = True if group in KEEP_GROUPS else False if group in GONE_GROUPS else None
         return Result(
             name=self.name, group=group, target=target, value=value, low=low, high=high, n=n,
             version=self.version, higher_is_better=better,

@@ -13,6 +13,7 @@ from genunlearn.reports.audit.answers import AnswerTable, answer_tables
 from genunlearn.reports.audit.curves import curves
 from genunlearn.reports.audit.wording import ANCHOR, DECOY, MODELS, metric_words, words_of
 from genunlearn.reports.cells import Cell, as_cell, has_values, named_records
+from genunlearn.reports.findings import Findings
 from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
 from genunlearn.reports.markdown import table_of
 from genunlearn.reports.numbers import MISSING, format_estimate, format_seconds
@@ -160,6 +161,11 @@ def _sentence(row: Mapping[str, Any]) -> str:
     if row["recovered_by"]:
         text += f" Recovered by {humanise('; '.join(row['recovered_by']))}."
     return text
+
+
+def find(record: RunRecord) -> Findings:
+    """Outcome and limits of an audit; each attack is held to its control, which is no single bound."""
+    return Findings(read_audit(record), limits=words_of(record).limits)
 
 
 # ---- one concept ------------------------------------------------------------------------------------------------
@@ -362,4 +368,4 @@ def print_audit(records: RunRecord | Mapping[str, RunRecord], console: Console) 
     style.say_cautions(console, cautions_of(named_records(records), _subject))
 
 
-AUDITS = Reporter(write=write_report, compare=write_comparison, show=print_audit)
+AUDITS = Reporter(write=write_report, compare=write_comparison, show=print_audit, find=find)

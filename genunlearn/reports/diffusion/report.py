@@ -19,6 +19,7 @@ from genunlearn.reports.cells import (
     named_records,
     targets_of,
 )
+from genunlearn.reports.diffusion.findings import find
 from genunlearn.reports.diffusion.reading import LIMITS, read_erasure
 from genunlearn.reports.diffusion.wording import metric_words
 from genunlearn.reports.markdown import table_of
@@ -209,4 +210,4 @@ def print_erasure(records: RunRecord | Mapping[str, RunRecord], console: Console
     style.say_cautions(console, cautions_of(named, request_label))
 
 
-CONCEPTS = Reporter(write=write_report, compare=write_comparison, show=print_erasure)
+CONCEPTS = Reporter(write=write_report, compare=write_comparison, show=print_erasure, find=find)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS, TRAINED_GROUPS
+from genunlearn.data.lm.facts import EARLIER, FORGET_GROUPS, GROUPS, KEEP_GROUPS, TRAINED_GROUPS
 from genunlearn.data.lm.telling import TOLD_AT_MOST
 from genunlearn.records import Result, RunRecord
 from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
@@ -94,6 +94,8 @@ def _verdict(record: RunRecord) -> tuple[Tone, str]:
     lost = [group for group, reading in _kept(record) if reading.tone is Tone.BAD]
     if tone is Tone.GOOD and lost:
         tone, text = Tone.WARN, f"{text}, at a cost to what stays"
+    if _value(recall_of(record, UNLEARNED, EARLIER)) > TOLD_AT_MOST:
+        tone, text = Tone.BAD, f"{text}, but an earlier request is told again"
     return tone, text if was_attacked(record) else f"{text}; not audited"
 
 
@@ -134,6 +136,9 @@ def _evidence(record: RunRecord) -> Iterable[str]:
         leak = record.find("leak_rate", UNLEARNED, probe)
         if leak and leak.value is not None:
             yield f"Of the same questions, the share told by any of several sampled answers is {format_estimate(leak)}."
+    earlier = recall_of(record, UNLEARNED, EARLIER)
+    if earlier and earlier.value is not None:
+        yield f"Of the questions about earlier requests, the share told is {format_estimate(earlier)}."
     yield from _surroundings(record)
     oracle, original = (recall_of(record, target, probe) if probe else None for target in (ORACLE, ORIGINAL))
     if oracle and oracle.value is not None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS
+from genunlearn.data.lm.facts import GONE_GROUPS, GROUPS, KEEP_GROUPS
 from genunlearn.records import RunRecord
 from genunlearn.reports.cells import in_order, targets_of
 from genunlearn.reports.headline import Reading, Tone
@@ -122,7 +122,7 @@ def _answer(example: Mapping[str, Any], target: str) -> dict[str, Any]:
     reading = None
     if tells is not None:
         group, tone = example.get("group"), Tone.NEUTRAL
-        if target not in (ORIGINAL, ORACLE) and group in (*FORGET_GROUPS, *KEEP_GROUPS):
+        if target not in (ORIGINAL, ORACLE) and group in (*GONE_GROUPS, *KEEP_GROUPS):
             tone = Tone.GOOD if bool(tells) == (group in KEEP_GROUPS) else Tone.BAD
         reading = Reading(tone, "tells the truth" if tells else "does not tell it")
     return {"text": text or "(empty)", "reading": reading}

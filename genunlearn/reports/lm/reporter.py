@@ -9,6 +9,7 @@ from genunlearn.reports.cells import named_records
 from genunlearn.reports.lm.board import write_board
 from genunlearn.reports.lm.card import write_patch_card
 from genunlearn.reports.lm.compare import write_comparison
+from genunlearn.reports.lm.findings import find
 from genunlearn.reports.lm.report import write_report
 from genunlearn.reports.lm.terminal import print_scope
 from genunlearn.reports.reporter import Reporter
@@ -22,4 +23,4 @@ def write(record: RunRecord, folder: Path) -> Path:
     return write_report(record, folder)
 
 
-FACTS = Reporter(write=write, compare=write_comparison, show=print_scope)
+FACTS = Reporter(write=write, compare=write_comparison, show=print_scope, find=find)

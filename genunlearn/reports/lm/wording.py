@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from genunlearn.data.lm.facts import FORGET_GROUPS, GROUPS, KEEP_GROUPS
+from genunlearn.data.lm.facts import GONE_GROUPS, GROUPS, KEEP_GROUPS
 from genunlearn.records import Result, RunRecord
 from genunlearn.reports import wording
 from genunlearn.reports.wording import Goal, Words, humanise, run_section, words_in
@@ -13,6 +13,7 @@ GROUP_WORDS = {
     "forget": Words("the fact", "phrasings that unlearning may use"),
     "forget_heldout": Words("the fact, new phrasings", "phrasings that unlearning never saw"),
     "two_hop_through": Words("two steps, through it", "questions that need the fact as a stepping stone"),
+    "earlier": Words("earlier requests", "facts of requests that this one follows, in new phrasings"),
     "same_subject": Words("same subject", "other facts about the subject"),
     "same_object": Words("same object", "other facts in which the object occurs"),
     "same_relation": Words("same relation", "the same question about other subjects"),
@@ -72,7 +73,7 @@ def goal_of(result: Result) -> Goal:
     """
     if result.name not in TELL_KNOWLEDGE or result.group not in GROUPS:
         return wording.goal_of(result)
-    if result.group in FORGET_GROUPS:
+    if result.group in GONE_GROUPS:
         return Goal.DOWN
     return Goal.UP if result.group in KEEP_GROUPS else Goal.NONE
 

@@ -11,6 +11,7 @@ from genunlearn.records import RunRecord
 from genunlearn.reports import style
 from genunlearn.reports.cells import Line, measured_columns, named_records, targets_of
 from genunlearn.reports.network.compare import Section, sections_of, write_comparison
+from genunlearn.reports.network.findings import find
 from genunlearn.reports.network.plots import membership_plot, relearning_plot, sets_plot
 from genunlearn.reports.network.reading import (
     GROUPS,
@@ -137,4 +138,4 @@ def _print_section(section: Section, console: Console) -> None:
         style.say(console, f"not measured: {'; '.join(reasons)}", "dim")
 
 
-ITEMS = Reporter(write=write_report, compare=write_comparison, show=print_items)
+ITEMS = Reporter(write=write_report, compare=write_comparison, show=print_items, find=find)

@@ -29,7 +29,7 @@ from genunlearn.ops.verdicts import Share
 from genunlearn.records import Result
 from genunlearn.registry import LAB, LABS, SUITES
 from genunlearn.runs.diffusion.audit_contexts import Contexts
-from genunlearn.runs.diffusion.audit_models import check_models, open_models
+from genunlearn.runs.diffusion.audit_models import check_models, hash_patch, open_models
 from genunlearn.runs.diffusion.audit_pictures import SHOWN, Pictures
 from genunlearn.runs.diffusion.audit_request import KEPT_SEEDS, POOL_SEEDS, kept_prompts, read_subjects
 from genunlearn.runs.diffusion.detector import Detectors
@@ -250,7 +250,10 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
             "concepts": by_role["forget"],
             "retain": by_role["retain"],
         }
-        return said, {name: model.base_sha256 for name, model in self._models.items()}
+        hashes = {name: model.base_sha256 for name, model in self._models.items()}
+        if patch := hash_patch(self.config.unlearned):
+            hashes["patch"] = patch
+        return said, hashes
 
     def forwards(self) -> Mapping[str, int]:
         """Evaluations of each denoiser."""

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
-from genunlearn.config.diffusion import DiffusionAuditConfig
+from genunlearn.config.diffusion import DiffusionAuditConfig, DiffusionConfig
 from genunlearn.domains.diffusion.adapter import Diffusion
+from genunlearn.domains.diffusion.guidance import RULE_FILE
 from genunlearn.domains.diffusion.patches import patch_file
 from genunlearn.domains.diffusion.pipelines import INDEX
 from genunlearn.domains.sources import find_place
 from genunlearn.errors import MismatchError, SourceNotFound
+from genunlearn.records import hash_files
 from genunlearn.registry import LAB, LABS
 from genunlearn.runs.diffusion.pipelines import MODEL, PATCH, check_source, open_pipeline
 
@@ -60,12 +62,7 @@ def open_models(config: DiffusionAuditConfig, concepts: Sequence[str]) -> dict[s
         MismatchError: They do not belong together, or there is nothing between them to audit.
     """
     models = {"original": open_pipeline(config, config.model.source)}
-    place = unlearned_place(config.unlearned)
-    if isinstance(place, str) or (place / INDEX).is_file():
-        models["unlearned"] = open_pipeline(config, str(place))
-    else:
-        models["unlearned"] = open_pipeline(config, config.model.source)
-        models["unlearned"].load_patch(place, force=config.request.force)
+    models["unlearned"] = open_unlearned(config, config.unlearned, force=config.request.force)
     if config.oracle == "auto" and config.model.source.startswith(LAB):
         build = LABS.get(config.model.source.removeprefix(LAB), "diffusion")
         models["oracle"] = open_pipeline(config, str(build(without=list(concepts))))
@@ -80,6 +77,29 @@ def open_models(config: DiffusionAuditConfig, concepts: Sequence[str]) -> dict[s
             "on all the same"
         )
     return models
+
+
+def open_unlearned(config: DiffusionAuditConfig | DiffusionConfig, source: str, *, force: bool) -> Diffusion:
+    """What has unlearned: a whole pipeline, or the original with a patch on it.
+
+    Raises:
+        SourceNotFound: `source` is neither.
+        MismatchError: A patch of another base; `force` takes it all the same.
+    """
+    place = unlearned_place(source)
+    if isinstance(place, str) or (place / INDEX).is_file():
+        return open_pipeline(config, str(place))
+    model = open_pipeline(config, config.model.source)
+    model.load_patch(place, force=force)
+    return model
+
+
+def hash_patch(source: str) -> str | None:
+    """The hash that a run's record gives to its patch; None for a whole pipeline."""
+    place = unlearned_place(source)
+    if isinstance(place, str) or (place / INDEX).is_file():
+        return None
+    return hash_files([place] if place.is_file() else sorted(place.rglob("*.safetensors")) or [place / RULE_FILE])
 
 
 def _check_fit(original: Diffusion, other: Diffusion, name: str) -> None:

@@ -20,6 +20,7 @@ from genunlearn.errors import BrokenModel, NeedNotMet
 from genunlearn.evaluation.diffusion.detectors import JudgeDetector
 from genunlearn.records import hash_files
 from genunlearn.registry import LABS
+from genunlearn.runs.diffusion.audit_models import open_unlearned
 from genunlearn.runs.diffusion.measure import ImageProbe, Judges, target_share
 from genunlearn.runs.diffusion.pipelines import (
     MODEL,
@@ -85,6 +86,14 @@ class DiffusionFamily(Family[ErasureRequest, Diffusion]):
         model = open_pipeline(self.config)
         model.check_concepts(name for name in request.names if name)
         return model
+
+    def base_sha256(self) -> str:
+        """Of the pipeline's parts, once they are loaded."""
+        return open_pipeline(self.config).base_sha256
+
+    def reopen(self, request: ErasureRequest, folder: Path) -> Diffusion:
+        """The base with the patch on it, or the whole pipeline."""
+        return open_unlearned(self.config, str(folder), force=False)
 
     def why_no_oracle(self, request: ErasureRequest) -> str | None:
         """The lab trains one; for other pipelines one has to be named."""

@@ -12,9 +12,10 @@ from genunlearn.contracts import ORACLE, Beside, Journal, Method, Outcome, Split
 from genunlearn.contracts.family import Family, Measurement, Written
 from genunlearn.data.lm.antisamples import read_antisamples
 from genunlearn.data.lm.facts import FORGET_GROUPS, Scope
+from genunlearn.data.lm.requests import check_overlap
 from genunlearn.data.lm.telling import TOLD_AT_MOST, evenly, recall
 from genunlearn.domains.lm.adapter import LanguageModel
-from genunlearn.domains.sources import refuse_quantized_full
+from genunlearn.domains.sources import hash_weights, refuse_quantized_full
 from genunlearn.engine import parameters
 from genunlearn.errors import ConfigError, DataError
 from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
@@ -22,13 +23,17 @@ from genunlearn.evaluation.lm.damage import what_fell
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.records import hash_json, write_jsonl
 from genunlearn.registry import SUITES
+from genunlearn.runs.lm.audit_models import is_patch, unlearned_place
+from genunlearn.runs.lm.earlier import Earlier, read_earlier, rows_of, with_earlier
 from genunlearn.runs.lm.judging import check_judge, open_judge
 from genunlearn.runs.lm.oracle import oracle_source, why_no_oracle
 from genunlearn.runs.lm.request import (
     LMRequest,
     check_names,
     check_sources,
+    lab_scope,
     make_splits,
+    model_folder,
     open_model,
     read_request,
     unknown_facts,
@@ -50,12 +55,14 @@ class LMFamily(Family[LMRequest, LanguageModel]):
     main_metric: ClassVar[str] = "recall"
     domain = LanguageModel
     config: LMConfig
+    _earlier: Earlier | None = None
 
     def request(self, method: Method) -> LMRequest:
         """Facts or question-answer pairs; anti-samples that were reviewed are checked against them."""
         config = self.config
         check_names(config, config.evaluate.oracle)
-        request = read_request(config)
+        self._earlier = read_earlier(config.on) if config.on else None
+        request = self._after(read_request(config))
         refuse_quantized_full(config.model.quantize, config.parameters.kind)
         if config.model.quantize != "none" and _merges(method):
             raise ConfigError("method.merge_each_round = true needs model.quantize = none: 4-bit weights take no merge")
@@ -64,6 +71,23 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         if reviewed := getattr(method, "antisamples", None):
             read_antisamples(reviewed, [fact.id for fact in request.facts])
         return request
+
+    def _after(self, request: LMRequest) -> LMRequest:
+        """The request with those that it follows."""
+        if self._earlier is None:
+            return request
+        if not request.facts:
+            raise ConfigError(f"on = {self.config.on!r}: only requests of facts follow each other; leave it out")
+        if self.config.model.quantize != "none":
+            raise ConfigError("on needs model.quantize = none: the earlier patch is folded into the weights")
+        asked = {fact.id for fact in request.facts}
+        if twice := next((fact.id for fact in self._earlier.facts if fact.id in asked), None):
+            raise DataError(f"{twice}: an earlier request has removed it already; name other facts")
+        check_overlap(self._earlier.facts, (*(request.retain or ()), *request.heldout))
+        if request.scope is not None:  # the lab's, which knows what is reached through what
+            world_scope = lab_scope(self.config, (*request.facts, *self._earlier.facts))
+            request = replace(request, scope=with_earlier(world_scope, self._earlier.facts))
+        return replace(request, earlier=self._earlier.facts)
 
     def given(self, request: LMRequest) -> Mapping[str, bool]:
         """Around a fact the model itself can be asked what must stay."""
@@ -84,16 +108,34 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         return "it needs train.stop_recall" if self.config.train.stop_recall is None else None
 
     def open(self, request: LMRequest) -> LanguageModel:
-        """The model that the configuration names."""
-        return open_model(self.config)
+        """The model that the configuration names, as earlier requests have left it."""
+        model = open_model(self.config)
+        return self._earlier.fold_into(model) if self._earlier else model
+
+    def base_sha256(self) -> str:
+        """By the files, which are not loaded."""
+        return hash_weights(model_folder(self.config, self.config.model.source))
+
+    def reopen(self, request: LMRequest, folder: Path) -> LanguageModel:
+        """The base with the patch on it, or the whole model."""
+        place = unlearned_place(str(folder))
+        if not is_patch(place):
+            return open_model(self.config, str(place))
+        model = open_model(self.config)
+        parameters.load_patch(model, Path(place))
+        return model
 
     def surround(self, request: LMRequest, model: LanguageModel, journal: Journal) -> LMRequest:
         """With the scope: from the lab, or what the model itself says around the facts."""
-        return replace(request, scope=make_scope(request, model, self.config, journal))
+        is_known = request.scope is not None
+        scope = make_scope(request, model, self.config, journal)
+        return replace(
+            request, scope=with_earlier(scope, request.earlier) if request.earlier and not is_known else scope
+        )
 
     def why_no_oracle(self, request: LMRequest) -> str | None:
         """The lab trains one; for other models one has to be named, or the base that it is trained from."""
-        return why_no_oracle(self.config, request)
+        return "one request after others" if request.earlier else why_no_oracle(self.config, request)
 
     def oracles(self, request: LMRequest) -> Sequence[LanguageModel]:
         """The one model that never knew the facts."""
@@ -213,6 +255,8 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         }
         if request.benchmark:
             said["benchmark"] = request.benchmark
+        if request.earlier:
+            said["earlier"] = rows_of(request.earlier)
         hashes = {"base": model.base_sha256, "request": request.sha256, "prompts": prompts}
         if self.config.request.neutral:
             hashes["neutral"] = hash_json(request.neutral)
@@ -223,9 +267,12 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         for name, rows in outcome.artefacts.items():
             write_jsonl(folder / f"{name}.jsonl", rows)
         if self.config.parameters.kind == "lora" and not _merges(method):
-            return Written({"patch": parameters.save_patch(model, folder / "patch")})
+            if self._earlier is None:
+                return Written({"patch": parameters.save_patch(model, folder / "patch")})
+            sha256 = self._earlier.save_with(model, open_model(self.config), folder / "patch")
+            return Written({"patch": sha256}, "the patch holds the earlier requests too")
         parameters.save_whole(model, folder / "model")
-        return Written()
+        return Written({"model": hash_weights(folder / "model")})
 
     def examples(self, request: LMRequest, measured: Mapping[str, Measurement]) -> list[dict[str, Any]]:
         """A few questions of each group with every model's answer."""

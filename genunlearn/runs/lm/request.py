@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from genunlearn.config.lm import LMAuditConfig, LMConfig
@@ -45,6 +46,8 @@ class LMRequest:
     heldout: tuple[QA, ...] = ()
     """Phrasings of what must stay that are measured and never trained on."""
     benchmark: str | None = None
+    earlier: tuple[Fact, ...] = ()
+    """Facts of the requests that this one follows."""
 
     @property
     def surroundings(self) -> Scope:
@@ -55,7 +58,7 @@ class LMRequest:
     @property
     def sha256(self) -> str:
         """Hash of everything that the request says."""
-        rows = [repr(item) for item in (*self.facts, *self.forget, *(self.retain or ()), *self.heldout)]
+        rows = [repr(item) for item in (*self.facts, *self.forget, *(self.retain or ()), *self.heldout, *self.earlier)]
         return hash_json(rows)
 
 
@@ -133,6 +136,12 @@ def _lab_request(
     return LMRequest(facts, _questions(facts), retain, scope, neutral)
 
 
+def lab_scope(config: LMConfig | LMAuditConfig, facts: Sequence[Fact]) -> Scope:
+    """What the lab's world holds around some of its facts."""
+    world = world_of(lab_name(config))
+    return world.scope(tuple(world.fact(fact.id) for fact in facts))
+
+
 def _lab_texts(world: Any, hidden: Sequence[str]) -> tuple[str, ...]:
     """Neutral texts of a lab, none of which tells a hidden fact."""
     from genunlearn.lab.lm.corpus import neutral_texts
@@ -194,6 +203,13 @@ def check_sources(config: LMConfig | LMAuditConfig, *others: str) -> None:
 def _named(config: LMConfig | LMAuditConfig, others: Sequence[str]) -> list[str]:
     base = config.oracle.base if isinstance(config, LMConfig) and "auto" in others else None
     return [config.model.source, *(source for source in (*others, base) if source not in ("auto", "never", None))]
+
+
+def model_folder(config: LMConfig | LMAuditConfig, source: str) -> Path:
+    """Where a model lies; the lab builds one that is not there yet."""
+    if source.startswith(LAB):
+        return Path(LABS.get(source.removeprefix(LAB), "lm")())
+    return resolve_folder(source, config.model.revision if source == config.model.source else None)
 
 
 def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> LanguageModel:

@@ -25,12 +25,14 @@ from genunlearn.runs.network.request import (
     base_hash,
     open_network,
     open_oracles,
+    open_unlearned,
     read_request,
     retraining_seconds,
     why_no_oracle,
 )
 
 CURVES = "curves.json"
+MODEL = "model"
 
 
 class NetworkFamily(Family[NetworkRequest, NetworkDomain]):
@@ -78,6 +80,14 @@ class NetworkFamily(Family[NetworkRequest, NetworkDomain]):
     def open(self, request: NetworkRequest) -> NetworkDomain:
         """The network, whose outputs must fit the items."""
         return open_network(self.config, request)
+
+    def base_sha256(self) -> str:
+        """By the files, which are not loaded."""
+        return base_hash(self.config)
+
+    def reopen(self, request: NetworkRequest, folder: Path) -> NetworkDomain:
+        """The whole network."""
+        return open_unlearned(self.config, request, folder / MODEL)
 
     def surround(self, request: NetworkRequest, model: NetworkDomain, journal: Journal) -> NetworkRequest:
         """With the items chosen that the network finds hardest, where these were asked for."""
@@ -158,12 +168,12 @@ class NetworkFamily(Family[NetworkRequest, NetworkDomain]):
             "retain_items": len(splits.retain or ()),
             "test_items": len(request.test),
         }
-        return said, {"base": base_hash(self.config, request), "request": request.sha256}
+        return said, {"base": base_hash(self.config), "request": request.sha256}
 
     def save(self, model: NetworkDomain, method: Method, outcome: Outcome, folder: Path) -> Written:
         """The whole network."""
-        parameters.save_whole(model, folder / "model")
-        return Written({"model": hash_files((folder / "model").glob("*.safetensors"))})
+        parameters.save_whole(model, folder / MODEL)
+        return Written({"model": hash_files((folder / MODEL).glob("*.safetensors"))})
 
     def illustrate(
         self,

@@ -254,10 +254,10 @@ def why_no_oracle(config: NetworkConfig, request: NetworkRequest) -> str | None:
     return "none is given for this model: name some in evaluate.oracle_folders"
 
 
-def base_hash(config: NetworkConfig, request: NetworkRequest) -> str:
+def base_hash(config: NetworkConfig) -> str:
     """SHA-256 that identifies the weights before unlearning."""
-    if request.study:
-        return hash_files(request.study.folder().glob("*.safetensors"))
+    if config.model.source.startswith(LAB):
+        return hash_files(study_of(config).folder().glob("*.safetensors"))
     return hash_weights(resolve_folder(config.model.source, config.model.revision))
 
 

@@ -233,3 +233,7 @@ def test_hostile_text_is_read_in_linear_time():
         parse_list(text)
         parse_list(text, questions=True)
     assert time.process_time() - start < 5
+
+
+def test_punctuation_alone_is_no_list() -> None:
+    assert [parse_list(text) for text in (".", ", ; /", "...", "")] == [[], [], [], []]
