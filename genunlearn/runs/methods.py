@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from genunlearn.config import AuditConfig, MethodConfig, RunConfig, UnlearnConfig, ValueConfig, load_config, place_of
 from genunlearn.contracts import Attack, Method
 from genunlearn.errors import ConfigError, MismatchError, NameNotFound
-from genunlearn.registry import ATTACKS, METHODS, VALUATIONS, Table, family_of
+from genunlearn.registry import ATTACKS, LEARNERS, METHODS, VALUATIONS, Table, family_of
 
 
 def build_method(
@@ -45,6 +45,14 @@ def build_valuation(
     """The valuation method that `config` names; arguments and errors as in `build_method`."""
     kind = _find(VALUATIONS, config.name, locate("name"), None)
     return _build("valuation", config.name, kind, config.hyperparameters, locate, seed)
+
+
+def build_learner(
+    config: MethodConfig, locate: Callable[[str], str] = "method.{}".format, *, seed: int | None = None
+) -> Any:
+    """The learner of tasks that `config` names; arguments and errors as in `build_method`."""
+    kind = _find(LEARNERS, config.name, locate("name"), None)
+    return _build("learner", config.name, kind, config.hyperparameters, locate, seed)
 
 
 def build_attack(

@@ -1,0 +1,1 @@
+"""Learners of tasks that forget on request: from a stream of requests to a record, and from Python."""
