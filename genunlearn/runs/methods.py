@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from genunlearn.config import AuditConfig, MethodConfig, RunConfig, UnlearnConfig, ValueConfig, load_config, place_of
+from genunlearn.config.continual import ContinualConfig
 from genunlearn.contracts import Attack, Method
 from genunlearn.errors import ConfigError, MismatchError, NameNotFound
 from genunlearn.registry import ATTACKS, LEARNERS, METHODS, VALUATIONS, Table, family_of
@@ -132,6 +133,8 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         build_method(config.method, lambda name: place_of(("method", name), source, overrides), family=config.family)
     if isinstance(config, ValueConfig):
         build_valuation(config.method, lambda name: place_of(("method", name), source, overrides))
+    if isinstance(config, ContinualConfig):
+        build_learner(config.method, lambda name: place_of(("method", name), source, overrides))
     if isinstance(config, AuditConfig):
         for attack, given in config.attacks.items():
 

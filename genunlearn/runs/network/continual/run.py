@@ -22,7 +22,7 @@ from genunlearn.records import Result, RunRecord, hash_files
 from genunlearn.registry import LAB
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.network.continual.learner import ContinualLearner
-from genunlearn.runs.network.continual.measure import TEST, StreamProbe, View, views_of
+from genunlearn.runs.network.continual.measure import TEST, StreamProbe, View, set_name, views_of
 from genunlearn.runs.network.continual.prepare import Prepared, prepare
 from genunlearn.runs.unlearning import COLLAPSED
 
@@ -56,7 +56,8 @@ class ContinualRun:
         learns = sum(one.kind == "learn" for one in prepared.requests)
         how = "its own loss" if prepared.unlearn is None else prepared.unlearn.name
         forgets = len(prepared.requests) - learns
-        return f"{prepared.learner.name} on {config.model.source}: {learns} tasks, {forgets} requests to forget by {how}"
+        counted = f"{learns} task{'s' * (learns != 1)}, {forgets} request{'s' * (forgets != 1)} to forget by {how}"
+        return f"{prepared.learner.name} on {config.model.source}: {counted}"
 
     @property
     def record(self) -> RunRecord:
@@ -152,6 +153,9 @@ class ContinualRun:
         if not settings.oracles:
             self.record.outcome = "trained"
             return
+        for number, request in enumerate(self.prepared.requests):
+            if request.kind == "forget":
+                self._judge_at_once(number, set_name(number, request))
         gaps = {name: self._gap(name) for name in (TEST, *view.sets)}
         told = [name for name in view.sets if gaps[name] > settings.tolerance]
         self.record.outcome = "not_forgotten" if told else "forgotten"
@@ -161,10 +165,21 @@ class ContinualRun:
             self.record.outcome = COLLAPSED
             self._note(f"{COLLAPSED}: what is to be known is {-gaps[TEST]:.2f} of accuracy below the oracle")
 
+    def _judge_at_once(self, number: int, name: str) -> None:
+        """Say where a set was still told right after its own request, whatever later requests have made of it."""
+        own, oracle = self._levels([Result(**row) for row in self.record.rounds[number]["results"]], name)
+        if own - oracle > self.config.evaluate.tolerance:
+            self._note(f"right after request {name}: told with accuracy {own:.2f}, by the oracle with {oracle:.2f}")
+
     def _gap(self, group: str) -> float:
-        own, oracle = (self.record.find("accuracy", target, group) for target in (UNLEARNED, ORACLE))
-        assert own is not None and oracle is not None and own.value is not None and oracle.value is not None
-        return own.value - oracle.value
+        own, oracle = self._levels(self.record.results, group)
+        return own - oracle
+
+    @staticmethod
+    def _levels(results: Sequence[Result], group: str) -> tuple[float, float]:
+        """Accuracy of the learner and of the oracle."""
+        found = {one.target: one.value for one in results if (one.name, one.group) == ("accuracy", group)}
+        return found[UNLEARNED] or 0.0, found[ORACLE] or 0.0
 
     def _save(self, learner: ContinualLearner) -> None:
         if self.folder.is_main:
