@@ -16,7 +16,18 @@ from rich.table import Column, Table
 from genunlearn.config import config_text, list_configs
 from genunlearn.errors import InputError
 from genunlearn.prompts import list_prompts, load_prompt
-from genunlearn.registry import ATTACKS, DOMAINS, LAB, LABS, LEARNERS, METHODS, METRICS, SUITES, VALUATIONS, unknown_name
+from genunlearn.registry import (
+    ATTACKS,
+    DOMAINS,
+    LAB,
+    LABS,
+    LEARNERS,
+    METHODS,
+    METRICS,
+    SUITES,
+    VALUATIONS,
+    unknown_name,
+)
 from genunlearn.registry import Table as NameTable
 from genunlearn.shipped import shipped
 
@@ -143,7 +154,7 @@ def lab_facts(about: str, model: str) -> None:
 
 
 def show(name: str) -> None:
-    """Details of a method, attack, metric, valuation, learner, prompt or configuration; of each family's of that name."""
+    """Details of a method, attack, metric, valuation, learner, prompt or configuration, in every family."""
     tables = (METHODS, ATTACKS, METRICS, VALUATIONS, LEARNERS)
     shown = [(table, line) for table in tables for line in table.lines() if line.is_named(name)]
     for table, line in shown:

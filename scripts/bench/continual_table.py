@@ -20,7 +20,7 @@ from genunlearn.config.continual import ContinualConfig
 from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED
 from genunlearn.engine.progress import Watch
 from genunlearn.records import RECORD_NAME, Result, RunRecord
-from genunlearn.reports.numbers import MISSING, format_number
+from genunlearn.reports.numbers import MISSING, format_interval, format_number
 from genunlearn.runs.folder import ended_run
 from genunlearn.runs.network.continual.run import ContinualRun
 
@@ -36,7 +36,8 @@ RUNS = {
 }
 SHARED = {"er_unsir": "er", "der_unsir": "der", "ewc_unsir": "ewc"}
 """Runs whose oracle is that of another: it learns alike, and never forgets."""
-AT_END = {
+Columns = dict[tuple[str, str | None], str]
+AT_END: Columns = {
     ("accuracy", "test"): "Known classes, unseen items",
     ("accuracy", "forget"): "Forgotten items",
     ("accuracy", "forgotten classes"): "Forgotten classes, unseen items",
@@ -47,7 +48,7 @@ AT_END = {
     ("mia_matched", "matched"): "Matched AUC",
     ("mia_entropy", "forget"): "Entropy SVM",
 }
-AT_ONCE = {
+AT_ONCE: Columns = {
     ("accuracy", "test"): "Known classes, unseen items",
     ("accuracy", None): "What was asked for",
     ("zrf", "forget"): "ZRF",
@@ -84,7 +85,7 @@ def at_once(records: dict[str, RunRecord], step: int) -> str:
         row = records[name].rounds[step - 1]
         results = [Result(**one) for one in row["results"]]
         group = f"{step} {row['request']}"
-        columns = {(metric, group if of is None else of): text for (metric, of), text in AT_ONCE.items()}
+        columns: Columns = {(metric, group if of is None else of): text for (metric, of), text in AT_ONCE.items()}
         for target, said in ((ORIGINAL, "before"), (UNLEARNED, "after"), (ORACLE, "oracle")):
             if target == UNLEARNED or name not in SHARED:
                 rows.append([f"{label}, {said}", *_cells(results, target, columns)])
@@ -104,7 +105,7 @@ def cost(records: dict[str, RunRecord]) -> str:
     return table(["", "Five tasks", "Two requests to forget"], rows)
 
 
-def _cells(results: Sequence[Result], target: str, columns: dict[tuple[str, str | None], str]) -> list[str]:
+def _cells(results: Sequence[Result], target: str, columns: Columns) -> list[str]:
     found = {(one.name, one.group): one for one in results if one.target == target}
     return [_cell(found.get(column)) for column in columns]
 
@@ -112,12 +113,7 @@ def _cells(results: Sequence[Result], target: str, columns: dict[tuple[str, str 
 def _cell(result: Result | None) -> str:
     if result is None or result.value is None:
         return MISSING if result is None else "-"
-    ends = "" if result.low is None or result.high is None else f" [{_short(result.low)}, {_short(result.high)}]"
-    return f"{format_number(result.value)}{ends} n={result.n}"
-
-
-def _short(value: float) -> str:
-    return format_number(value)
+    return f"{format_number(result.value)} {format_interval(result)} n={result.n}"
 
 
 def main() -> None:

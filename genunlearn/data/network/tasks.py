@@ -1,10 +1,10 @@
 """A stream of requests: tasks of classes to be learnt one after the other, and what is to be forgotten in between.
 
-    learn:2             the classes of the third task; tasks are numbered from 0
-    forget:task:0       everything that is known of a task
-    forget:class:3      everything that is known of a class, or of several (``class:3,5``)
-    forget:random:0.1   a share or a number of all that is known, drawn by the seed
-    forget:index:FILE   rows of the training data, see `genunlearn.data.network.subsets`; mask:FILE likewise
+learn:2             the classes of the third task; tasks are numbered from 0
+forget:task:0       everything that is known of a task
+forget:class:3      everything that is known of a class, or of several (``class:3,5``)
+forget:random:0.1   a share or a number of all that is known, drawn by the seed
+forget:index:FILE   rows of the training data, see `genunlearn.data.network.subsets`; mask:FILE likewise
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def split_classes(classes: Sequence[int], tasks: int | Sequence[Sequence[int]]) 
             raise DataError(f"request.tasks: task {number} has no class")
         for label in own:
             if label not in classes:
-                raise DataError(f"request.tasks: class {label} does not occur; there are {', '.join(map(str, classes))}")
+                raise DataError(
+                    f"request.tasks: class {label} does not occur; there are {', '.join(map(str, classes))}"
+                )
             if label in seen:
                 raise DataError(f"request.tasks: class {label} stands twice: a class belongs to one task")
             seen.add(label)

@@ -168,9 +168,7 @@ def set_plot(steps: Sequence[Step], name: str, number: int) -> Plot | None:
     return _curves(f"set-{number}", f"Accuracy on the set of request {name}.", steps, series)
 
 
-def _curves(
-    name: str, alt: str, steps: Sequence[Step], series: Sequence[tuple[Mark, str, str]]
-) -> Plot | None:
+def _curves(name: str, alt: str, steps: Sequence[Step], series: Sequence[tuple[Mark, str, str]]) -> Plot | None:
     curves = []
     for mark, target, group in series:
         found = [(step.number, point(step.find("accuracy", target, group))) for step in steps]

@@ -81,7 +81,9 @@ def test_only_square_pictures_can_be_turned():
 
 def test_joined_batches_keep_what_all_of_them_have():
     model = Classifier(network())
-    first, second = (model.collate(as_items((torch.full((n, 2), float(n)), torch.zeros(n, dtype=torch.long)))) for n in (1, 2))
+    first, second = (
+        model.collate(as_items((torch.full((n, 2), float(n)), torch.zeros(n, dtype=torch.long)))) for n in (1, 2)
+    )
     second.tensors["extra"] = torch.ones(2)
     both = joined(first, second)
     assert both["inputs.x"][:, 0].tolist() == [1.0, 2.0, 2.0] and "extra" not in both and len(both) == 3

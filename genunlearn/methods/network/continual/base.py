@@ -66,6 +66,7 @@ class Learner(abc.ABC):
             task: Items of the task that was learnt; empty after forgetting.
             has_forgotten: Whether the request was to forget: nothing may stay that tells of what is gone.
         """
+        return
 
 
 def draw(memory: Memory, size: int, model: NetworkDomain) -> Examples | None:

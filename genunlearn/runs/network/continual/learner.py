@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from genunlearn.config import MethodConfig, ParametersConfig, TrainConfig, build_section
 from genunlearn.config.continual import ContinualTrainConfig
-from genunlearn.contracts import Method, Objective, Splits
+from genunlearn.contracts import Method, Splits
 from genunlearn.data.network.items import Item, as_items, with_extras
 from genunlearn.data.network.memory import Memory
 from genunlearn.domains.network.base import NetworkDomain
@@ -84,7 +84,10 @@ class ContinualLearner:
         self.domain = network if isinstance(network, NetworkDomain) else Classifier(network)
         self._train, self._forget_train = train, forget_train or train
         self._seed, self._number = seed, 0
-        self._state, self._watch = state or (None, Watch(is_shown=False))
+        self._state: Path | None = None
+        self._watch = Watch(is_shown=False)
+        if state is not None:
+            self._state, self._watch = state
         self._trained = self.method.surround(self.domain, derive_seed(seed, "heads") % 2**32)
         self._kept = Kept(Memory(self.method.capacity, seed=seed))
         self._seen: dict[str, Item] = {}
@@ -155,7 +158,9 @@ class ContinualLearner:
         known, state = set(self.memory.known), self.memory.state()
         going = set(self.memory.forget(ids=ids, classes=classes, task=task))
         try:
-            items = [before[key] for key in before if key in going] if data is None else as_items(data, prefix="forget-")
+            items = (
+                [before[key] for key in before if key in going] if data is None else as_items(data, prefix="forget-")
+            )
             self._check_forgetting(going, known, items)
         except Exception:
             self.memory.restore(state, before)

@@ -110,7 +110,9 @@ class StreamProbe:
         """Results of one network after the request of `view`, as plain JSON."""
         data = self._groups(view)
         beside = [Predictions(probed(one), data) for one in oracles]
-        return [asdict(result) for result in self._results(Predictions(probed(model), data, oracles=beside), view, target)]
+        return [
+            asdict(result) for result in self._results(Predictions(probed(model), data, oracles=beside), view, target)
+        ]
 
     def measure_oracles(self, view: View, oracles: Sequence[NetworkDomain]) -> list[dict[str, Any]]:
         """Results of the oracles: of one its own, of several their mean with a t-interval."""

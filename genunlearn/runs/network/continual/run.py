@@ -34,9 +34,7 @@ ORACLE_SEEDS = 1000
 class ContinualRun:
     """One run; see the module."""
 
-    def __init__(
-        self, config: ContinualConfig, out: Path, *, resume: bool = False, watch: Watch | None = None
-    ) -> None:
+    def __init__(self, config: ContinualConfig, out: Path, *, resume: bool = False, watch: Watch | None = None) -> None:
         """Check everything that can be checked before anything is taught, then make the folder.
 
         Raises:
