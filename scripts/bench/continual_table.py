@@ -124,7 +124,7 @@ def main() -> None:
     given = parser.parse_args()
     records = {name: run(name, given.out) for name in RUNS.values()}
     forgets = [row["step"] for row in records["er"].rounds if row["request"].startswith("forget")]
-    blocks = {"end": at_end(records), **{f"step-{k}": at_once(records, k) for k in forgets}, "cost": cost(records)}
+    blocks = {"last": at_end(records), **{f"step-{k}": at_once(records, k) for k in forgets}, "cost": cost(records)}
     for name, text in blocks.items():
         if given.markdown is None:
             print(f"{text}\n")

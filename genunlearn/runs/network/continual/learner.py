@@ -116,7 +116,8 @@ class ContinualLearner:
         """
         items = as_items(data, prefix=f"task-{self._tasks}-")
         self.domain.check(items)
-        if twice := [item.id for item in items if item.id in set(self.memory.known)]:
+        known = set(self.memory.known)
+        if twice := [item.id for item in items if item.id in known]:
             raise DataError(f"item {twice[0]!r} was learnt before: an id stands for one item, which is learnt once")
         task, self._tasks = self._tasks, self._tasks + 1
         if self._state is not None:  # a snapshot of the memory holds ids
