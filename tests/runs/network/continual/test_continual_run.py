@@ -36,6 +36,7 @@ def done(tmp_path_factory):
     return run(config(), out=folder), folder
 
 
+@pytest.mark.slow
 def test_every_request_is_measured_beside_the_oracle(done):
     record, folder = done
     assert [row["request"] for row in record.rounds] == ["learn:0", "learn:1", "forget:class:2", "learn:2"]
@@ -52,6 +53,7 @@ def test_every_request_is_measured_beside_the_oracle(done):
     assert (folder / "model" / "model.safetensors").is_file() and record.hashes["model"]
 
 
+@pytest.mark.slow
 def test_the_report_shows_what_was_measured(done, tmp_path):
     record, folder = done
     page = (folder / "report.html").read_text()
@@ -68,7 +70,7 @@ def test_a_record_from_elsewhere_is_not_believed(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "after"), [("uniclun", 15), ("uniclun", 30), ("der_unsir", 17)])
+@pytest.mark.parametrize(("name", "after"), [("uniclun", 30), ("der_unsir", 17)])
 def test_a_killed_run_goes_on_to_the_same_weights(name, after, done, tmp_path, monkeypatch):
     own = config(name, "unlearn.impair_steps=3", "unlearn.repair_steps=3") if name != "uniclun" else config(name)
     step, calls = Loop.step, []
