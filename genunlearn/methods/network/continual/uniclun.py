@@ -72,8 +72,8 @@ FORMS: dict[str, dict[str, float]] = {
     },
 }
 
-Weight = Annotated[float | None, Field(ge=0, description="null takes the form's")]
-Temperature = Annotated[float | None, Field(gt=0, description="null takes the form's")]
+Weight = Annotated[float | None, Field(ge=0)]
+Temperature = Annotated[float | None, Field(gt=0)]
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
