@@ -33,6 +33,14 @@ def valuations() -> None:
     valuations()
 
 
+@app.command(epilog="Try: genunlearn show uniclun")
+def learners() -> None:
+    """Learners of tasks, and whether they forget by a loss of their own."""
+    from genunlearn.cli.listings import learners
+
+    learners()
+
+
 @app.command(epilog="Try: genunlearn run lm/lab/unstar --set evaluate.suite=facts-quick")
 def metrics() -> None:
     """Metrics and the suites they are in."""

@@ -238,6 +238,17 @@ VALUATIONS = Table(
         },
     },
 )
+LEARNERS = Table(
+    "learner",
+    {
+        "network": {
+            "uniclun": "genunlearn.methods.network.continual.uniclun:UniCLUN",
+            "er": "genunlearn.methods.network.continual.er:ER",
+            "der": "genunlearn.methods.network.continual.der:DER",
+            "ewc": "genunlearn.methods.network.continual.ewc:EWC",
+        },
+    },
+)
 BENCHMARKS = Table(
     "benchmark",
     {
@@ -265,6 +276,7 @@ CONFIGS = Table(
         "network": {
             "unlearn": "genunlearn.config.network:NetworkConfig",
             "value": "genunlearn.config.network:NetworkValueConfig",
+            "continual": "genunlearn.config.continual:ContinualConfig",
         },
     },
 )
@@ -294,6 +306,7 @@ RUNS = Table(
             "unlearn": "genunlearn.runs.run:Run",
             "audit": "genunlearn.runs.audit.run:AuditRun",
             "value": "genunlearn.runs.network.value_run:ValueRun",
+            "continual": "genunlearn.runs.network.continual.run:ContinualRun",
         },
     },
 )
@@ -311,6 +324,7 @@ REPORTS = Table(
         "network": {
             "unlearn": "genunlearn.reports.network.report:ITEMS",
             "value": "genunlearn.reports.network.value:VALUES",
+            "continual": "genunlearn.reports.network.continual:STREAMS",
         },
     },
 )
@@ -328,6 +342,6 @@ def family_of(domain: str) -> str:
 
 def owners() -> tuple[str, ...]:
     """The distributions that have brought something that a run may use, sorted."""
-    models = (FAMILIES, CONFIGS, DOMAINS, LABS, METHODS, VALUATIONS)
+    models = (FAMILIES, CONFIGS, DOMAINS, LABS, METHODS, VALUATIONS, LEARNERS)
     tables = (*models, METRICS, SUITES, BENCHMARKS, ATTACKS, AUDITS, REPORTS)
     return tuple(sorted({line.owner for table in tables for line in table.lines()}))

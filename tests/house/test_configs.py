@@ -7,7 +7,8 @@ import re
 import pytest
 
 from genunlearn.config import AuditConfig, UnlearnConfig, ValueConfig, config_text, list_configs
-from genunlearn.registry import DOMAINS, METHODS, VALUATIONS
+from genunlearn.config.continual import ContinualConfig
+from genunlearn.registry import DOMAINS, LEARNERS, METHODS, VALUATIONS
 from genunlearn.runs.methods import load_run
 
 pytestmark = pytest.mark.parametrize("name", list_configs())
@@ -16,13 +17,16 @@ pytestmark = pytest.mark.parametrize("name", list_configs())
 def test_a_config_is_accepted_and_lies_where_its_domain_says(name: str) -> None:
     domain, suite, _ = name.split("/")
     config = load_run(name)
-    assert config.domain == domain in DOMAINS
+    assert domain in (config.domain, config.task) and config.domain in DOMAINS
     assert suite
     if isinstance(config, AuditConfig):
         assert config.attacks
         return
     if isinstance(config, ValueConfig):
         assert VALUATIONS.line(config.method.name, config.family)
+        return
+    if isinstance(config, ContinualConfig):
+        assert LEARNERS.line(config.method.name, config.family)
         return
     assert isinstance(config, UnlearnConfig)
     method = METHODS.get(config.method.name, config.family)(**config.method.hyperparameters)
