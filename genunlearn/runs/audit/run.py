@@ -182,13 +182,12 @@ class AuditRun:
     # ---- parts -----------------------------------------------------------------------------------------------
 
     def _rules(self, subject: Audited, alphas: tuple[float, ...]) -> Rules:
+        whys = {name: self.audit.lacking(subject, attack) for name, attack in self.attacks.items()}
         return Rules(
             tolerance=self.config.evaluate.tolerance,
             panel=self.audit.panel,
             idle=tuple(name for name, attack in self.attacks.items() if attack.is_idle),
-            refused={
-                name: why for name, attack in self.attacks.items() if (why := self.audit.lacking(subject, attack))
-            },
+            refused={name: why for name, why in whys.items() if why},
             lacking=self.audit.unguarded(),
             counted=self.audit.counted,
             alphas=alphas,
