@@ -15,7 +15,7 @@ from genunlearn.registry.extras import explain
 try:
     from typer.exceptions import TyperException as Usage
 except ImportError:  # older releases stand on click
-    from click import ClickException as Usage  # type: ignore[assignment]
+    from click import ClickException as Usage
 
 INTERRUPTED = 130
 """Exit code of a process that was interrupted from the keyboard."""
