@@ -182,12 +182,13 @@ class AuditRun:
     # ---- parts -----------------------------------------------------------------------------------------------
 
     def _rules(self, subject: Audited, alphas: tuple[float, ...]) -> Rules:
-        whys = {name: self.audit.lacking(subject, attack) for name, attack in self.attacks.items()}
+        groups = {f"{subject.label}, {name}": name for name in self.attacks}
+        skipped = (row for row in self.record.results if row.skipped and row.target == UNLEARNED)
         return Rules(
             tolerance=self.config.evaluate.tolerance,
             panel=self.audit.panel,
             idle=tuple(name for name, attack in self.attacks.items() if attack.is_idle),
-            refused={name: why for name, why in whys.items() if why},
+            refused={groups[row.group]: row.skipped for row in skipped if row.group in groups},
             lacking=self.audit.unguarded(),
             counted=self.audit.counted,
             alphas=alphas,
