@@ -183,12 +183,12 @@ class AuditRun:
 
     def _rules(self, subject: Audited, alphas: tuple[float, ...]) -> Rules:
         groups = {f"{subject.label}, {name}": name for name in self.attacks}
-        skipped = (row for row in self.record.results if row.skipped and row.target == UNLEARNED)
+        mine = (row for row in self.record.results if row.target == UNLEARNED and row.group in groups)
         return Rules(
             tolerance=self.config.evaluate.tolerance,
             panel=self.audit.panel,
             idle=tuple(name for name, attack in self.attacks.items() if attack.is_idle),
-            refused={groups[row.group]: row.skipped for row in skipped if row.group in groups},
+            refused={groups[row.group]: row.skipped for row in mine if row.group and row.skipped},
             lacking=self.audit.unguarded(),
             counted=self.audit.counted,
             alphas=alphas,
