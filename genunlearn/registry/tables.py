@@ -20,6 +20,7 @@ METHODS = Table(
             "salun_labels": "genunlearn.methods.general.salun:SalUnLabels",
             "ssd": "genunlearn.methods.general.ssd:SSD",
             "delete": "genunlearn.methods.general.delete:Delete",
+            "retrain": "genunlearn.methods.general.retrain:Retrain",
         },
         "lm": {
             "unstar": "genunlearn.methods.lm.unstar:UnSTAR",
@@ -74,7 +75,6 @@ METHODS = Table(
             "emmn": "genunlearn.methods.network.emmn:EMMN",
             "gaussian_amnesiac": "genunlearn.methods.network.gaussian_amnesiac:GaussianAmnesiac",
             "gkt": "genunlearn.methods.network.gkt:GKT",
-            "retrain": "genunlearn.methods.network.retrain:Retrain",
             "scrub": "genunlearn.methods.network.scrub:Scrub",
             "unsir": "genunlearn.methods.network.unsir:Unsir",
         },
