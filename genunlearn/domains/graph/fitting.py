@@ -1,0 +1,63 @@
+"""Ordinary training of a graph network, for what is taught before anything is forgotten: all items in every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from genunlearn.domains.graph.adapter import GraphModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphFit:
+    """How a network is taught.
+
+    Attributes:
+        epochs: Steps over all items.
+        learning_rate: Of AdamW.
+        weight_decay: Of AdamW.
+    """
+
+    epochs: int = 200
+    learning_rate: float = 0.01
+    weight_decay: float = 5e-4
+
+
+def fit(
+    model: GraphModel,
+    items: Sequence[Any],
+    settings: GraphFit,
+    *,
+    seed: int,
+    others: Callable[[int], Sequence[Any]] | None = None,
+) -> float:
+    """Teach a network in place and leave it in evaluation mode.
+
+    Args:
+        model: The network, trained from the weights that it has.
+        items: What it is taught.
+        settings: How.
+        seed: Decides dropout; the caller's random state is left alone.
+        others: Further items of each epoch, such as pairs without a link.
+
+    Returns:
+        The mean loss of the last epoch.
+    """
+    optimizer = torch.optim.AdamW(
+        model.module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    examples, loss = model.collate(items), torch.zeros(())
+    model.module.train()
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for epoch in range(settings.epochs):
+            batch = model.collate([*items, *others(epoch)]) if others else examples
+            loss = model.example_loss(batch).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    model.module.eval()
+    return float(loss.detach())
