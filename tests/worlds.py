@@ -13,8 +13,13 @@ import torch
 from torch import nn
 
 from genunlearn.contracts import Splits
+from genunlearn.data.graph.graph import Graph
+from genunlearn.data.graph.requests import choose, learn
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.network.items import as_items
+from genunlearn.domains.graph.adapter import GraphModel, build_network
+from genunlearn.domains.graph.fitting import GraphFit
+from genunlearn.domains.graph.fitting import fit as fit_graph
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.classifier import Classifier, Regressor
@@ -162,9 +167,36 @@ def _network_world(
     )
 
 
+def graph(folder: Path) -> World:
+    """Three rings of nodes, each a class with a feature of its own; some nodes are to go."""
+    size, classes = 10, 3
+    ring = torch.arange(size)
+    edges = torch.cat([torch.stack([ring, (ring + 1) % size]) + size * part for part in range(classes)], dim=1)
+    labels = torch.arange(size * classes) // size
+    noise = 0.3 * torch.randn(size * classes, 6, generator=torch.Generator().manual_seed(0))
+    learnt = learn(Graph.of(noise + torch.eye(6)[labels], edges, labels), "node")
+    splits = choose(learnt, "nodes:0.2")
+
+    def open_model() -> GraphModel:
+        with torch.random.fork_rng():
+            module, shape = build_network("gcn", 6, classes, hidden=8)
+        opened = GraphModel(module, splits.context.after, shape=shape)
+        if (folder / "model.safetensors").is_file():
+            opened.load_weights(folder)
+            opened.module.eval()
+        return opened
+
+    model = open_model().on(learnt.graph)
+    model.reinitialise(0)
+    fit_graph(model, learnt.train, GraphFit(epochs=60, learning_rate=0.03), seed=0)
+    model.save(folder)
+    return World(open=open_model, splits=splits, options=lambda method, folder: SMALL.get(method, {}), kind="full")
+
+
 WORLDS: dict[str, Callable[[Path], World]] = {
     "lm": language_model,
     "classifier": classifier,
     "regression": regression,
     "diffusion": diffusion,
+    "graph": graph,
 }
