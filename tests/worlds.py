@@ -169,13 +169,13 @@ def _network_world(
 
 def graph(folder: Path) -> World:
     """Three rings of nodes, each a class with a feature of its own; some nodes are to go."""
-    size, classes = 10, 3
+    size, classes = 16, 3
     ring = torch.arange(size)
     edges = torch.cat([torch.stack([ring, (ring + 1) % size]) + size * part for part in range(classes)], dim=1)
     labels = torch.arange(size * classes) // size
-    noise = 0.3 * torch.randn(size * classes, 6, generator=torch.Generator().manual_seed(0))
+    noise = 0.5 * torch.randn(size * classes, 6, generator=torch.Generator().manual_seed(0))
     learnt = learn(Graph.of(noise + torch.eye(6)[labels], edges, labels), "node")
-    splits = choose(learnt, "nodes:0.2")
+    splits = choose(learnt, "nodes:0.3")
 
     def open_model() -> GraphModel:
         with torch.random.fork_rng():
@@ -188,7 +188,7 @@ def graph(folder: Path) -> World:
 
     model = open_model().on(learnt.graph)
     model.reinitialise(0)
-    fit_graph(model, learnt.train, GraphFit(epochs=60, learning_rate=0.03), seed=0)
+    fit_graph(model, learnt.train, GraphFit(epochs=30, learning_rate=0.02), seed=0)
     model.save(folder)
     return World(open=open_model, splits=splits, options=lambda method, folder: SMALL.get(method, {}), kind="full")
 

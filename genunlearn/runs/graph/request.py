@@ -13,7 +13,7 @@ from genunlearn.data.graph.files import read_graph
 from genunlearn.data.graph.graph import Graph, GraphItem
 from genunlearn.data.graph.requests import GraphContext, Learnt, Task, check_request, choose, learn
 from genunlearn.domains.graph.adapter import GraphModel, build_network, read_shape
-from genunlearn.domains.sources import hash_weights, resolve_folder
+from genunlearn.domains.sources import resolve_folder
 from genunlearn.errors import ConfigError, MismatchError
 from genunlearn.lab.graph.cora import NAME, ORACLE_SEEDS, GraphStudy, study_of
 from genunlearn.records import hash_files, hash_json
@@ -158,7 +158,7 @@ def base_hash(config: GraphConfig, request: GraphRequest) -> str:
     """SHA-256 that identifies the weights before unlearning."""
     if request.study:
         return hash_files(request.study.folder().glob("*.safetensors"))
-    return hash_weights(_folder(config))
+    return hash_files(_folder(config).glob("*.safetensors"))
 
 
 def _folder(config: GraphConfig) -> Path:
