@@ -65,7 +65,8 @@ def main() -> None:
 def carry_out(request: str, method: str, seed: int, arguments: argparse.Namespace) -> RunRecord:
     """One run, or its record where it is done."""
     folder = arguments.out / f"{request}-{method}-{seed}"
-    if (folder / "record.json").is_file() and (record := read_record(folder)).status == COMPLETED:
+    is_begun = (folder / "record.json").is_file()
+    if is_begun and (record := read_record(folder)).status == COMPLETED:
         return record
     overrides = [
         f"request.forget={REQUESTS[request]}",
@@ -77,7 +78,7 @@ def carry_out(request: str, method: str, seed: int, arguments: argparse.Namespac
         "evaluate.attacks=[membership, link_stealing]",
     ]
     config, start = load_config(f"graph/cora/{method}", overrides), time.monotonic()
-    record = RUNS.get(config.task)(config, folder)()
+    record = RUNS.get(config.task)(config, folder, resume=is_begun)()
     print(f"{folder.name}: {record.outcome}, {time.monotonic() - start:.0f} s", flush=True)
     return record
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from genunlearn.contracts import Examples
 from genunlearn.domains.graph.adapter import GraphModel
 
 
@@ -32,7 +34,7 @@ def fit(
     settings: GraphFit,
     *,
     seed: int,
-    others: Callable[[int], Sequence[Any]] | None = None,
+    non_links: Callable[[], Tensor] | None = None,
 ) -> float:
     """Teach a network in place and leave it in evaluation mode.
 
@@ -41,23 +43,32 @@ def fit(
         items: What it is taught.
         settings: How.
         seed: Decides dropout; the caller's random state is left alone.
-        others: Further items of each epoch, such as pairs without a link.
+        non_links: Draws the pairs without a link of each epoch, ``(pairs, 2)``, where links are taught.
 
     Returns:
         The mean loss of the last epoch.
     """
-    optimizer = torch.optim.AdamW(
-        model.module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    weights = model.module.parameters()
+    optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     examples, loss = model.collate(items), torch.zeros(())
     model.module.train()
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        for epoch in range(settings.epochs):
-            batch = model.collate([*items, *others(epoch)]) if others else examples
+        for _ in range(settings.epochs):
+            batch = _with_pairs(examples, non_links().to(model.device)) if non_links else examples
             loss = model.example_loss(batch).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     model.module.eval()
     return float(loss.detach())
+
+
+def _with_pairs(links: Examples, pairs: Tensor) -> Examples:
+    """The same links, and pairs without one."""
+    tensors = {
+        "nodes": torch.cat([links["nodes"], pairs]),
+        "target": torch.cat([links["target"], torch.zeros_like(pairs[:, 0])]),
+    }
+    ids = (*links.ids, *(f"no link {n}" for n in range(len(pairs))))
+    return Examples(ids, torch.cat([links.weight, torch.ones_like(pairs[:, 0], dtype=links.weight.dtype)]), tensors)

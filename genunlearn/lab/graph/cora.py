@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from genunlearn.contracts import Splits
-from genunlearn.data.graph.graph import Graph, GraphItem, non_links, pair_items
+from genunlearn.data.graph.graph import Graph, GraphItem, non_links
 from genunlearn.data.graph.requests import GraphContext, Learnt, Task, check_request, choose, learn
 from genunlearn.domains.graph.adapter import GraphModel, build_network
 from genunlearn.domains.graph.fitting import GraphFit, fit
@@ -152,7 +153,7 @@ class GraphStudy:
             model = self.adapter(graph)
             model.reinitialise(seed)
             taught, others = self._lessons(graph, items, seed)
-            loss = fit(model, taught, self.settings, seed=seed, others=others)
+            loss = fit(model, taught, self.settings, seed=seed, non_links=others)
             worked = time.process_time() - worked
             measured = {"train": score(model, items), "test": score(model, self.learnt.test)}
         if not is_oracle and measured["test"] < self.level:
@@ -176,13 +177,13 @@ class GraphStudy:
 
     def _lessons(
         self, graph: Graph, items: Sequence[GraphItem], seed: int
-    ) -> tuple[Sequence[GraphItem], Callable[[int], Sequence[GraphItem]] | None]:
+    ) -> tuple[Sequence[GraphItem], Callable[[], Tensor] | None]:
         """What is taught; of pairs the links, with as many others drawn anew in every epoch."""
         if self.task == "node":
             return items, None
         links = [item for item in items if item.target]
         generator = torch.Generator().manual_seed(seed)
-        return links, lambda epoch: pair_items(non_links(graph, len(links), generator), is_linked=False)
+        return links, lambda: non_links(graph, len(links), generator)
 
 
 def study_of(
