@@ -168,18 +168,18 @@ def _network_world(
 
 
 def graph(folder: Path) -> World:
-    """Three rings of nodes, each a class with a feature of its own; some nodes are to go."""
+    """Three rings of nodes, each a class with a feature of its own; one class is to go."""
     size, classes = 16, 3
     ring = torch.arange(size)
     edges = torch.cat([torch.stack([ring, (ring + 1) % size]) + size * part for part in range(classes)], dim=1)
     labels = torch.arange(size * classes) // size
     noise = 0.5 * torch.randn(size * classes, 6, generator=torch.Generator().manual_seed(0))
     learnt = learn(Graph.of(noise + torch.eye(6)[labels], edges, labels), "node")
-    splits = choose(learnt, "nodes:0.3")
+    splits = choose(learnt, "class:0")
 
     def open_model() -> GraphModel:
         with torch.random.fork_rng():
-            module, shape = build_network("gcn", 6, classes, hidden=8)
+            module, shape = build_network("gcn", 6, classes, hidden=32)
         opened = GraphModel(module, splits.context.after, shape=shape)
         if (folder / "model.safetensors").is_file():
             opened.load_weights(folder)
@@ -188,7 +188,7 @@ def graph(folder: Path) -> World:
 
     model = open_model().on(learnt.graph)
     model.reinitialise(0)
-    fit_graph(model, learnt.train, GraphFit(epochs=30, learning_rate=0.02), seed=0)
+    fit_graph(model, learnt.train, GraphFit(epochs=40, learning_rate=0.02), seed=0)
     model.save(folder)
     return World(open=open_model, splits=splits, options=lambda method, folder: SMALL.get(method, {}), kind="full")
 

@@ -54,7 +54,8 @@ class GraphEvaluateConfig(EvaluateConfig):
     oracle_folders: tuple[str, ...] = ()
     """Saved networks from elsewhere that never saw the forget set."""
     max_retain_loss: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Loss of accuracy on what must stay that counts as a collapse."""
+    """Loss of accuracy on nodes that must stay that counts as a collapse; for links of the share that scores above half
+    of the pairs without one."""
 
 
 class GraphConfig(UnlearnConfig):

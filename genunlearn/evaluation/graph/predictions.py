@@ -61,6 +61,28 @@ class GraphPredictions:
         """Probability of the true class, ``(items,)`` in double precision."""
         return self.logits(group).double().softmax(1).gather(1, self.targets(group)[:, None])[:, 0]
 
+    def kept(self, group: str) -> Tensor:
+        """Which items are told, as `told` counts it."""
+        return told(self.model.task, self.logits(group), self.targets(group))
+
     def link_scores(self, group: str, *, is_linked: bool = True) -> Tensor:
         """How sure the network is of a link, of the pairs that have one or have none, ``(pairs,)``."""
         return self.logits(group)[self.targets(group) == int(is_linked), 1]
+
+
+def told(task: str, logits: Tensor, targets: Tensor) -> Tensor:
+    """Which items a network tells: nodes whose class it gives, links that score above half of the pairs without one.
+
+    No threshold of one's own is in it: a network that scores everything lower, in the same order, tells as much.
+
+    Args:
+        task: ``node`` or ``link``.
+        logits: ``(items, classes)``.
+        targets: ``(items,)``.
+
+    Returns:
+        Bool, ``(items,)`` for nodes, ``(links,)`` for links; these need a pair without one beside them.
+    """
+    if task == "node":
+        return logits.argmax(1) == targets
+    return logits[targets == 1, 1] > logits[targets == 0, 1].median()

@@ -24,9 +24,9 @@ class GraphProbe:
         self._oracles: list[GraphPredictions] = beside.once("predictions", lambda: self._controls(beside))
 
     def measure(self, model: GraphModel, target: str) -> dict[str, Any]:
-        """Results of the suite; which retain items the network answers rightly."""
+        """Results of the suite; which retain items the network tells."""
         seen = GraphPredictions(model, self._data, original=self._original, oracles=self._oracles)
-        kept = seen.correct("retain").tolist() if "retain" in seen.data else []
+        kept = seen.kept("retain").tolist() if "retain" in seen.data else []
         return {"results": [asdict(result) for result in self._suite.measure(seen, target)], "kept": kept}
 
     def measure_oracles(self) -> dict[str, Any]:

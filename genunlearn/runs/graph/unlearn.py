@@ -21,6 +21,7 @@ from genunlearn.domains.graph.adapter import GraphModel
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import ConfigError, DamageWarning, DataError, MismatchError
+from genunlearn.evaluation.graph.predictions import told
 from genunlearn.registry import require
 from genunlearn.runs.methods import build_method
 from genunlearn.runs.unlearning import carry_out
@@ -93,7 +94,7 @@ def unlearn_graph(
         carry_out(chosen, trainer, splits, FileJournal(None), seed=seed)
     domain.module = domain.network.train(model.training)
     if (after := _kept(domain, splits)) < before - TOLERANCE:
-        said = f"{chosen.name}: accuracy on what must stay went from {before:.3f} to {after:.3f}"
+        said = f"{chosen.name}: the share of what must stay that is told went from {before:.3f} to {after:.3f}"
         warnings.warn(f"{said}: take fewer steps, or for a fresh student more", DamageWarning, stacklevel=2)
     return UnlearnedGraph(domain.network, splits.context.after)
 
@@ -125,5 +126,5 @@ def _splits(data: Any, forget: Any, task: Task | None, seed: int) -> Splits[Grap
 
 def _kept(domain: GraphModel, splits: Splits[GraphContext]) -> float:
     items = splits.retain or ()
-    told = domain.predict(items).argmax(1)
-    return float((told == torch.tensor([item.target for item in items])).float().mean())
+    targets = torch.tensor([item.target for item in items])
+    return float(told(domain.task, domain.predict(items), targets).float().mean())

@@ -16,7 +16,7 @@ from genunlearn.evaluation.graph.metrics import (
     average_precision,
     drawn_auc,
 )
-from genunlearn.evaluation.graph.predictions import GraphPredictions
+from genunlearn.evaluation.graph.predictions import GraphPredictions, told
 
 
 class Answers:
@@ -90,3 +90,11 @@ def test_the_membership_ratio_is_one_before_and_more_once_scores_have_fallen() -
     fallen = MembershipRatio().measure(probes([-1.0, -1.0], original=original), "unlearned")[0]
     assert fallen.value > 1.2 and fallen.n == 2
     assert MembershipRatio().measure(probes([3.0, 3.0]), "unlearned")[0].skipped.startswith("needs the original")
+
+
+def test_links_are_told_by_their_order_and_not_by_a_threshold() -> None:
+    # Pairs without a link score 1, 2 and 3, the median is 2; of the links 5 and 1 one is above.
+    logits = torch.tensor([[0.0, 5.0], [0.0, 1.0], [0.0, 1.0], [0.0, 2.0], [0.0, 3.0]])
+    targets = torch.tensor([1, 1, 0, 0, 0])
+    assert told("link", logits, targets).tolist() == told("link", logits - 10, targets).tolist() == [True, False]
+    assert told("node", logits, targets).tolist() == [True, True, False, False, False]

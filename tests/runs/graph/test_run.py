@@ -229,7 +229,7 @@ def test_a_network_of_ones_own_forgets_in_a_copy() -> None:
 
 def test_damage_is_said_and_wrong_input_refused() -> None:
     network = taught()
-    with pytest.warns(DamageWarning, match="accuracy on what must stay went from"):
+    with pytest.warns(DamageWarning, match="the share of what must stay that is told went from"):
         genunlearn.unlearn_graph(
             network, GRAPH, forget="class:1", method="grad_ascent", train={"max_steps": 40, "learning_rate": 0.5}
         )
