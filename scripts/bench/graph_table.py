@@ -52,10 +52,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many seeds")
     arguments = parser.parse_args()
     for request in REQUESTS:
-        records = {
-            method: [carry_out(request, method, seed, arguments) for seed in SEEDS[: arguments.seeds]]
-            for method in METHODS
-        }
+        records: dict[str, list[RunRecord]] = {method: [] for method in METHODS}
+        for seed in SEEDS[: arguments.seeds]:
+            for method, runs in records.items():
+                runs.append(carry_out(request, method, seed, arguments))
         text = f"{table_of(records, COLUMNS[request])}\n\n{PUBLISHED[request]}"
         print(f"\n{request}\n{text}", flush=True)
         if arguments.markdown:
