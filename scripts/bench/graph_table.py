@@ -23,7 +23,8 @@ from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED
 from genunlearn.ops.intervals import over_seeds
 from genunlearn.records import COMPLETED, RunRecord, read_record
 from genunlearn.registry import RUNS
-from genunlearn.reports.graph.reading import LINK_ROWS, NODE_ROWS, group_words, words_of
+from genunlearn.reports.graph.reading import LINK_ROWS, NODE_ROWS
+from genunlearn.reports.graph.report import label_of
 from genunlearn.reports.numbers import format_number
 
 METHODS = {"d2dgn": "D2DGN", "gnndelete": "GNNDelete"}
@@ -50,8 +51,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/graph-table"), help="folder of the runs")
     parser.add_argument("--markdown", type=Path, help="put the tables into this document")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many seeds")
+    parser.add_argument("--requests", nargs="+", choices=list(REQUESTS), default=list(REQUESTS), help="which tables")
     arguments = parser.parse_args()
-    for request in REQUESTS:
+    for request in arguments.requests:
         records: dict[str, list[RunRecord]] = {method: [] for method in METHODS}
         for seed in SEEDS[: arguments.seeds]:
             for method, runs in records.items():
@@ -89,7 +91,7 @@ def table_of(records: Mapping[str, Sequence[RunRecord]], columns: Sequence[tuple
     models = [("Original", ORIGINAL, first)]
     models += [(METHODS[method], UNLEARNED, runs) for method, runs in records.items()]
     models += [("Oracle", ORACLE, first)]
-    heads = [f"{words_of(name).label}{f', {group_words(group).label}' if group else ''}" for name, group in columns]
+    heads = [label_of(column) for column in columns]
     rows = [
         [label, *(_cell(runs, name, target, group) for name, group in columns), _seconds(runs, target)]
         for label, target, runs in models
@@ -99,7 +101,7 @@ def table_of(records: Mapping[str, Sequence[RunRecord]], columns: Sequence[tuple
 
 def _cell(runs: Sequence[RunRecord], name: str, target: str, group: str | None) -> str:
     found = [result.value for run in runs if (result := run.find(name, target, group)) and result.value is not None]
-    return _mean(found) if len(found) == len(runs) else "none"
+    return _mean(found) if len(found) == len(runs) else ""
 
 
 def _seconds(runs: Sequence[RunRecord], target: str) -> str:
