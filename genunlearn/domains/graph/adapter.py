@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -219,9 +220,7 @@ class GraphModel(LabelledDomain):
             for key in state:
                 if key.endswith(".deletion"):
                     layer, rows, width = key.removesuffix(".deletion"), state[f"{key[:-8]}rows"], len(state[key])
-                    replace_layer(
-                        self.network, layer, lambda conv, rows=rows, width=width: DeletionLayer(conv, rows, width)
-                    )
+                    replace_layer(self.network, layer, partial(DeletionLayer, rows=rows, width=width))
             self.network.load_state_dict(state)
         except (RuntimeError, AttributeError, KeyError) as error:
             reason = str(error).splitlines()[-1].strip()

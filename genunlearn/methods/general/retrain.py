@@ -11,7 +11,7 @@ Deviations: none. Give the loop as many steps as the original had.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -34,7 +34,7 @@ class Retrain(Protocol[Domain]):
 
     init_seed: Annotated[int, Field(ge=0, description="seed of the fresh weights")] = 0
 
-    def run(self, train: Train, model: Domain, splits: Splits, journal: Journal) -> Outcome:
+    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
         """Draw the weights anew and train."""
         model.reinitialise(self.init_seed)
         train(Supervised(), with_sides(splits, (), splits.retain))

@@ -17,6 +17,7 @@ which is saved with the weights and belongs to this graph alone.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -107,12 +108,8 @@ class GNNDelete(Protocol[GraphModel]):
         trained = {name: weight.requires_grad for name, weight in model.network.named_parameters()}
         model.network.requires_grad_(False)
         for name, rows, layer in zip(names, near, layers, strict=True):
-            width = layer.shape[1]
-            replace_layer(
-                model.network,
-                name,
-                lambda conv, rows=rows, width=width: DeletionLayer(conv, rows, width).to(model.device),
-            )
+            replace_layer(model.network, name, partial(DeletionLayer, rows=rows, width=layer.shape[1]))
+        model.network.to(model.device)
         train(LayerMatching(alpha=self.alpha), with_sides(splits, forget, retain or None))
         model.network.requires_grad_(any(trained.values()))
         return Outcome(

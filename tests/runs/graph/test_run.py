@@ -208,6 +208,7 @@ def taught() -> Own:
     return network
 
 
+@pytest.mark.filterwarnings("ignore::genunlearn.errors.DamageWarning")
 def test_a_network_of_ones_own_forgets_in_a_copy() -> None:
     from torch_geometric.data import Data
 
