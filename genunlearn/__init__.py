@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from genunlearn.config import RunConfig, load_config
     from genunlearn.records import Result, RunRecord, read_record
     from genunlearn.runs.api import audit, erase, forget, run
+    from genunlearn.runs.graph.unlearn import unlearn_graph
     from genunlearn.runs.network.unlearn import unlearn
     from genunlearn.runs.network.value import value
 
@@ -34,6 +35,7 @@ __all__ = [
     "read_record",
     "run",
     "unlearn",
+    "unlearn_graph",
     "value",
 ]
 
@@ -48,6 +50,7 @@ _HOMES = {
     "forget": "genunlearn.runs.api",
     "run": "genunlearn.runs.api",
     "unlearn": "genunlearn.runs.network.unlearn",
+    "unlearn_graph": "genunlearn.runs.graph.unlearn",
     "value": "genunlearn.runs.network.value",
 }
 

@@ -29,6 +29,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
     "diffusion/latent_guidance": {"scales": (0.0, 1.0), "images": 2, "steps": 2, "width": 4},
     "diffusion/concept_relearning": {"images": 2, "marks": (0, 2), "batch_size": 2},
     "diffusion/unrelated_relearning": {"images": 2, "marks": (0, 2), "batch_size": 2},
+    "graph/relearning": {"steps": 3},
     "network/relearning": {"steps": 3},
     "network/anamnesis_index": {"max_epochs": 1},
     "network/inversion_likeness": {"pictures": 2, "steps": 3},
@@ -101,9 +102,15 @@ def diffusion(world: World, folder: Path) -> AttackWorld:
     return AttackWorld(world.open, replace(world.splits, context=context), lacking=("lora_removal", "rule_removal"))
 
 
+def graph(world: World, folder: Path) -> AttackWorld:
+    """The request as it is: its context has what attackers know."""
+    return AttackWorld(world.open, world.splits)
+
+
 ATTACK_WORLDS: dict[str, Callable[[World, Path], AttackWorld]] = {
     "lm": language_model,
     "classifier": network,
     "regression": network,
     "diffusion": diffusion,
+    "graph": graph,
 }

@@ -12,7 +12,8 @@ from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.classifier import Classifier
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
-from genunlearn.lab.network.study import Lab, fixed_threads, score
+from genunlearn.lab.determinism import fixed_threads
+from genunlearn.lab.network.study import Lab, score
 
 
 def tabled(probabilities: list[list[float]]) -> Classifier:

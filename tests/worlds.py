@@ -13,8 +13,13 @@ import torch
 from torch import nn
 
 from genunlearn.contracts import Splits
+from genunlearn.data.graph.graph import Graph
+from genunlearn.data.graph.requests import choose, learn
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.network.items import as_items
+from genunlearn.domains.graph.adapter import GraphModel, build_network
+from genunlearn.domains.graph.fitting import GraphFit
+from genunlearn.domains.graph.fitting import fit as fit_graph
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.classifier import Classifier, Regressor
@@ -162,9 +167,38 @@ def _network_world(
     )
 
 
+def graph(folder: Path) -> World:
+    """Three rings of nodes, each a class with a feature of its own; one class is to go."""
+    size, classes = 16, 3
+    ring = torch.arange(size)
+    edges = torch.cat([torch.stack([ring, (ring + 1) % size]) + size * part for part in range(classes)], dim=1)
+    labels = torch.arange(size * classes) // size
+    noise = 0.5 * torch.randn(size * classes, 6, generator=torch.Generator().manual_seed(0))
+    learnt = learn(Graph.of(noise + 2 * torch.eye(6)[labels], edges, labels), "node")
+    splits = choose(learnt, "class:0")
+
+    def open_model() -> GraphModel:
+        with torch.random.fork_rng():
+            module, shape = build_network("gcn", 6, classes, hidden=32)
+        opened = GraphModel(module, splits.context.after, shape=shape)
+        if (folder / "model.safetensors").is_file():
+            opened.load_weights(folder)
+            opened.module.eval()
+        return opened
+
+    model = open_model().on(learnt.graph)
+    model.reinitialise(0)
+    fit_graph(model, learnt.train, GraphFit(epochs=40, learning_rate=0.02), seed=0)
+    model.save(folder)
+    # In so small a network every weight matters for every class: dampening has to begin sooner.
+    small = {"ssd": {"alpha": 1.0, "strength": 0.1}}
+    return World(open=open_model, splits=splits, options=lambda method, folder: small.get(method, {}), kind="full")
+
+
 WORLDS: dict[str, Callable[[Path], World]] = {
     "lm": language_model,
     "classifier": classifier,
     "regression": regression,
     "diffusion": diffusion,
+    "graph": graph,
 }

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 THREADS = 2
 """Fixed, because the number of threads decides the order of float additions and so the weights."""
+FEW = 1
+"""The same for networks so small that they gain nothing by more."""
 
 
 @contextmanager
@@ -32,3 +34,16 @@ def surroundings(seed: int) -> Iterator[None]:
         torch.set_num_threads(threads)
         for log in shown:
             log.enable_progress_bar()
+
+
+@contextmanager
+def fixed_threads(threads: int = FEW) -> Iterator[None]:
+    """Compute with so many threads within the block."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,12 +1,15 @@
-"""What methods of several families share: the term that holds what must stay."""
+"""What methods of several families share: the term that holds what must stay, and distillation from two teachers."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from genunlearn.contracts import Examples, Method, Reduction, Reference, Term
+from torch import Tensor
+
+from genunlearn.contracts import Batch, Examples, Method, Reduction, Reference, Term, Terms
 from genunlearn.errors import MismatchError
 from genunlearn.ops.divergences import jensen_shannon, kl_divergence
 
@@ -49,3 +52,14 @@ def declare_reference(method: Method, kind: RetainLoss) -> None:
     """Add the reference to the needs of this one `method` where its retain loss asks for it."""
     if kind != "nll":
         object.__setattr__(method, "needs", replace(method.needs, reference=True))
+
+
+def two_teachers(batch: Batch, apart: Callable[[str, Examples], Tensor], weights: Mapping[str, float]) -> Terms:
+    """Distillation from two teachers, one for what is to be forgotten and one for what must stay.
+
+    Args:
+        batch: Examples by side.
+        apart: How far the student is from the teacher of a side, ``(side, examples) -> (batch,)``.
+        weights: Weight of each side, ``forget`` and ``retain``.
+    """
+    return {side: Term.of(apart(side, examples), examples, side, weights[side]) for side, examples in batch.sides()}

@@ -20,6 +20,7 @@ METHODS = Table(
             "salun_labels": "genunlearn.methods.general.salun:SalUnLabels",
             "ssd": "genunlearn.methods.general.ssd:SSD",
             "delete": "genunlearn.methods.general.delete:Delete",
+            "retrain": "genunlearn.methods.general.retrain:Retrain",
         },
         "lm": {
             "unstar": "genunlearn.methods.lm.unstar:UnSTAR",
@@ -74,9 +75,12 @@ METHODS = Table(
             "emmn": "genunlearn.methods.network.emmn:EMMN",
             "gaussian_amnesiac": "genunlearn.methods.network.gaussian_amnesiac:GaussianAmnesiac",
             "gkt": "genunlearn.methods.network.gkt:GKT",
-            "retrain": "genunlearn.methods.network.retrain:Retrain",
             "scrub": "genunlearn.methods.network.scrub:Scrub",
             "unsir": "genunlearn.methods.network.unsir:Unsir",
+        },
+        "graph": {
+            "d2dgn": "genunlearn.methods.graph.d2dgn:D2DGN",
+            "gnndelete": "genunlearn.methods.graph.gnndelete:GNNDelete",
         },
     },
 )
@@ -129,6 +133,16 @@ METRICS = Table(
             "zrf": "genunlearn.evaluation.network.metrics:ZRF",
             "zrf_authors": "genunlearn.evaluation.network.metrics:ZRFAuthors",
         },
+        "graph": {
+            "accuracy": "genunlearn.evaluation.graph.metrics:Accuracy",
+            "auc": "genunlearn.evaluation.graph.metrics:TestAUC",
+            "average_precision": "genunlearn.evaluation.graph.metrics:AveragePrecision",
+            "df_auc": "genunlearn.evaluation.graph.metrics:DeletedAUC",
+            "oracle_gap": "genunlearn.evaluation.graph.metrics:OracleGap",
+            "consistency": "genunlearn.evaluation.graph.metrics:Consistency",
+            "integrity": "genunlearn.evaluation.graph.metrics:Integrity",
+            "membership_ratio": "genunlearn.evaluation.graph.metrics:MembershipRatio",
+        },
     },
 )
 ATTACKS = Table(
@@ -173,6 +187,11 @@ ATTACKS = Table(
             "anamnesis_index": "genunlearn.attacks.network.anamnesis:AnamnesisIndex",
             "inversion_likeness": "genunlearn.attacks.network.inversion:ModelInversion",
         },
+        "graph": {
+            "membership": "genunlearn.attacks.graph.membership:Membership",
+            "relearning": "genunlearn.attacks.graph.relearning:Relearning",
+            "link_stealing": "genunlearn.attacks.graph.link_stealing:LinkStealing",
+        },
     },
 )
 DOMAINS = Table(
@@ -184,6 +203,7 @@ DOMAINS = Table(
             "classifier": "genunlearn.domains.network.classifier:Classifier",
             "regression": "genunlearn.domains.network.classifier:Regressor",
         },
+        "graph": {"graph": "genunlearn.domains.graph.adapter:GraphModel"},
     },
     is_global=True,  # a configuration says its domain, and that says the family
 )
@@ -199,6 +219,7 @@ LABS = Table(
             "tumours": "genunlearn.lab.network.regression:build_tumours",
             "text": "genunlearn.lab.network.text:build",
         },
+        "graph": {"cora": "genunlearn.lab.graph.cora:build"},
     },
     is_global=True,  # ``lab:NAME`` says no family
 )
@@ -220,6 +241,10 @@ SUITES = Table(
         "network": {
             "classifier": "genunlearn.evaluation.network.metrics:CLASSIFIER_SUITE",
             "regression": "genunlearn.evaluation.network.metrics:REGRESSION_SUITE",
+        },
+        "graph": {
+            "nodes": "genunlearn.evaluation.graph.metrics:NODE_SUITE",
+            "links": "genunlearn.evaluation.graph.metrics:LINK_SUITE",
         },
     },
 )
@@ -278,6 +303,7 @@ CONFIGS = Table(
             "value": "genunlearn.config.network:NetworkValueConfig",
             "continual": "genunlearn.config.continual:ContinualConfig",
         },
+        "graph": {"unlearn": "genunlearn.config.graph:GraphConfig"},
     },
 )
 FAMILIES = Table(
@@ -287,6 +313,7 @@ FAMILIES = Table(
             "lm": "genunlearn.runs.lm.family:LMFamily",
             "diffusion": "genunlearn.runs.diffusion.family:DiffusionFamily",
             "network": "genunlearn.runs.network.family:NetworkFamily",
+            "graph": "genunlearn.runs.graph.family:GraphFamily",
         },
     },
 )
@@ -326,6 +353,7 @@ REPORTS = Table(
             "value": "genunlearn.reports.network.value:VALUES",
             "continual": "genunlearn.reports.network.continual:STREAMS",
         },
+        "graph": {"unlearn": "genunlearn.reports.graph.report:GRAPHS"},
     },
 )
 

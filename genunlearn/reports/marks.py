@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from genunlearn.records import Result
 from genunlearn.reports.numbers import MISSING, format_number
 from genunlearn.reports.plots import DotRow, Mark, Point
-from genunlearn.reports.wording import DECOYS, ORACLE, ORIGINAL, model_label
+from genunlearn.reports.wording import DECOYS, ORACLE, ORIGINAL, UNLEARNED, model_label
 
+MODELS = (ORIGINAL, UNLEARNED, ORACLE)
+"""Models of one run, as they stand in its plots."""
 SHAPES = ("o", "s", "^", "v", "P", "X", "p", "h")
 
 

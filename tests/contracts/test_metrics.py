@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from genunlearn.contracts import UNLEARNED, Metric, Suite
+from genunlearn.data.graph.requests import choose, learn
 from genunlearn.data.lm.facts import Contrast
 from genunlearn.data.lm.judge import StringJudge
+from genunlearn.domains.graph.adapter import GraphModel, build_network
 from genunlearn.evaluation.diffusion.concealment import ConcealmentProbes
 from genunlearn.evaluation.diffusion.metrics import ImageProbes
 from genunlearn.evaluation.diffusion.two_model_classifier import FitConfig
+from genunlearn.evaluation.graph.predictions import GraphPredictions
 from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
 from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.evaluation.network.predictions import Predictions
@@ -64,6 +67,21 @@ def predictions(domain: str) -> Callable[[Worlds], Predictions]:
         return Predictions(world.open(), data, oracles=oracles)
 
     return probes
+
+
+def graph_predictions(worlds: Worlds, task: str) -> GraphPredictions:
+    learnt = learn(worlds("graph").splits.context.before, task, test_share=0.2)
+    splits = choose(learnt, "nodes:0.2" if task == "node" else "edges:0.2")
+    data = {"forget": splits.forget, "retain": splits.retain, "test": learnt.test}
+
+    def network(seed: int) -> GraphModel:
+        with torch.random.fork_rng():
+            module, _ = build_network("gcn", 6, 3, hidden=8)
+        return GraphModel(module, splits.context.after, task=task).fresh(seed)
+
+    original = GraphPredictions(network(0), data)
+    oracles = [GraphPredictions(network(seed), data) for seed in (1, 2, 3)]
+    return GraphPredictions(network(4), data, original=original, oracles=oracles)
 
 
 class PixelJudge:
@@ -122,6 +140,8 @@ PROBES: dict[str, Callable[[Worlds], Any]] = {
     "lm/tofu": benchmark_probes,
     "network/classifier": predictions("classifier"),
     "network/regression": predictions("regression"),
+    "graph/nodes": lambda worlds: graph_predictions(worlds, "node"),
+    "graph/links": lambda worlds: graph_predictions(worlds, "link"),
     "diffusion/images": image_probes,
     "diffusion/images-quick": image_probes,
     "diffusion/concealment": concealment_probes,

@@ -21,7 +21,7 @@ FOLDERS = {*FAMILIES.names(), "audit"}
 NAMES = {*FAMILIES.names(), *DOMAINS.names()}
 
 FACES = {
-    "genunlearn": "unlearn() and value(), for any network",
+    "genunlearn": "unlearn() and value(), for any network, and unlearn_graph()",
     "genunlearn.runs.api": "forget(), erase() and audit()",
     "genunlearn.cli.commands": "forget, ask, value, antisamples",
     "genunlearn.cli.images": "erase, audit, sample",

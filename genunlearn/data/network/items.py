@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -92,14 +92,6 @@ def check_disjoint(forget: Sequence[Item], retain: Sequence[Item]) -> None:
             f"{len(both)} examples are in both forget and retain, first {both[0][0]!r} = {both[0][1]!r}: "
             "take them out of retain"
         )
-
-
-def with_extras(items: Sequence[Item], **columns: Tensor) -> list[Item]:
-    """The same items, each with its row of `columns` (first dimension the items) among its extras."""
-    return [
-        replace(item, extras={**item.extras, **{name: column[row] for name, column in columns.items()}})
-        for row, item in enumerate(items)
-    ]
 
 
 def targets_of(items: Sequence[Item]) -> Tensor:

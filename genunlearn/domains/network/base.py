@@ -22,8 +22,9 @@ from torch.nn.utils.rnn import pad_sequence
 from typing_extensions import override
 
 from genunlearn.contracts import Examples, LabelledDomain
+from genunlearn.domains.fresh import reset_weights
 from genunlearn.domains.network.hub import encode_value, load_folder
-from genunlearn.domains.network.layers import attend, default_layers, put_channels_last, reset_weights
+from genunlearn.domains.network.layers import attend, default_layers, put_channels_last
 from genunlearn.domains.pretrained import no_progress_bars
 from genunlearn.domains.sources import resolve_folder
 from genunlearn.errors import DataError, MismatchError, SourceNotFound
@@ -66,7 +67,7 @@ class NetworkDomain(LabelledDomain):
             `genunlearn.domains.network.layers.default_layers`.
     """
 
-    offers = frozenset({"example_loss", "output_logits", "sample_loss", "features"})
+    offers = frozenset({"example_loss", "output_logits", "sample_loss", "features", "reinitialise"})
     has_labels = True
 
     def __init__(

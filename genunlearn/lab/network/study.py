@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from genunlearn.contracts import Splits
@@ -25,9 +23,7 @@ from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.fitting import FitConfig, fit
 from genunlearn.errors import DataError, QualityError
 from genunlearn.lab.cache import build_once, read_card, recipe_key
-
-THREADS = 1
-"""Fixed: the number of threads decides the order of float additions, and networks this small gain nothing by more."""
+from genunlearn.lab.determinism import fixed_threads
 
 ORACLE_SEEDS = (1, 2, 3)
 
@@ -194,17 +190,6 @@ def score(domain: NetworkDomain, items: Sequence[Item]) -> float:
     targets = targets.reshape(len(targets), -1)
     missed = (outputs - targets).square().sum() / (targets - targets.mean(0)).square().sum()
     return float(1 - missed)
-
-
-@contextmanager
-def fixed_threads() -> Iterator[None]:
-    """Compute with `THREADS` threads within the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _fingerprint(items: Sequence[Item]) -> str:

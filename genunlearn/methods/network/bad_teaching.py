@@ -20,10 +20,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
-from genunlearn.contracts import STRICT, Batch, Needs, Objective, Splits, Term, Terms, with_sides
+from genunlearn.contracts import STRICT, Batch, Examples, Needs, Objective, Splits, Terms, with_sides
 from genunlearn.data.network.subsets import random_subset
 from genunlearn.domains.network.base import NetworkDomain
+from genunlearn.methods.base import two_teachers
 from genunlearn.ops.divergences import Reduction, kl_divergence
 
 TEACHERS = {"forget": "untrained_logits", "retain": "output_logits"}
@@ -58,13 +60,9 @@ class BadTeaching(Objective[NetworkDomain]):
     def loss(self, batch: Batch, model: NetworkDomain, reference: Any) -> Terms:
         """Two terms, ``forget`` and ``retain``."""
         weights = {"forget": self.forget_weight, "retain": self.retain_weight}
-        terms = {}
-        for side, examples in batch.sides():
-            values = kl_divergence(
-                reference.ask(TEACHERS[side], examples),
-                model.output_logits(examples),
-                temperature=self.temperature,
-                reduction=self.reduction,
-            )
-            terms[side] = Term.of(values, examples, side, weights[side])
-        return terms
+
+        def apart(side: str, examples: Examples) -> Tensor:
+            teacher, student = reference.ask(TEACHERS[side], examples), model.output_logits(examples)
+            return kl_divergence(teacher, student, temperature=self.temperature, reduction=self.reduction)
+
+        return two_teachers(batch, apart, weights)

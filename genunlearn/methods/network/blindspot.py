@@ -36,7 +36,8 @@ from genunlearn.contracts import (
     Train,
     with_sides,
 )
-from genunlearn.data.network.items import Item, with_extras
+from genunlearn.data.extras import with_extras
+from genunlearn.data.network.items import Item
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.fitting import FitConfig, fit
 from genunlearn.ops.attention_maps import attention_distance

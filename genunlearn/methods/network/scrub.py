@@ -37,7 +37,8 @@ from genunlearn.contracts import (
     Train,
     with_sides,
 )
-from genunlearn.data.network.items import Item, with_extras
+from genunlearn.data.extras import with_extras
+from genunlearn.data.network.items import Item
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.ops.divergences import kl_divergence
 

@@ -12,7 +12,7 @@ from genunlearn.reports import style
 from genunlearn.reports.cells import Line, measured_columns, named_records, targets_of
 from genunlearn.reports.network.compare import Section, sections_of, write_comparison
 from genunlearn.reports.network.findings import find
-from genunlearn.reports.network.plots import membership_plot, relearning_plot, sets_plot
+from genunlearn.reports.network.plots import membership_plot, sets_plot
 from genunlearn.reports.network.reading import (
     GROUPS,
     group_words,
@@ -25,6 +25,7 @@ from genunlearn.reports.network.reading import (
 )
 from genunlearn.reports.parts import GroupLine, MetricTable, cautions_of, metric_table, write_report_page
 from genunlearn.reports.pictures import Sheet, sheet_of
+from genunlearn.reports.relearning import relearning_plot
 from genunlearn.reports.reporter import Reporter
 from genunlearn.reports.wording import ORACLE, UNLEARNED, humanise, model_label
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CURVES_NAME = "curves.json"
+RELEARNING = {"accuracy": "Accuracy, forgotten kind", "loss": "Loss, forgotten kind"}
 LABEL, ONE_LINE = 14, 24
 """Columns of a row's head, and of a cell that has its interval beside the value."""
 
@@ -49,7 +51,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
         plot=sets_plot(record),
         metrics=_metrics(record),
         painted=_painted(record, folder),
-        relearning=relearning_plot(record),
+        relearning=relearning_plot(record, RELEARNING),
         membership=membership_plot(_curves(folder).get("membership_roc", {})),
         limits=limits_of(record),
     )

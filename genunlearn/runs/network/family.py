@@ -71,7 +71,7 @@ class NetworkFamily(Family[NetworkRequest, NetworkDomain]):
         """As many threads as the lab was built with: their number decides the order of float additions."""
         if request.study is None:
             return nullcontext()
-        from genunlearn.lab.network.study import fixed_threads
+        from genunlearn.lab.determinism import fixed_threads
 
         return fixed_threads()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,8 @@ from genunlearn.contracts import ORACLE, Beside, Splits, Suite
 from genunlearn.data.network.items import Item
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.evaluation.network.predictions import Predictions
-from genunlearn.ops.intervals import over_seeds
+from genunlearn.evaluation.pooling import pool
 from genunlearn.ops.membership import roc
-from genunlearn.records import Result
 
 SHARES = ("accuracy", "tow", "zrf")
 """Metrics between 0 and 1, whose intervals over oracles are cut there."""
@@ -47,7 +46,7 @@ class NetworkProbe:
     def measure_oracles(self) -> dict[str, Any]:
         """The same of the oracles: means over them, with t-intervals."""
         runs = [self._suite.measure(oracle, ORACLE) for oracle in self._oracles]
-        results = [asdict(pool(column)) for column in zip(*runs, strict=True)]
+        results = [asdict(pool(column, SHARES)) for column in zip(*runs, strict=True)]
         curves = [curve for oracle in self._oracles if (curve := self._curve(oracle.model))]
         mean = np.mean(curves, axis=0).tolist() if curves else []
         return {"results": results, "roc": mean}
@@ -66,16 +65,6 @@ class NetworkProbe:
         members, outside = (-_losses(model, items, self._batch_size) for items in (self._splits.forget, others))
         rates, found = np.array(roc(members, outside)).T
         return [round(float(found[place]), 6) for place in np.searchsorted(rates, RATES, side="right") - 1]
-
-
-def pool(column: Sequence[Result]) -> Result:
-    """One result of several oracles: the mean, with its t-interval over them; skipped if one of them is."""
-    if missing := next((result for result in column if result.value is None), None):
-        return missing
-    value, low, high = over_seeds([result.value for result in column if result.value is not None])
-    if column[0].name in SHARES:
-        low, high = None if low is None else max(0.0, low), None if high is None else min(1.0, high)
-    return replace(column[0], value=value, low=low, high=high)
 
 
 def _losses(model: NetworkDomain, items: Sequence[Item], batch_size: int) -> Any:

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from genunlearn.contracts import Batch, Splits
-from genunlearn.data.network.items import as_items, with_extras
+from genunlearn.data.extras import with_extras
+from genunlearn.data.network.items import as_items
 from genunlearn.domains.network.classifier import Regressor
 from genunlearn.lab.network.regression import STUDIES
 from genunlearn.lab.network.study import Lab

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from genunlearn.contracts import Batch, Splits
-from genunlearn.data.network.items import with_extras
+from genunlearn.data.extras import with_extras
 from genunlearn.engine.reference import FrozenCopy
 from genunlearn.lab.network.study import Lab
 from genunlearn.methods.general.delete import Delete

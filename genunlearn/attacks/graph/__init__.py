@@ -1,0 +1,1 @@
+"""Attacks of graph networks."""
