@@ -77,6 +77,10 @@ METHODS = Table(
             "retrain": "genunlearn.methods.network.retrain:Retrain",
             "scrub": "genunlearn.methods.network.scrub:Scrub",
             "unsir": "genunlearn.methods.network.unsir:Unsir",
+            "conda": "genunlearn.methods.network.conda:ConDa",
+            "pga": "genunlearn.methods.network.pga:PGA",
+            "fed_eraser": "genunlearn.methods.network.fed_eraser:FedEraser",
+            "fed_retrain": "genunlearn.methods.network.fed_retrain:FedRetrain",
         },
     },
 )
@@ -172,6 +176,8 @@ ATTACKS = Table(
             "relearning": "genunlearn.attacks.network.relearning:RelearningCurve",
             "anamnesis_index": "genunlearn.attacks.network.anamnesis:AnamnesisIndex",
             "inversion_likeness": "genunlearn.attacks.network.inversion:ModelInversion",
+            "mia_shadow": "genunlearn.attacks.network.shadow:ShadowMembership",
+            "mia_conda": "genunlearn.attacks.network.conda:CondaMembership",
         },
     },
 )
@@ -183,6 +189,7 @@ DOMAINS = Table(
         "network": {
             "classifier": "genunlearn.domains.network.classifier:Classifier",
             "regression": "genunlearn.domains.network.classifier:Regressor",
+            "federated": "genunlearn.domains.network.federated.adapter:FederatedClassifier",
         },
     },
     is_global=True,  # a configuration says its domain, and that says the family
@@ -198,6 +205,7 @@ LABS = Table(
             "diabetes": "genunlearn.lab.network.regression:build_diabetes",
             "tumours": "genunlearn.lab.network.regression:build_tumours",
             "text": "genunlearn.lab.network.text:build",
+            "federated": "genunlearn.lab.network.federated:build",
         },
     },
     is_global=True,  # ``lab:NAME`` says no family
@@ -265,6 +273,7 @@ CONFIGS = Table(
         "network": {
             "unlearn": "genunlearn.config.network:NetworkConfig",
             "value": "genunlearn.config.network:NetworkValueConfig",
+            "federated": "genunlearn.config.network:FederatedConfig",
         },
     },
 )
@@ -275,6 +284,7 @@ FAMILIES = Table(
             "lm": "genunlearn.runs.lm.family:LMFamily",
             "diffusion": "genunlearn.runs.diffusion.family:DiffusionFamily",
             "network": "genunlearn.runs.network.family:NetworkFamily",
+            "federated": "genunlearn.runs.network.federated.family:FederatedFamily",
         },
     },
 )
@@ -294,6 +304,7 @@ RUNS = Table(
             "unlearn": "genunlearn.runs.run:Run",
             "audit": "genunlearn.runs.audit.run:AuditRun",
             "value": "genunlearn.runs.network.value_run:ValueRun",
+            "federated": "genunlearn.runs.run:Run",
         },
     },
 )
@@ -311,6 +322,7 @@ REPORTS = Table(
         "network": {
             "unlearn": "genunlearn.reports.network.report:ITEMS",
             "value": "genunlearn.reports.network.value:VALUES",
+            "federated": "genunlearn.reports.network.federated:FEDERATIONS",
         },
     },
 )

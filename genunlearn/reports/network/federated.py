@@ -1,0 +1,2 @@
+"""stub"""
+from genunlearn.reports.network.report import ITEMS as FEDERATIONS
