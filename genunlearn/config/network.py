@@ -61,8 +61,8 @@ class FederationConfig(Section):
     clients: Annotated[int, Field(ge=2, le=1000)] = 10
     concentration: Annotated[float, Field(gt=0)] = 0.5
     """Of the Dirichlet distribution of each class over clients: the smaller, the more they differ."""
-    rounds: Annotated[int, Field(ge=1)] = 20
-    epochs: Annotated[int, Field(ge=1)] = 1
+    rounds: Annotated[int, Field(ge=1)] = 12
+    epochs: Annotated[int, Field(ge=1)] = 2
     """Passes of a client over its items in a round."""
     learning_rate: Annotated[float, Field(gt=0)] = 4e-3
     batch_size: Annotated[int, Field(ge=2)] = 32

@@ -29,6 +29,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Needs, Splits
+from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.federated.adapter import FederatedClassifier
 from genunlearn.domains.network.federated.server import History, State
 from genunlearn.errors import ConfigError, NeedNotMet
@@ -47,7 +48,7 @@ class ConDa(Edit[FederatedClassifier]):
     paper: ClassVar[str] = "Chundawat et al., arXiv 2410.04144"
     equation: ClassVar[str] = "theta *= min(lambda r, U) where r = Phi_C / Phi_F < alpha"
 
-    alpha: Annotated[float, Field(gt=0, description="a weight is dampened where its ratio r is less")] = 0.9
+    alpha: Annotated[float, Field(gt=0, description="a weight is dampened where its ratio r is less")] = 0.5
     strength: Annotated[float, Field(ge=0, description="lambda; less dampens more, 0 sets to zero")] = 1.0
     upper: Annotated[float, Field(ge=0, description="U: larger factors are cut to it; above 1 weights can grow")] = 1.0
     rule: Annotated[Rule, Field(description="what is selected: by the code's rule, or as algorithm 1 is printed")] = (
@@ -70,25 +71,28 @@ class ConDa(Edit[FederatedClassifier]):
             ConfigError: No weight can have a ratio below alpha.
         """
         federation = model.federation
-        history, going = federation.remembered(self.name), federation.going(splits.forget)
-        self._check_reach(len(going), len(federation.clients))
+        return self.forget(model, federation.remembered(self.name), federation.going(splits.forget))
+
+    @torch.no_grad()
+    def forget(self, model: NetworkDomain, history: History, going: Sequence[int]) -> EditReport:
+        """The same from what a server remembers, where nobody has the clients' items; errors as `apply`."""
         moved = contributions(history, self.since, going, self.name)
+        self._check_reach(len(going), len(moved))
         forget, others = compared(moved, going, self.direction)
         own: dict[str, Tensor] = dict(model.network.named_parameters())
         if self.buffers:
             own |= {name: tensor for name, tensor in model.network.named_buffers() if tensor.dim()}
-        changed, count, total = [], 0, 0
         factors = dampening(
             forget, others, alpha=self.alpha, strength=self.strength, upper=self.upper, rule=self.rule
         )
-        with torch.no_grad():
-            for name, weight in own.items():
-                weight.mul_(factors[name].to(weight))
-                total += weight.numel()
-                if dampened := int((factors[name] != 1).sum()):
-                    changed.append(name)
-                    count += dampened
-        return EditReport(changed=tuple(changed), details={"dampened": count, "weights": total, "clients": list(going)})
+        changed, count = [], 0
+        for name, weight in own.items():
+            weight.mul_(factors[name].to(weight))
+            if dampened := int((factors[name] != 1).sum()):
+                changed.append(name)
+                count += dampened
+        details = {"dampened": count, "weights": sum(weight.numel() for weight in own.values()), "clients": list(going)}
+        return EditReport(changed=tuple(changed), details=details)
 
     def _check_reach(self, going: int, clients: int) -> None:
         least = going / clients

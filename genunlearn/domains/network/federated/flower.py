@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from genunlearn.domains.network.base import LabelledItem, NetworkDomain
 from genunlearn.domains.network.federated.adapter import Plan, train_client, twin
 from genunlearn.domains.network.federated.server import Reply, Server, State
 from genunlearn.domains.network.fitting import FitConfig
-from genunlearn.errors import NeedNotMet, RunError
+from genunlearn.errors import ConfigError, NeedNotMet, RunError
 from genunlearn.registry import require
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
@@ -123,34 +123,46 @@ def reply_of(message: Message) -> Reply:
     return Reply(_number(metrics, CLIENT), arrays.to_torch_state_dict(), _number(metrics, EXAMPLES))
 
 
-def client_app(
-    model: Callable[[], NetworkDomain], share: Callable[[int], tuple[int, Sequence[LabelledItem]]]
-) -> ClientApp:
-    """A client.
+@dataclass(frozen=True)
+class Participant:
+    """A client as it is on its own node: its number, the architecture, and its items."""
 
-    Args:
-        model: Gives the architecture.
-        share: Gives, for the ``partition-id`` of a node, the number of its client and that client's items.
-    """
+    client: int
+    model: NetworkDomain
+    items: Sequence[LabelledItem]
+
+
+def client_app(participant: Callable[[Context], Participant]) -> ClientApp:
+    """A client; `participant` says who it is from the context of its node, whose ``partition-id`` is a number."""
     app = ClientApp()
 
     @app.query()
     def introduce(message: Message, context: Context) -> Message:
-        client, _ = share(_number(context.node_config, PARTITION))
-        return Message(RecordDict({METRICS: MetricRecord({CLIENT: client})}), reply_to=message)
+        metrics = MetricRecord({CLIENT: participant(context).client})
+        return Message(RecordDict({METRICS: metrics}), reply_to=message)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
         torch.set_num_threads(1)  # the number of threads decides the order of float additions
-        client, own = share(_number(context.node_config, PARTITION))
+        own, config = participant(context), message.content[CONFIG]
         arrays: Any = message.content[ARRAYS]
-        config = message.content[CONFIG]
-        number = _number(config, ROUND) - 1
-        state = train_client(twin(model()), own, arrays.to_torch_state_dict(), plan_of(config), number, client)
-        metrics = MetricRecord({CLIENT: client, EXAMPLES: len(own)})
+        sent, number = arrays.to_torch_state_dict(), _number(config, ROUND) - 1
+        state = train_client(twin(own.model), own.items, sent, plan_of(config), number, own.client)
+        metrics = MetricRecord({CLIENT: own.client, EXAMPLES: len(own.items)})
         return Message(RecordDict({ARRAYS: ArrayRecord(dict(state)), METRICS: metrics}), reply_to=message)
 
     return app
+
+
+def partition_of(context: Context) -> int:
+    """The ``partition-id`` of a node.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    if PARTITION not in context.node_config:
+        raise ConfigError(f"the node has no {PARTITION}: start it with --node-config '{PARTITION}=0'")
+    return int(context.node_config[PARTITION])
 
 
 def config_of(plan: Plan) -> ConfigRecord:
@@ -187,6 +199,10 @@ def simulate(
     app, found = ServerApp(), dict[str, Any]()
     architecture, numbers = twin(model), sorted(clients)
 
+    def participant(context: Context) -> Participant:
+        client = numbers[partition_of(context)]
+        return Participant(client, architecture, clients[client])
+
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         try:
@@ -198,11 +214,11 @@ def simulate(
     try:
         run_simulation(
             server_app=app,
-            client_app=client_app(lambda: architecture, lambda place: (numbers[place], clients[numbers[place]])),
+            client_app=client_app(participant),
             num_supernodes=len(numbers),
             backend_config={
                 "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-                "init_args": {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR},
+                "init_args": {"num_cpus": min(len(plan.clients), os.cpu_count() or 1), "include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR},
             },
         )
     except ImportError as error:

@@ -19,6 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from genunlearn.records import honour_umask
+
 State = Mapping[str, Tensor]
 """Weights and buffers of a network, by name."""
 Since = Literal["round_start", "initial"]
@@ -73,6 +75,7 @@ class History:
             parts |= {f"kept/{number}/{k}": state for k, state in one.states.items()}
         flat = {f"{part}/{name}": t.contiguous() for part, state in parts.items() for name, t in state.items()}
         save_file({key: tensor.clone() for key, tensor in flat.items()}, folder / HISTORY_NAME)
+        honour_umask(folder)
 
     @classmethod
     def load(cls, folder: Path) -> History:
