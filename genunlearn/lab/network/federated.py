@@ -131,7 +131,7 @@ class FederatedStudy:
         """The cached folder of the original, or of an oracle; taught now if it is not there yet."""
         items = [item for share in self.shares.values() for item in (*share.taught, *share.held_out)]
         recipe = {
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self._settings_of(oracle_seed),
             "backdoor": self.backdoor.model_dump(mode="json"),
             "going": list(self.going) if oracle_seed is not None or self.backdoor.trigger != "none" else [],
             "seed": self.seed,
@@ -149,6 +149,11 @@ class FederatedStudy:
         """An untrained network for these pictures."""
         classes = int(targets_of(self.data.train).max()) + 1
         return build_allcnn(self.data.train[0].inputs["x"].shape[0], classes, self.settings.width)
+
+    def _settings_of(self, oracle_seed: int | None) -> dict[str, Any]:
+        """What decides a federation; of oracles no rounds are kept."""
+        kept = {} if oracle_seed is None else {"keep_every": 0}
+        return self.settings.model_dump(mode="json") | kept
 
     def _read(self, folder: Path) -> FederatedClassifier:
         model = FederatedClassifier(self.network(), federation=self.federation(History.load(folder)))
@@ -169,7 +174,7 @@ class FederatedStudy:
                 plan.start,
                 since=("round_start", "initial"),
                 keeps_last=True,
-                keep_every=self.settings.keep_every,
+                keep_every=self.settings.keep_every if oracle_seed is None else 0,
                 weighting=federation.weighting,
             )
             federation.teach(model, plan, server)
@@ -181,7 +186,7 @@ class FederatedStudy:
         return {
             "kind": NAME,
             "version": VERSION,
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self._settings_of(oracle_seed),
             "seed": seed,
             "without": list(going),
             "items": sum(len(federation.clients[client]) for client in plan.clients),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLIENTS_NAME = "clients.json"
-ROW, TOP, BOTTOM = 24, 36, 44
+ROW, TOP, BOTTOM = 30, 36, 44
 """Pixels of a client, above the first one and below the last."""
 MOST_SHOWN = 40
 """Clients that are drawn: those that go, and the first of the others."""
