@@ -38,7 +38,13 @@ SETTINGS = (
     "federation.keep_every=1",
     "backdoor.size=4",
 )
-METHODS = {"grad_ascent": "NegGrad", "pga": "PGA", "fed_eraser": "FedEraser", "conda": "ConDa", "fed_retrain": "Retrain"}
+METHODS = {
+    "grad_ascent": "NegGrad",
+    "pga": "PGA",
+    "fed_eraser": "FedEraser",
+    "conda": "ConDa",
+    "fed_retrain": "Retrain",
+}
 COLUMNS: tuple[tuple[str, str, str | None], ...] = (
     ("R-set", "accuracy", "retain"),
     ("U-set", "accuracy", "forget"),
@@ -75,7 +81,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="an .npz file of pictures")
     parser.add_argument("--out", type=Path, default=Path("runs/federated-table"), help="folder of the runs")
-    parser.add_argument("--write", type=Path, help="Markdown file whose blocks 'methods', 'published', 'options' to fill")
+    parser.add_argument(
+        "--write", type=Path, help="Markdown file whose blocks 'methods', 'published', 'options' to fill"
+    )
     arguments = parser.parse_args()
 
     worked = time.process_time()

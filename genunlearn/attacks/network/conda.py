@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import override
@@ -45,12 +44,12 @@ class CondaMembership(Attack[NetworkDomain]):
     @property
     @override
     def budget(self) -> str:
-        return f"the original's outputs for all that clients taught and for test items; {self.trees} trees fitted on them"
+        return (
+            f"the original's outputs for all that clients taught and for test items; {self.trees} trees fitted on them"
+        )
 
     @override
-    def lacking(
-        self, model: NetworkDomain, splits: Splits[AttackContext], beside: Beside[NetworkDomain]
-    ) -> str | None:
+    def lacking(self, model: NetworkDomain, splits: Splits[AttackContext], beside: Beside[NetworkDomain]) -> str | None:
         if beside.original is None:
             return "needs the original"
         return None if context_of(splits).test else "needs test items"
@@ -94,5 +93,3 @@ class CondaMembership(Attack[NetworkDomain]):
 def sorted_probabilities(model: NetworkDomain, items: Sequence[LabelledItem]) -> np.ndarray:
     """The probabilities of each item from the largest to the smallest, ``(items, classes)``."""
     return model.predict(items).softmax(1).sort(dim=1, descending=True).values.double().numpy()
-
-

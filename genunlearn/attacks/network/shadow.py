@@ -47,7 +47,9 @@ class ShadowMembership(Attack[FederatedClassifier]):
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     shadows: Annotated[int, Field(ge=1, description="shadow federations")] = 2
-    rounds: Annotated[int | None, Field(ge=1, description="rounds of each; by default those of the attacked one")] = None
+    rounds: Annotated[int | None, Field(ge=1, description="rounds of each; by default those of the attacked one")] = (
+        None
+    )
     seed: Annotated[int, Field(ge=0, description="of halves, weights and order")] = 0
 
     @property

@@ -64,7 +64,9 @@ def triggered(items: Sequence[Item], trigger: Trigger, *, size: int, label: int,
         return []
     shape = items[0].inputs["x"].shape if items[0].inputs.keys() == {"x"} else torch.Size()
     if len(shape) != 3 or min(shape[1:]) <= size:
-        raise DataError(f"a patch of {size} x {size} pixels for inputs of shape {tuple(shape)}: pictures larger than it")
+        raise DataError(
+            f"a patch of {size} x {size} pixels for inputs of shape {tuple(shape)}: pictures larger than it"
+        )
     return [
         replace(
             item,

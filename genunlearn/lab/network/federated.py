@@ -21,13 +21,13 @@ from genunlearn.data.network.arrays import read_pictures
 from genunlearn.data.network.backdoor import triggered
 from genunlearn.data.network.clients import dirichlet_split, read_clients
 from genunlearn.data.network.items import Item, targets_of
-from genunlearn.domains.network.federated.adapter import Federation, FederatedClassifier, state_of
+from genunlearn.domains.network.federated.adapter import FederatedClassifier, Federation, state_of
 from genunlearn.domains.network.federated.server import History, Server
 from genunlearn.domains.network.fitting import FitConfig
 from genunlearn.errors import DataError
 from genunlearn.lab.cache import build_once, read_card, recipe_key
 from genunlearn.lab.network.digits import DIGITS
-from genunlearn.lab.network.study import ORACLE_SEEDS, Data, fixed_threads, fingerprint, score
+from genunlearn.lab.network.study import ORACLE_SEEDS, Data, fingerprint, fixed_threads, score
 from genunlearn.registry import LAB
 
 NAME = "federated"

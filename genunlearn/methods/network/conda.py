@@ -57,9 +57,9 @@ class ConDa(Edit[FederatedClassifier]):
     direction: Annotated[
         Direction, Field(description="all over those that go, as in the text, or the code's swapped ratio")
     ] = "others_over_forget"
-    since: Annotated[
-        Literal["round_start", "initial"], Field(description="what movements are measured from")
-    ] = "round_start"
+    since: Annotated[Literal["round_start", "initial"], Field(description="what movements are measured from")] = (
+        "round_start"
+    )
     buffers: Annotated[bool, Field(description="dampen BatchNorm's running statistics too, as the code does")] = False
 
     def apply(self, model: FederatedClassifier, splits: Splits) -> EditReport:
@@ -82,9 +82,7 @@ class ConDa(Edit[FederatedClassifier]):
         own: dict[str, Tensor] = dict(model.network.named_parameters())
         if self.buffers:
             own |= {name: tensor for name, tensor in model.network.named_buffers() if tensor.dim()}
-        factors = dampening(
-            forget, others, alpha=self.alpha, strength=self.strength, upper=self.upper, rule=self.rule
-        )
+        factors = dampening(forget, others, alpha=self.alpha, strength=self.strength, upper=self.upper, rule=self.rule)
         changed, count = [], 0
         for name, weight in own.items():
             weight.mul_(factors[name].to(weight))

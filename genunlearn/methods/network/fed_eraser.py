@@ -87,6 +87,6 @@ class Calibrator(Server):
 
 
 def calibrated(before: Tensor, now: Tensor, then: Tensor) -> Tensor:
-    """One tensor after a step in the direction of `now` that is as long as `then`; as before where nothing moves now."""
+    """One tensor after a step in the direction of `now` that is as long as `then`; where nothing moves, as before."""
     length = now.norm()
     return before + then.norm() * now / length if length > 0 else before.clone()

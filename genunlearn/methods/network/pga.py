@@ -83,7 +83,9 @@ class PGA(Protocol[FederatedClassifier]):
             federation.teach(model, plan, Server(plan.start, weighting=federation.weighting))
         model.module.eval()
         steps = [number for _, number in climbed]
-        reason = f"{sum(steps)} steps of ascent by {len(going)} of {len(federation.clients)} clients, then rounds of the"
+        reason = (
+            f"{sum(steps)} steps of ascent by {len(going)} of {len(federation.clients)} clients, then rounds of the"
+        )
         details = {"squared_radius": radius, "ascent_steps": steps, "clients": list(going)}
         return Outcome(status="trained", reason=f"{reason} others: {self.rounds}", details=details)
 

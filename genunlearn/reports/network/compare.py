@@ -45,7 +45,13 @@ COLUMNS: tuple[Column, ...] = (
     ("relearning_loss", "step 5"),
 )
 SHORT = {ACCURACY: "", ERROR: "", "relearning_accuracy": "Accuracy after", "relearning_loss": "Loss after"}
-HEADS = {"mia_loss": "Published membership", "mia_matched": "Matched AUC", "mia_shadow": "Shadow AUC", "mia_conda": "ConDa's attack", "wasserstein": "Wasserstein-1"}
+HEADS = {
+    "mia_loss": "Published membership",
+    "mia_matched": "Matched AUC",
+    "mia_shadow": "Shadow AUC",
+    "mia_conda": "ConDa's attack",
+    "wasserstein": "Wasserstein-1",
+}
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,9 @@ def world() -> tuple[FederatedClassifier, FederatedClassifier, Splits, Beside]:
     return original, oracle, splits, Beside(lambda: original, lambda: (oracle,))
 
 
-def value(attack: ShadowMembership | CondaMembership, model: FederatedClassifier, splits: Splits, beside: Beside) -> float:
+def value(
+    attack: ShadowMembership | CondaMembership, model: FederatedClassifier, splits: Splits, beside: Beside
+) -> float:
     (result,) = attack.run(model, splits, UNLEARNED, beside)
     assert result.value is not None and result.low is not None and result.high is not None
     assert result.low <= result.value <= result.high

@@ -60,11 +60,11 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, changes: dict[str, 
 
 
 def test_no_file_and_no_archive_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceNotFound, match="no file .*: name an .npz file with x_train"):
+    with pytest.raises(SourceNotFound, match=r"no file .*: name an .npz file with x_train"):
         read_pictures(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(DataError, match="cannot be read"):
         read_pictures(tmp_path / "text.npz")
     np.save(tmp_path / "one.npy", np.zeros(3))
-    with pytest.raises(DataError, match="cannot be read|holds no"):
+    with pytest.raises(DataError, match=r"cannot be read|holds no"):
         read_pictures(tmp_path / "one.npy")

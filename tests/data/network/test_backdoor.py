@@ -42,5 +42,7 @@ def test_triggered_items_are_of_the_taught_class_and_leave_its_own_items_out() -
 
 @pytest.mark.parametrize("inputs", [torch.zeros(2, 5), torch.zeros(2, 1, 2, 2)])
 def test_what_cannot_be_painted_on_is_refused(inputs: torch.Tensor) -> None:
-    with pytest.raises(DataError, match=r"^a patch of 2 x 2 pixels for inputs of shape \(.*\): pictures larger than it$"):
+    with pytest.raises(
+        DataError, match=r"^a patch of 2 x 2 pixels for inputs of shape \(.*\): pictures larger than it$"
+    ):
         triggered(as_items((inputs, torch.tensor([0, 1]))), "visible", size=2, label=1, keeps_label=True)

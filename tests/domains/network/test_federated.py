@@ -126,11 +126,17 @@ def test_the_clients_that_go_are_those_whose_items_do(model: FederatedClassifier
 def test_parts_of_clients_strangers_and_everybody_are_refused(model: FederatedClassifier) -> None:
     federation = model.federation
     own = federation.clients[2]
-    with pytest.raises(DataError, match=r"^client 2 has 6 items, and 1 of them are to be forgotten: a federation forgets"):
+    with pytest.raises(
+        DataError, match=r"^client 2 has 6 items, and 1 of them are to be forgotten: a federation forgets"
+    ):
         federation.going(own[:1])
-    with pytest.raises(DataError, match=r"^item 'other' belongs to no client: forget the items that clients have taught$"):
+    with pytest.raises(
+        DataError, match=r"^item 'other' belongs to no client: forget the items that clients have taught$"
+    ):
         federation.going([*own, replace(own[0], id="other")])  # type: ignore[type-var]
-    with pytest.raises(DataError, match=r"^all 4 clients are to be forgotten: nobody would be left whose model to keep$"):
+    with pytest.raises(
+        DataError, match=r"^all 4 clients are to be forgotten: nobody would be left whose model to keep$"
+    ):
         federation.going([item for items in federation.clients.values() for item in items])
 
 

@@ -67,7 +67,11 @@ def test_weights_that_the_client_alone_has_moved_are_dampened_most(made: Made) -
     report = ConDa(alpha=0.5, strength=0.5).apply(model, splits)
     # Everywhere else r = 1. Here it is (5 + 1 + 1 + 1) / 4 / 5 = 0.4, and the factor 0.5 * 0.4.
     assert report.changed == (name,)
-    assert report.details == {"dampened": before[name].numel(), "weights": sum(map(torch.numel, before.values())), "clients": [0]}
+    assert report.details == {
+        "dampened": before[name].numel(),
+        "weights": sum(map(torch.numel, before.values())),
+        "clients": [0],
+    }
     after = weights(model)
     assert torch.allclose(after.pop(name), 0.2 * before.pop(name))
     assert same(after, before)
@@ -117,7 +121,9 @@ def test_statistics_are_dampened_where_that_is_asked_for_and_counters_never(made
 
 def test_what_it_cannot_work_on_is_refused_in_one_line(made: Made) -> None:
     model, splits = made
-    with pytest.raises(ConfigError, match=r"^method.alpha = 0.25 selects nothing: where 1 of 4 clients go, no ratio is"):
+    with pytest.raises(
+        ConfigError, match=r"^method.alpha = 0.25 selects nothing: where 1 of 4 clients go, no ratio is"
+    ):
         ConDa(alpha=0.25).apply(model, splits)
     history = model.federation.remembered("conda")
     absent = {client: state for client, state in history.moved["round_start"].items() if client != 0}
@@ -165,7 +171,9 @@ def test_ascent_stops_far_from_the_clients_own_model_and_without_its_weights_it_
     assert run.details["ascent_steps"] == [1]
     history = model.federation.remembered("pga")
     remembering(model, last={client: state for client, state in history.last.items() if client != 0})
-    with pytest.raises(NeedNotMet, match=r"^method 'pga' needs every client's last weights, and those of client 0 were"):
+    with pytest.raises(
+        NeedNotMet, match=r"^method 'pga' needs every client's last weights, and those of client 0 were"
+    ):
         PGA().run(None, model, splits, FileJournal(None))  # type: ignore[arg-type]
 
 

@@ -185,9 +185,7 @@ def serve(grid: Grid, plan: Plan, server: Server) -> State:
     return {name: tensor.clone() for name, tensor in result.arrays.to_torch_state_dict().items()}
 
 
-def simulate(
-    model: NetworkDomain, clients: Mapping[int, Sequence[LabelledItem]], plan: Plan, server: Server
-) -> State:
+def simulate(model: NetworkDomain, clients: Mapping[int, Sequence[LabelledItem]], plan: Plan, server: Server) -> State:
     """Carry rounds out in Flower's simulation, one node a client; arguments and result as `in_process`.
 
     Raises:
@@ -218,7 +216,12 @@ def simulate(
             num_supernodes=len(numbers),
             backend_config={
                 "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-                "init_args": {"num_cpus": min(len(plan.clients), os.cpu_count() or 1), "include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR},
+                "init_args": {
+                    "num_cpus": min(len(plan.clients), os.cpu_count() or 1),
+                    "include_dashboard": False,
+                    "log_to_driver": False,
+                    "logging_level": logging.ERROR,
+                },
             },
         )
     except ImportError as error:

@@ -73,7 +73,7 @@ def read_federated(config: FederatedConfig, method: Method) -> FederatedRequest:
     """
     if config.model.source != f"{LAB}{NAME}":
         raise MismatchError(
-            f"model.source = {config.model.source!r}: federations are taught in {LAB}{NAME}; give data with request.data"
+            f"model.source = {config.model.source!r}: federations are those of {LAB}{NAME}; data go to request.data"
         )
     if config.parameters.kind != "full":
         raise ConfigError("parameters.kind: clients send whole networks; set it to full")
@@ -82,7 +82,9 @@ def read_federated(config: FederatedConfig, method: Method) -> FederatedRequest:
     _check_device(config)
     going = read_clients(config.request.forget, config.federation.clients)
     if method.name == "fed_eraser" and not config.federation.keep_every:
-        raise ConfigError("method 'fed_eraser' goes through kept rounds again: set federation.keep_every, for example 2")
+        raise ConfigError(
+            "method 'fed_eraser' goes through kept rounds again: set federation.keep_every, for example 2"
+        )
     data = read_data(config.request.data or "", limit=config.request.limit, seed=config.seed)
     classes = int(targets_of(data.train).max()) + 1
     if config.backdoor.label >= classes:
@@ -92,9 +94,7 @@ def read_federated(config: FederatedConfig, method: Method) -> FederatedRequest:
     )
     numbers = ",".join(map(str, going))
     train, marked = _taught(study)
-    return FederatedRequest(
-        name=f"client:{numbers}", train=train, test=list(data.test), marked=marked, federated=study
-    )
+    return FederatedRequest(name=f"client:{numbers}", train=train, test=list(data.test), marked=marked, federated=study)
 
 
 def _taught(study: FederatedStudy) -> tuple[Sequence[Item], torch.Tensor]:
