@@ -49,8 +49,8 @@ def _items(path: Path, columns: dict[str, np.ndarray], side: str, limit: int | N
     pictures, labels = columns[f"x_{side}"], columns[f"y_{side}"]
     if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4) or labels.shape != (len(pictures),):
         raise DataError(
-            f"{path}: x_{side} is {pictures.dtype} of shape {pictures.shape} and y_{side} of shape {labels.shape}: give "
-            "pictures (items, height, width) or (items, height, width, channels) in bytes, and one label for each"
+            f"{path}: x_{side} is {pictures.dtype} of shape {pictures.shape} and y_{side} of shape {labels.shape}: "
+            "give pictures (items, height, width) or (items, height, width, channels) in bytes, and one label for each"
         )
     if not len(pictures) or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
         raise DataError(f"{path}: y_{side} must hold class numbers from 0 on, and at least one")

@@ -127,7 +127,7 @@ def test_parts_of_clients_strangers_and_everybody_are_refused(model: FederatedCl
     federation = model.federation
     own = federation.clients[2]
     with pytest.raises(
-        DataError, match=r"^client 2 has 6 items, and 1 of them are to be forgotten: a federation forgets"
+        DataError, match=r"^client 2 has 5 items, and 1 of them are to be forgotten: a federation forgets"
     ):
         federation.going(own[:1])
     with pytest.raises(

@@ -160,7 +160,7 @@ def test_without_ascent_it_is_what_the_others_made_of_the_last_round(made: Made)
     model, splits = made
     last = {client: {n: torch.full_like(t, float(client)) for n, t in state_of(model).items()} for client in range(4)}
     remembering(model, last=last)
-    # Steps too small to be seen: clients 1, 2 and 3 have six items each, so that the reference is their mean, 2.
+    # Steps too small to be seen: clients 1, 2 and 3 have five items each, so that the reference is their mean, 2.
     PGA(learning_rate=1e-30, stop_distance=None, rounds=0, epochs=1).run(None, model, splits, FileJournal(None))  # type: ignore[arg-type]
     assert all(float(weight.mean()) == pytest.approx(2.0) for weight in weights(model).values())
 

@@ -27,17 +27,12 @@ os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 require("flwr", "a federation on Flower")
 
-from flwr.app import (  # noqa: E402  (telemetry has to be off before Flower loads)
-    ArrayRecord,
-    ConfigRecord,
-    Context,
-    Message,
-    MessageType,
-    MetricRecord,
-    RecordDict,
-)
+# Telemetry has to be off before Flower loads. An application takes what it needs of Flower from here.
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict  # noqa: E402
+from flwr.app import Context as Context  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402
-from flwr.serverapp import Grid, ServerApp  # noqa: E402
+from flwr.serverapp import Grid as Grid  # noqa: E402
+from flwr.serverapp import ServerApp as ServerApp  # noqa: E402
 from flwr.serverapp.strategy import FedAvg  # noqa: E402
 
 CLIENT, EXAMPLES, ROUND = "client-id", "num-examples", "server-round"
@@ -80,7 +75,7 @@ class ContributionRecorder(FedAvg):
             RunError: A client has not answered, or reports a failure.
         """
         received = list(replies)
-        failed = [message.error.reason for message in received if message.has_error()]
+        failed = [message.error.reason or "no reason given" for message in received if message.has_error()]
         if failed or len(received) < len(self._nodes):
             said = failed[0].strip().splitlines()[-1] if failed else "no answer in time"
             missing = len(self._nodes) - len(received) + len(failed)
