@@ -87,14 +87,14 @@ def main() -> None:
     arguments = parser.parse_args()
 
     worked = time.process_time()
-    records = {name: carry_out(name, arguments.data, arguments.out / name) for name in METHODS}
+    records = {name: carry_out(name, arguments.data, arguments.out / name, arguments.set) for name in METHODS}
     blocks = {
         "methods": methods_table(records),
         "published": table(
             ["Model", "R-set, %", "U-set, %", "Backdoor, %", "Membership, %"],
             [[name, *cells] for name, cells in PUBLISHED.items()],
         ),
-        "options": options_table(arguments.data),
+        "options": options_table(arguments.data, arguments.set),
     }
     print(f"{(time.process_time() - worked) / 60:.1f} minutes of CPU time")
     for name, text in blocks.items():
@@ -103,21 +103,21 @@ def main() -> None:
             replace_block(arguments.write, name, text)
 
 
-def settings(name: str, data: Path) -> FederatedConfig:
+def settings(name: str, data: Path, overrides: Sequence[str]) -> FederatedConfig:
     """The configuration of a method on this data."""
-    config = load_config(f"federated/digits/{name}", [*SETTINGS, f"request.data={data.resolve()}"])
+    config = load_config(f"federated/digits/{name}", [*SETTINGS, f"request.data={data.resolve()}", *overrides])
     assert isinstance(config, FederatedConfig)
     return config
 
 
-def carry_out(name: str, data: Path, folder: Path) -> RunRecord:
+def carry_out(name: str, data: Path, folder: Path, overrides: Sequence[str]) -> RunRecord:
     """The record of a run: read back where it has ended, gone on with where it was interrupted."""
     if (folder / RECORD_NAME).is_file():
         record = read_record(folder)
         if record.status == COMPLETED:
             return record
     print(f"{name} ...", flush=True)
-    return run(settings(name, data), out=folder, resume=folder.is_dir())
+    return run(settings(name, data, overrides), out=folder, resume=folder.is_dir())
 
 
 def methods_table(records: dict[str, RunRecord]) -> str:
@@ -145,9 +145,9 @@ def _cell(result: Result | None) -> str:
     return "not measured" if result is None or result.value is None else format_estimate(result, with_n=False)
 
 
-def options_table(data: Path) -> str:
+def options_table(data: Path, overrides: Sequence[str]) -> str:
     """What ConDa does to the same original under each of its options."""
-    config = settings("conda", data)
+    config = settings("conda", data, overrides)
     request = read_federated(config, build_method(config.method, family="network"))
     groups = {name: request.measured()[name] for name in ("retain", "forget", "test", "backdoor")}
     rows = []

@@ -17,7 +17,14 @@ from genunlearn.registry import RUNS
 from genunlearn.reports.network.federated import clients_plot
 from genunlearn.reports.reporter import reporter_of
 
-SMALL = ("federation.clients=3", "federation.rounds=8", "federation.width=8", "request.limit=300", "evaluate.oracles=2", "backdoor.size=3")
+SMALL = (
+    "federation.clients=3",
+    "federation.rounds=8",
+    "federation.width=8",
+    "request.limit=300",
+    "evaluate.oracles=2",
+    "backdoor.size=3",
+)
 
 
 @pytest.fixture(scope="module")
