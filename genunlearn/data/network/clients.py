@@ -86,8 +86,9 @@ def check_clients(asked: Sequence[int], known: Sequence[int]) -> tuple[int, ...]
     if not asked:
         raise ConfigError("no client is to be forgotten: name at least one")
     if strangers := [client for client in asked if client not in known]:
-        last = f"{known[0]} to {known[-1]}" if len(known) > 1 else f"{known[0]} alone"
-        raise ConfigError(f"client {strangers[0]} never took part: the clients of this federation are {last}")
+        is_range = list(known) == list(range(known[0], known[-1] + 1))
+        names = f"{known[0]} to {known[-1]}" if is_range else ", ".join(map(str, known))
+        raise ConfigError(f"client {strangers[0]} never took part: the clients of this federation are {names}")
     if len(asked) == len(known):
         raise ConfigError(f"all {len(known)} clients are to be forgotten: nobody would be left whose model to keep")
     return tuple(sorted(asked))

@@ -29,6 +29,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Needs, Splits
+from genunlearn.data.network.clients import check_clients
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.federated.adapter import FederatedClassifier
 from genunlearn.domains.network.federated.server import History, State
@@ -67,8 +68,8 @@ class ConDa(Edit[FederatedClassifier]):
 
         Raises:
             DataError: The items to be forgotten are not those of whole clients.
-            NeedNotMet: The server has not recorded what is asked, or one of the clients never took part.
-            ConfigError: No weight can have a ratio below alpha.
+            NeedNotMet: The server has not recorded what is asked.
+            ConfigError: One of the clients never took part, or no weight can have a ratio below alpha.
         """
         federation = model.federation
         return self.forget(model, federation.remembered(self.name), federation.going(splits.forget))
@@ -117,13 +118,13 @@ def contributions(
     """How far each client has moved each weight.
 
     Raises:
-        NeedNotMet: That was not recorded, or one of `going` never took part.
+        NeedNotMet: That was not recorded.
+        ConfigError: No client goes, one never took part, or none would be left.
     """
     moved = history.moved.get(since)
     if not moved:
         raise NeedNotMet(f"method {method!r} needs movements since {since!r}, which the server has not recorded")
-    if absent := [client for client in going if client not in moved]:
-        raise NeedNotMet(f"client {absent[0]} never took part in a round: there is nothing of it to forget")
+    check_clients(going, sorted(moved))
     return moved
 
 

@@ -126,6 +126,8 @@ def test_the_clients_that_go_are_those_whose_items_do(model: FederatedClassifier
 def test_parts_of_clients_strangers_and_everybody_are_refused(model: FederatedClassifier) -> None:
     federation = model.federation
     own = federation.clients[2]
+    with pytest.raises(DataError, match=r"^no client is to be forgotten: give the items of at least one$"):
+        federation.going([])
     with pytest.raises(
         DataError, match=r"^client 2 has 5 items, and 1 of them are to be forgotten: a federation forgets"
     ):

@@ -128,8 +128,14 @@ def test_what_it_cannot_work_on_is_refused_in_one_line(made: Made) -> None:
     history = model.federation.remembered("conda")
     absent = {client: state for client, state in history.moved["round_start"].items() if client != 0}
     remembering(model, moved={"round_start": absent})
-    with pytest.raises(NeedNotMet, match=r"^client 0 never took part in a round: there is nothing of it to forget$"):
+    with pytest.raises(ConfigError, match=r"^client 0 never took part: the clients of this federation are 1 to 3$"):
         ConDa().apply(model, splits)
+    with pytest.raises(ConfigError, match=r"^no client is to be forgotten: name at least one$"):
+        ConDa().forget(model, history, ())
+    with pytest.raises(
+        ConfigError, match=r"^all 4 clients are to be forgotten: nobody would be left whose model to keep$"
+    ):
+        ConDa().forget(model, history, (0, 1, 2, 3))
     with pytest.raises(NeedNotMet, match=r"^method 'conda' needs movements since 'initial', which the server has not"):
         ConDa(since="initial").apply(model, splits)
 

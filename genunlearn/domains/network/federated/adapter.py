@@ -64,8 +64,8 @@ class Federation:
         """The clients whose items are to be forgotten.
 
         Raises:
-            DataError: Some item belongs to no client, only a part of a client's items is among them, or no client
-                would be left.
+            DataError: There are no items, some item belongs to no client, only a part of a client's items is among
+                them, or no client would be left.
         """
         asked = {item.id for item in forget}
         found = []
@@ -79,6 +79,8 @@ class Federation:
                     "forgets whole clients"
                 )
             asked -= own
+        if not forget:
+            raise DataError("no client is to be forgotten: give the items of at least one")
         if asked:
             raise DataError(f"item {min(asked)!r} belongs to no client: forget the items that clients have taught")
         if len(found) == len(self.clients):
