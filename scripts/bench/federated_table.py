@@ -81,6 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="an .npz file of pictures")
     parser.add_argument("--out", type=Path, default=Path("runs/federated-table"), help="folder of the runs")
+    parser.add_argument("--set", action="append", default=[], help="section.key=value, over the settings of the page")
     parser.add_argument(
         "--write", type=Path, help="Markdown file whose blocks 'methods', 'published', 'options' to fill"
     )
