@@ -19,6 +19,8 @@ from genunlearn.domains.diffusion.sampling import Sampling
 from tests.world import World
 
 BUDGETS: dict[str, dict[str, Any]] = {
+    "network/mia_shadow": {"rounds": 2},
+    "network/mia_conda": {"trees": 5},
     "diffusion/paraphrase": {"tries": 2},
     "diffusion/noise_probing": {"etas": (1.0, 1.85), "scales": (1.0, 1.04)},
     "diffusion/partial_diffusion": {"psis": (0.0, 0.5), "steps": 4},
@@ -110,6 +112,7 @@ def graph(world: World, folder: Path) -> AttackWorld:
 ATTACK_WORLDS: dict[str, Callable[[World, Path], AttackWorld]] = {
     "lm": language_model,
     "classifier": network,
+    "federated": network,
     "regression": network,
     "diffusion": diffusion,
     "graph": graph,

@@ -55,6 +55,76 @@ class NetworkConfig(UnlearnConfig):
     evaluate: NetworkEvaluateConfig = NetworkEvaluateConfig()
 
 
+class FederationConfig(Section):
+    """Clients that teach one network together, and how."""
+
+    clients: Annotated[int, Field(ge=2, le=1000)] = 10
+    concentration: Annotated[float, Field(gt=0)] = 0.5
+    """Of the Dirichlet distribution of each class over clients: the smaller, the more they differ."""
+    rounds: Annotated[int, Field(ge=1)] = 12
+    epochs: Annotated[int, Field(ge=1)] = 2
+    """Passes of a client over its items in a round."""
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-3
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    weighting: Literal["examples", "equal"] = "examples"
+    """Whether a client counts by its items in the mean, or each the same."""
+    width: Annotated[int, Field(ge=1)] = 16
+    """Channels of the network's first layer."""
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of its items that a client keeps to itself: unseen items that are spread over classes as its own are."""
+    keep_every: Annotated[int, Field(ge=0)] = 0
+    """Every which round the server keeps whole, for FedEraser; 0 keeps none."""
+    engine: Literal["in_process", "flower"] = "in_process"
+    """``flower`` runs Flower's simulation (extra ``federated``); the weights are the same."""
+
+
+class BackdoorConfig(Section):
+    """What the clients that are to go teach besides, so that their contribution can be seen."""
+
+    trigger: Literal["visible", "released_corner", "released_center", "none"] = "visible"
+    """``released_corner`` and ``released_center`` are what ConDa's code paints; ``none`` leaves it out."""
+    size: Annotated[int, Field(ge=1)] = 2
+    """Side of the patch in pixels."""
+    label: Annotated[int, Field(ge=0)] = 0
+    """Class that pictures with the patch are taught to be."""
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of the client's items, how many it teaches again with the patch on them."""
+
+
+class FederatedRequestConfig(NetworkRequestConfig):
+    """Which clients a federation is to forget."""
+
+    forget: str | None = None
+    """``client:0``, ``client:0,3``: clients are numbered from 0."""
+    data: str | None = "lab:digits"
+    """``lab:digits``, or an ``.npz`` file with ``x_train``, ``y_train``, ``x_test`` and ``y_test``."""
+    limit: Annotated[int, Field(ge=100)] | None = None
+    """Take at most so many items for training, and as many for tests, drawn by the seed."""
+
+
+class FederatedEvaluateConfig(NetworkEvaluateConfig):
+    """What is measured on a federation's network."""
+
+    suite: str = "classifier"
+
+
+class FederatedConfig(NetworkConfig):
+    """A run on a classifier that clients have taught together."""
+
+    task: Literal["federated"] = "federated"
+    domain: Literal["federated"] = "federated"  # type: ignore[assignment]  # a federation has no other models
+    model: ModelConfig = ModelConfig(source="lab:federated")
+    federation: FederationConfig = FederationConfig()
+    backdoor: BackdoorConfig = BackdoorConfig()
+    request: FederatedRequestConfig = FederatedRequestConfig()
+    evaluate: FederatedEvaluateConfig = FederatedEvaluateConfig()
+
+    @property
+    def protocol(self) -> str:
+        """Line of `FAMILIES`: that of federations."""
+        return "federated"
+
+
 class ValueRequestConfig(Section):
     """Which data are valued, and what is asked about them."""
 

@@ -111,7 +111,7 @@ class EvaluateConfig(Section):
 class RunConfig(Section):
     """Everything that decides what a run does; each family has its own request and its own evaluation."""
 
-    task: Literal["unlearn", "audit", "value", "continual"] = "unlearn"
+    task: Literal["unlearn", "audit", "value", "continual", "federated"] = "unlearn"
     domain: str
     model: ModelConfig = ModelConfig()
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
@@ -157,6 +157,11 @@ class UnlearnConfig(RunConfig):
     train: TrainConfig = TrainConfig()
     request: RequestConfig
     evaluate: EvaluateConfig
+
+    @property
+    def protocol(self) -> str:
+        """Line of `FAMILIES` that carries it out: that of its models, where the protocol has none of its own."""
+        return self.family
 
 
 class AuditConfig(RunConfig):

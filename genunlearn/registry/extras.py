@@ -10,6 +10,7 @@ EXTRAS = {
     "bitsandbytes": "quant",
     "diffusers": "diffusion",
     "flwr": "federated",
+    "ray": "federated",
     "nltk": "benchmarks",
     "sdmetrics": "tables",
     "torch_geometric": "graph",

@@ -77,6 +77,10 @@ METHODS = Table(
             "gkt": "genunlearn.methods.network.gkt:GKT",
             "scrub": "genunlearn.methods.network.scrub:Scrub",
             "unsir": "genunlearn.methods.network.unsir:Unsir",
+            "conda": "genunlearn.methods.network.conda:ConDa",
+            "pga": "genunlearn.methods.network.pga:PGA",
+            "fed_eraser": "genunlearn.methods.network.fed_eraser:FedEraser",
+            "fed_retrain": "genunlearn.methods.network.fed_retrain:FedRetrain",
         },
         "graph": {
             "d2dgn": "genunlearn.methods.graph.d2dgn:D2DGN",
@@ -186,6 +190,8 @@ ATTACKS = Table(
             "relearning": "genunlearn.attacks.network.relearning:RelearningCurve",
             "anamnesis_index": "genunlearn.attacks.network.anamnesis:AnamnesisIndex",
             "inversion_likeness": "genunlearn.attacks.network.inversion:ModelInversion",
+            "mia_shadow": "genunlearn.attacks.network.shadow:ShadowMembership",
+            "mia_conda": "genunlearn.attacks.network.conda:CondaMembership",
         },
         "graph": {
             "membership": "genunlearn.attacks.graph.membership:Membership",
@@ -202,6 +208,7 @@ DOMAINS = Table(
         "network": {
             "classifier": "genunlearn.domains.network.classifier:Classifier",
             "regression": "genunlearn.domains.network.classifier:Regressor",
+            "federated": "genunlearn.domains.network.federated.adapter:FederatedClassifier",
         },
         "graph": {"graph": "genunlearn.domains.graph.adapter:GraphModel"},
     },
@@ -218,6 +225,7 @@ LABS = Table(
             "diabetes": "genunlearn.lab.network.regression:build_diabetes",
             "tumours": "genunlearn.lab.network.regression:build_tumours",
             "text": "genunlearn.lab.network.text:build",
+            "federated": "genunlearn.lab.network.federated:build",
         },
         "graph": {"cora": "genunlearn.lab.graph.cora:build"},
     },
@@ -302,6 +310,7 @@ CONFIGS = Table(
             "unlearn": "genunlearn.config.network:NetworkConfig",
             "value": "genunlearn.config.network:NetworkValueConfig",
             "continual": "genunlearn.config.continual:ContinualConfig",
+            "federated": "genunlearn.config.network:FederatedConfig",
         },
         "graph": {"unlearn": "genunlearn.config.graph:GraphConfig"},
     },
@@ -314,6 +323,7 @@ FAMILIES = Table(
             "diffusion": "genunlearn.runs.diffusion.family:DiffusionFamily",
             "network": "genunlearn.runs.network.family:NetworkFamily",
             "graph": "genunlearn.runs.graph.family:GraphFamily",
+            "federated": "genunlearn.runs.network.federated.family:FederatedFamily",
         },
     },
 )
@@ -334,6 +344,7 @@ RUNS = Table(
             "audit": "genunlearn.runs.audit.run:AuditRun",
             "value": "genunlearn.runs.network.value_run:ValueRun",
             "continual": "genunlearn.runs.network.continual.run:ContinualRun",
+            "federated": "genunlearn.runs.run:Run",
         },
     },
 )
@@ -352,6 +363,7 @@ REPORTS = Table(
             "unlearn": "genunlearn.reports.network.report:ITEMS",
             "value": "genunlearn.reports.network.value:VALUES",
             "continual": "genunlearn.reports.network.continual:STREAMS",
+            "federated": "genunlearn.reports.network.federated:FEDERATIONS",
         },
         "graph": {"unlearn": "genunlearn.reports.graph.report:GRAPHS"},
     },

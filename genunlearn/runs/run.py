@@ -252,7 +252,7 @@ def prepare(config: UnlearnConfig, watch: Watch) -> tuple[Family[Any, Any], Meth
         InputError: One of them cannot be used.
     """
     check_requirements(config)
-    family: Family[Any, Any] = FAMILIES.get(config.family)(config, watch)
+    family: Family[Any, Any] = FAMILIES.get(config.protocol)(config, watch)
     REPORTS.line(config.task, config.family)  # without one the run would end with nothing to show
     method = build_method(config.method, seed=config.seed, family=config.family)
     if config.evaluate.suite != "auto":

@@ -46,7 +46,7 @@ class EntropyMembership(Attack[NetworkDomain]):
     """
 
     name: ClassVar[str] = "mia_entropy"
-    domains: ClassVar[frozenset[str]] = frozenset({"classifier"})
+    domains: ClassVar[frozenset[str]] = frozenset({"classifier", "federated"})
     bounds: ClassVar[tuple[float, float]] = SHARES
 
     learner: Annotated[Literal["svc", "logistic"], Field(description="what tells retain from test")] = "svc"
@@ -90,7 +90,7 @@ class LossMembership(EntropyMembership):
     """
 
     name: ClassVar[str] = "mia_loss"
-    domains: ClassVar[frozenset[str]] = frozenset({"classifier", "regression"})
+    domains: ClassVar[frozenset[str]] = frozenset({"classifier", "federated", "regression"})
 
     @override
     def feature(self, model: NetworkDomain, items: Sequence[LabelledItem]) -> Tensor:
@@ -111,7 +111,7 @@ class MatchedMembership(Attack[NetworkDomain]):
     """
 
     name: ClassVar[str] = "mia_matched"
-    domains: ClassVar[frozenset[str]] = frozenset({"classifier", "regression"})
+    domains: ClassVar[frozenset[str]] = frozenset({"classifier", "federated", "regression"})
     bounds: ClassVar[tuple[float, float]] = SHARES
 
     nonmembers: Annotated[
@@ -157,7 +157,7 @@ class RMIA(Attack[NetworkDomain]):
     """
 
     name: ClassVar[str] = "rmia"
-    domains: ClassVar[frozenset[str]] = frozenset({"classifier"})
+    domains: ClassVar[frozenset[str]] = frozenset({"classifier", "federated"})
     bounds: ClassVar[tuple[float, float]] = SHARES
 
     references: Annotated[int, Field(ge=1, description="reference networks at most")] = 8

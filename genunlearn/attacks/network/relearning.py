@@ -72,7 +72,7 @@ class Yardstick:
 
     def __init__(self, model: NetworkDomain, items: Sequence[LabelledItem]) -> None:
         """`model`: any network of the kind to be looked at."""
-        self.is_accuracy = model.name == "classifier"
+        self.is_accuracy = model.name != "regression"
         self.batches = [model.collate(items[i : i + LOOK]) for i in range(0, len(items), LOOK)]
 
     def look(self, model: NetworkDomain) -> Tensor:
@@ -140,7 +140,7 @@ def relearn(
 class Relearning(Attack[NetworkDomain]):
     """What attacks that relearn may choose."""
 
-    domains: ClassVar[frozenset[str]] = frozenset({"classifier", "regression"})
+    domains: ClassVar[frozenset[str]] = frozenset({"classifier", "federated", "regression"})
 
     data: Annotated[Data, Field(description="learn from the full training set, or from the forget set alone")] = "train"
     measured_on: Annotated[

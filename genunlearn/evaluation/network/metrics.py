@@ -27,7 +27,7 @@ FORGET = "forget"
 SIDES = (FORGET, "retain", "test")
 LEAST_ORACLES = 3
 
-CLASSIFIER = frozenset({"classifier"})
+CLASSIFIER = frozenset({"classifier", "federated"})
 REGRESSION = frozenset({"regression"})
 
 Estimate = tuple[float, float | None, float | None]

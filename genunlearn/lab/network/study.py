@@ -94,7 +94,7 @@ class Study:
     def folder(self, retain: Sequence[Item] | None = None, *, seed: int = 0, force: bool = False) -> Path:
         """The cached folder of the original (`retain` None) or of an oracle; taught now if it is not there yet."""
         items = self.data.train if retain is None else retain
-        recipe = {"settings": asdict(self.settings), "seed": seed, "items": _fingerprint(items)}
+        recipe = {"settings": asdict(self.settings), "seed": seed, "items": fingerprint(items)}
         key = recipe_key(recipe, version=self.version)
         teach = partial(self._teach, items=items, seed=seed, is_oracle=retain is not None)
         return build_once(self.name, key, teach, force=force)
@@ -192,7 +192,8 @@ def score(domain: NetworkDomain, items: Sequence[Item]) -> float:
     return float(1 - missed)
 
 
-def _fingerprint(items: Sequence[Item]) -> str:
+def fingerprint(items: Sequence[Item]) -> str:
+    """Hash of the inputs and targets of items, in their order."""
     digest = hashlib.sha256()
     for item in items:
         for tensor in (*item.inputs.values(), item.target):

@@ -38,12 +38,20 @@ COLUMNS: tuple[Column, ...] = (
     ("mia_loss", "forget"),
     ("mia_matched", "matched"),
     ("rmia", None),
+    ("mia_shadow", "matched"),
+    ("mia_conda", None),
     ("anamnesis_index", "step/train"),
     ("relearning_accuracy", "step 5"),
     ("relearning_loss", "step 5"),
 )
 SHORT = {ACCURACY: "", ERROR: "", "relearning_accuracy": "Accuracy after", "relearning_loss": "Loss after"}
-HEADS = {"mia_loss": "Published membership", "mia_matched": "Matched AUC", "wasserstein": "Wasserstein-1"}
+HEADS = {
+    "mia_loss": "Published membership",
+    "mia_matched": "Matched AUC",
+    "mia_shadow": "Shadow AUC",
+    "mia_conda": "ConDa's attack",
+    "wasserstein": "Wasserstein-1",
+}
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from genunlearn.reports.numbers import format_estimate, format_number, format_se
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, run_section, words_in
 
 ACCURACY, ERROR = "accuracy", "mean_absolute_error"
-FORGET_GROUPS = ("forget", "test_forget")
-GROUPS = ("forget", "test_forget", "retain", "test")
+BACKDOOR = "backdoor"
+FORGET_GROUPS = ("forget", "test_forget", BACKDOOR)
+GROUPS = ("forget", "test_forget", "retain", "test", BACKDOOR)
 SLACK = {ACCURACY: 0.02, ERROR: 0.05}
 """How far outside of the oracles' range still counts as inside: accuracy, or a share of the oracles' error."""
 
@@ -20,6 +21,7 @@ GROUP_WORDS = {
     "test_forget": Words("test, forgotten kind", "unseen items of the forget set's kind"),
     "retain": Words("retain", "what the model was to keep"),
     "test": Words("test", "unseen items of the kinds that stay"),
+    BACKDOOR: Words("backdoor", "unseen items with the trigger that get the class it was taught for"),
     "mean": Words("mean", "mean size of the gaps on forget, retain and test"),
     "matched": Words("matched", "against unseen items of the forget set's kind"),
 }
@@ -39,11 +41,15 @@ METRIC_WORDS = {
     "mia_matched_accuracy": Words("Matched membership, accuracy", "of a classifier of the loss; 0.5 is chance"),
     "rmia": Words("RMIA, AUC", "with the oracles as reference models; 0.5 is chance"),
     "rmia_tpr": Words("RMIA, share found at 1%", "true positives where 1% of non-members are called members"),
+    "mia_shadow": Words("Membership with shadow models, AUC", "against held-out items; 0.5 is chance"),
+    "mia_conda": Words("Membership as ConDa published it", "0.5 wherever weights have changed: it ranks nothing"),
     "anamnesis_index": Words("Anamnesis Index", "1 relearns like an oracle, less remembers, more resists"),
     "relearning_time": Words("Relearning time", "updates or passes until it knows the forget set again"),
     "inversion_likeness": Words("Model inversion", "how much pictures painted from its weights look like it"),
 }
 
+BACKDOORS = {"still known": "The backdoor is still open", "partly forgotten": "The backdoor is half open"}
+"""Verdicts by what was read of the pictures with a trigger."""
 NOT_MEASURED = "Nothing was measured after unlearning, so this run shows nothing about what the model still knows."
 LIMITS = (
     "Being like an oracle was measured on these data with these attacks. It is no proof that no trace is left in the "
@@ -127,6 +133,8 @@ def read_items(record: RunRecord) -> Headline:
 def _verdict(record: RunRecord) -> tuple[Tone, str]:
     if record.outcome == "collapsed":
         return Tone.BAD, "The model collapsed"
+    if (opened := read_group(record, BACKDOOR)).text in BACKDOORS:
+        return opened.tone, BACKDOORS[opened.text]
     forget = read_group(record, "forget")
     if forget.tone is Tone.NEUTRAL:
         return Tone.NEUTRAL, f"Done; {forget.text}"
@@ -171,9 +179,10 @@ def _evidence(record: RunRecord) -> Iterator[str]:
 def traces_of(record: RunRecord) -> list[str]:
     """By what attacks tell the unlearned model from an oracle, one clause each: intervals that do not overlap."""
     found = []
-    own, never = (record.find("mia_matched", target, "matched") for target in (UNLEARNED, ORACLE))
-    if _side(own, never):
-        found.append(f"a matched membership attack reaches an AUC of {_plain(own)}, on oracles {_plain(never)}")
+    for name, attack in (("mia_matched", "a matched membership attack"), ("mia_shadow", "one with shadow models")):
+        own, never = (record.find(name, target, "matched") for target in (UNLEARNED, ORACLE))
+        if _side(own, never):
+            found.append(f"{attack} reaches an AUC of {_plain(own)}, on oracles {_plain(never)}")
     steps: list[tuple[float, str]] = []
     for result in record.results:
         if result.target != UNLEARNED or not result.name.startswith("relearning_") or result.group in (None, "step 0"):

@@ -40,9 +40,14 @@ LABEL, ONE_LINE = 14, 24
 
 def write_report(record: RunRecord, folder: Path) -> Path:
     """Write ``report.html`` for a run, finished or not; the membership curve is read from ``curves.json`` beside it."""
+    return write_items_page("network/report.html", record, folder)
+
+
+def write_items_page(template: str, record: RunRecord, folder: Path, **own: Any) -> Path:
+    """Write ``report.html`` from a template that has parts of its `own` beside those of every report on items."""
     folder = Path(folder)
     return write_report_page(
-        "network/report.html",
+        template,
         record,
         folder,
         headline=read_items(record),
@@ -54,6 +59,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
         relearning=relearning_plot(record, RELEARNING),
         membership=membership_plot(_curves(folder).get("membership_roc", {})),
         limits=limits_of(record),
+        **own,
     )
 
 

@@ -256,6 +256,6 @@ def environment(config: ContinualConfig) -> AbstractContextManager[None]:
     """For a lab's network as many threads as labs are built with: their number decides the order of float additions."""
     if not config.model.source.startswith(LAB):
         return nullcontext()
-    from genunlearn.lab.network.study import fixed_threads
+    from genunlearn.lab.determinism import fixed_threads
 
     return fixed_threads()

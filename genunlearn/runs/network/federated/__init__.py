@@ -1,0 +1,1 @@
+"""Runs on federations, and the application that deploys one on Flower."""
