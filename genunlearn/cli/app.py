@@ -12,6 +12,7 @@ import typer
 from genunlearn.cli import ledger as ledgers
 from genunlearn.cli import ls
 from genunlearn.cli import patch as patches
+from genunlearn.cli import search as searches
 from genunlearn.cli.options import (
     Force,
     LedgerFile,
@@ -38,6 +39,7 @@ app = typer.Typer(
 lab = typer.Typer(help="The embedded models.", epilog="Try: genunlearn lab build lm", no_args_is_help=True)
 for name, part in (("ls", ls.app), ("lab", lab), ("ledger", ledgers.app), ("patch", patches.app)):
     app.add_typer(part, name=name)
+app.command("search", epilog="Try: genunlearn search --data lab:digits --forget class:3")(searches.search)
 
 
 def _show_version(is_asked: bool) -> None:

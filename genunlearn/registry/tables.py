@@ -265,6 +265,7 @@ CONFIGS = Table(
         "network": {
             "unlearn": "genunlearn.config.network:NetworkConfig",
             "value": "genunlearn.config.network:NetworkValueConfig",
+            "search": "genunlearn.config.search:NetworkSearchConfig",
         },
     },
 )
@@ -294,6 +295,7 @@ RUNS = Table(
             "unlearn": "genunlearn.runs.run:Run",
             "audit": "genunlearn.runs.audit.run:AuditRun",
             "value": "genunlearn.runs.network.value_run:ValueRun",
+            "search": "genunlearn.runs.network.search_run:SearchRun",
         },
     },
 )
@@ -311,6 +313,7 @@ REPORTS = Table(
         "network": {
             "unlearn": "genunlearn.reports.network.report:ITEMS",
             "value": "genunlearn.reports.network.value:VALUES",
+            "search": "genunlearn.reports.network.search:SEARCHES",
         },
     },
 )
