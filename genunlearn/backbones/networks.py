@@ -78,6 +78,7 @@ class FoundCell(nn.Module):
         )
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """The nodes side by side, ``(batch, nodes * channels, height, width)``."""
         states: list[Tensor] = self.entrance(first, second)
         for place in range(0, len(self.edges), INPUTS):
             one, two = (self.edges[k](states[self.sources[k]]) for k in range(place, place + INPUTS))

@@ -23,10 +23,10 @@ from genunlearn.runs.folder import ended_run
 from genunlearn.runs.network.search_run import SearchRun
 
 SHARED = (
-    "request.limit=200",
+    "request.limit=160",
     "search.cells=2",
-    "search.epochs=6",
-    "search.batch_size=50",
+    "search.epochs=5",
+    "search.batch_size=40",
 )
 WAYS = {
     "random cell": ("search.order=random",),
@@ -63,8 +63,8 @@ INTRODUCTION = """# Searches for a small network, side by side
 
     python scripts/bench/search_table.py --markdown docs/results/search.md
 
-writes this page anew. Digits of `lab:digits` (8 x 8 pixels), 200 training items, half of them for the architecture; two
-cells of two nodes, 8 channels, {epochs} epochs, which is 12 steps of the architecture; the forget set is `class:3`,
+writes this page anew. Digits of `lab:digits` (8 x 8 pixels), 160 training items, half of them for the architecture; two
+cells of two nodes, 8 channels, {epochs} epochs, which is 10 steps of the architecture; the forget set is `class:3`,
 three unlearning steps. Each cell of the table is the mean over n={seeds} seeds with its 95% t-interval; a seed draws
 items, weights and, for the control, the cell. Seconds are those of one thread on a busy machine. Accuracies are shares
 of 360 test items, or of the forget and retain items of training.
@@ -121,7 +121,7 @@ def main() -> None:
     rows = [
         [way, *(cell([of(record) for record in records]) for of in COLUMNS.values())] for way, records in found.items()
     ]
-    head = INTRODUCTION.format(seeds=given.seeds, epochs=6)
+    head = INTRODUCTION.format(seeds=given.seeds, epochs=5)
     page = "\n".join([head, table_of(["Cell", *COLUMNS], rows), "", conclusion(found), ""])
     if given.markdown is not None:
         write_text(given.markdown, page)

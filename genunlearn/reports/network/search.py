@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from genunlearn.records import RunRecord, read_json
 from genunlearn.reports import style
-from genunlearn.reports.cells import named_records
 from genunlearn.reports.headline import Headline, Tone, unfinished
 from genunlearn.reports.markdown import table_of
 from genunlearn.reports.network.search_plots import cell_plot, cost_plot, curves_plot, known_plot
@@ -40,7 +39,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
         "network/search/report.html",
         record,
         folder,
-        method=f"{_order(record)} order search" if _order(record) != "random" else "random cell",
+        method=_method(record),
         headline=read_search(record),
         cells=[(kind, cell_plot(kind, found.get(kind, ()))) for kind in ("normal", "reduction")],
         curves=curves_plot(record),
@@ -117,8 +116,9 @@ def _estimate(record: RunRecord, target: str, group: str) -> str:
     return format_estimate(found) if found else MISSING
 
 
-def _order(record: RunRecord) -> str:
-    return str(run_section(record, "search").get("order") or "first")
+def _method(record: RunRecord) -> str:
+    order = str(run_section(record, "search").get("order") or "first")
+    return "random cell" if order == "random" else f"{order} order search"
 
 
 def _cell(folder: Path) -> Mapping[str, Any]:
@@ -166,7 +166,7 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
 
 def print_search(records: RunRecord | Mapping[str, RunRecord], console: Console) -> None:
     """Print what was found and what it costs."""
-    named: Mapping[str, RunRecord] = named_records(records)
+    named: Mapping[str, RunRecord] = {_method(records): records} if isinstance(records, RunRecord) else dict(records)
     table = style.table(*HEADS)
     for label, record in named.items():
         table.add_row(*_row(label, record))

@@ -74,9 +74,9 @@ def _draw_edge(axes: Axes, start: tuple[float, float], end: tuple[float, float],
     arrow = {**ARROW, "color": SERIES[1 + rank], "connectionstyle": f"arc3,rad={bend}"}
     axes.annotate("", end, start, arrowprops=arrow)
     (x0, y0), (x1, y1) = start, end
-    # a third of the way before the arrow's end, moved as the arc is bent
+    # Beside the straight line, as far as the arc is bent there.
     along = 0.55
-    x, y = x0 + along * (x1 - x0) + bend * 0.5 * (y1 - y0), y0 + along * (y1 - y0) - bend * 0.5 * (x1 - x0)
+    x, y = x0 + along * (x1 - x0) - bend * 0.5 * (y1 - y0), y0 + along * (y1 - y0) + bend * 0.5 * (x1 - x0)
     box = {"boxstyle": "round,pad=0.15", "facecolor": PAPER, "edgecolor": "none"}
     axes.text(x, y, _short(name), ha="center", va="center", size=SMALL - 1, color=INK, bbox=box, zorder=4)
 
