@@ -30,12 +30,12 @@ class CellsConfig(Section):
 
     order: Literal["first", "second", "random"] = "first"
     """Of the architecture's gradient; ``random`` draws a cell instead, as a control."""
-    cells: Annotated[int, Field(ge=2, le=8)] = 3
+    cells: Annotated[int, Field(ge=2, le=8)] = 2
     nodes: Annotated[int, Field(ge=1, le=4)] = 2
     """Of each cell; DARTS has 4."""
     channels: Annotated[int, Field(ge=2, le=64)] = 8
     """Of the first cell; each of the two reductions doubles them."""
-    epochs: Annotated[int, Field(ge=1)] = 10
+    epochs: Annotated[int, Field(ge=1)] = 8
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 0.025
     alpha_learning_rate: Annotated[float, Field(gt=0)] = 3e-2

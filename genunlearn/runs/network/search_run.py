@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ class SearchRun:
         self.record.cost["network"] = {"weights": count_weights(network), "multiply_adds": once}
         places = {name: self.folder.state / f"{name}.safetensors" for name in (ORIGINAL, ORACLE)}
         for name, items in {ORIGINAL: self.data.train, ORACLE: self.data.retain}.items():
-            self._stage(name, lambda i=items, p=places[name]: self._teach(found, i, p))
+            self._stage(name, partial(self._teach, found, items, places[name]))
             work = training_multiply_adds(once, len(items), self.config.retrain.epochs)
             self.record.cost[name]["multiply_adds"] = work
         self._stage(UNLEARNED, lambda: self._unlearn(found, places[ORIGINAL]))
