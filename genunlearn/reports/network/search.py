@@ -66,6 +66,8 @@ def read_search(record: RunRecord) -> Headline:
         f"The network answers {_estimate(record, ORIGINAL, 'test')} of the test pictures right.",
         f"Retraining without the forget set takes {retraining}; the unlearning steps take {steps}.",
     )
+    if _gap(record, ORIGINAL, "forget") <= TOLERANCE:
+        return Headline(Tone.WARN, "Nothing to forget", subject, (*said, "The network never knew the forget set."))
     if apart:
         told = ", ".join(f"{gap:+.2f} on {group}" for group, gap in apart.items())
         return Headline(
@@ -77,14 +79,14 @@ def read_search(record: RunRecord) -> Headline:
 
 def _apart(record: RunRecord) -> dict[str, float]:
     """By set how far the unlearned network is from the retrained one, where that is beyond the tolerance."""
-    found: dict[str, float] = {}
-    for group in GROUPS:
-        mine, its = (record.find("accuracy", target, group) for target in (UNLEARNED, ORACLE))
-        if mine and its and mine.value is not None and its.value is not None:
-            gap = mine.value - its.value
-            if abs(gap) > TOLERANCE:
-                found[group] = gap
-    return found
+    gaps = {group: _gap(record, UNLEARNED, group) for group in GROUPS}
+    return {group: gap for group, gap in gaps.items() if abs(gap) > TOLERANCE}
+
+
+def _gap(record: RunRecord, target: str, group: str) -> float:
+    """Accuracy beyond that of the retrained network; 0 where one of them was not measured."""
+    mine, its = (record.find("accuracy", each, group) for each in (target, ORACLE))
+    return mine.value - its.value if mine and its and mine.value is not None and its.value is not None else 0.0
 
 
 def _ways(record: RunRecord) -> dict[str, float]:

@@ -59,15 +59,19 @@ def test_the_report_draws_the_cell_and_says_whether_to_retrain(done):
 
 
 def test_steps_that_are_no_stand_in_mean_retraining(done):
-    def told(forget):
-        """What is said where all accuracies are 0.5 but that of the steps on the forget set."""
+    def told(forget, known=1.0):
+        """What is said where all accuracies are 0.5 but those on the forget set, after the steps and before."""
         moved = [
-            replace(one, value=forget if (one.target, one.group) == ("unlearned", "forget") else 0.5)
+            replace(
+                one,
+                value={"unlearned": forget, "original": known}.get(one.target if one.group == "forget" else "", 0.5),
+            )
             for one in done[0].results
         ]
         return read_search(replace(done[0], results=moved))
 
     assert "close to retraining" in told(0.54).verdict
+    assert told(0.54, known=0.5).verdict == "Nothing to forget"
     assert told(0.6).verdict == "Retrain" and "+0.10 on forget" in " ".join(told(0.6).sentences)
 
 
