@@ -13,6 +13,7 @@ from genunlearn.cli import certificate as certificates
 from genunlearn.cli import ledger as ledgers
 from genunlearn.cli import ls
 from genunlearn.cli import patch as patches
+from genunlearn.cli import search as searches
 from genunlearn.cli.options import (
     Force,
     LedgerFile,
@@ -41,6 +42,7 @@ for name, part in (("ls", ls.app), ("lab", lab), ("ledger", ledgers.app), ("patc
     app.add_typer(part, name=name)
 for command, example in certificates.COMMANDS.items():
     app.command(epilog=f"Try: genunlearn {example}")(command)
+app.command("search", epilog="Try: genunlearn search --data lab:digits --forget class:3")(searches.search)
 
 
 def _show_version(is_asked: bool) -> None:

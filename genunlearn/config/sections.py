@@ -111,7 +111,7 @@ class EvaluateConfig(Section):
 class RunConfig(Section):
     """Everything that decides what a run does; each family has its own request and its own evaluation."""
 
-    task: Literal["unlearn", "audit", "value", "continual", "federated"] = "unlearn"
+    task: Literal["unlearn", "audit", "value", "continual", "federated", "search"] = "unlearn"
     domain: str
     model: ModelConfig = ModelConfig()
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0

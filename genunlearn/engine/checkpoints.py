@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
@@ -19,6 +19,16 @@ from torch import Tensor, nn
 
 from genunlearn.errors import DataError
 from genunlearn.records import replacing
+
+
+class Stateful(Protocol):
+    """An optimiser, or several as one."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """``state`` by the number of the parameter."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Take such a state in."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class Checkpoints:
         with safe_open(self.path, "pt") as file:
             return Position(**json.loads(file.metadata()["position"]))
 
-    def save(self, position: Position, weights: dict[str, Tensor], optimizer: torch.optim.Optimizer | None) -> None:
+    def save(self, position: Position, weights: dict[str, Tensor], optimizer: Stateful | None) -> None:
         """Write the state in one step."""
         tensors = {f"weight/{name}": _plain(p) for name, p in weights.items()}
         numbers: dict[str, Any] = {}
@@ -58,7 +68,7 @@ class Checkpoints:
         with replacing(self.path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
 
-    def restore(self, module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+    def restore(self, module: nn.Module, optimizer: Stateful | None = None) -> None:
         """Put saved weights, and the optimiser's state if one is given, back in place.
 
         Raises:

@@ -311,6 +311,7 @@ CONFIGS = Table(
             "value": "genunlearn.config.network:NetworkValueConfig",
             "continual": "genunlearn.config.continual:ContinualConfig",
             "federated": "genunlearn.config.network:FederatedConfig",
+            "search": "genunlearn.config.search:NetworkSearchConfig",
         },
         "graph": {"unlearn": "genunlearn.config.graph:GraphConfig"},
     },
@@ -345,6 +346,7 @@ RUNS = Table(
             "value": "genunlearn.runs.network.value_run:ValueRun",
             "continual": "genunlearn.runs.network.continual.run:ContinualRun",
             "federated": "genunlearn.runs.run:Run",
+            "search": "genunlearn.runs.network.search_run:SearchRun",
         },
     },
 )
@@ -364,6 +366,7 @@ REPORTS = Table(
             "value": "genunlearn.reports.network.value:VALUES",
             "continual": "genunlearn.reports.network.continual:STREAMS",
             "federated": "genunlearn.reports.network.federated:FEDERATIONS",
+            "search": "genunlearn.reports.network.search:SEARCHES",
         },
         "graph": {"unlearn": "genunlearn.reports.graph.report:GRAPHS"},
     },
