@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from genunlearn.cli import ledger as ledgers
-from genunlearn.cli import ls
+from genunlearn.cli import ls, tables
 from genunlearn.cli import patch as patches
 from genunlearn.cli.options import (
     Force,
@@ -224,6 +224,11 @@ def value(
         resume=resume,
         overrides=settings(overrides, seed),
     )
+
+
+app.command(epilog="Try: genunlearn synthetic --data sklearn:wine --compare bootstrap,independent,vae")(
+    tables.synthetic
+)
 
 
 @app.command(epilog='Try: genunlearn sample --prompt "a red digit seven" --grid seven.png')

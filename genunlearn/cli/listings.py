@@ -16,7 +16,18 @@ from rich.table import Column, Table
 from genunlearn.config import config_text, list_configs
 from genunlearn.errors import InputError
 from genunlearn.prompts import list_prompts, load_prompt
-from genunlearn.registry import ATTACKS, DOMAINS, LAB, LABS, METHODS, METRICS, SUITES, VALUATIONS, unknown_name
+from genunlearn.registry import (
+    ATTACKS,
+    DOMAINS,
+    GENERATORS,
+    LAB,
+    LABS,
+    METHODS,
+    METRICS,
+    SUITES,
+    VALUATIONS,
+    unknown_name,
+)
 from genunlearn.registry import Table as NameTable
 from genunlearn.shipped import shipped
 
@@ -50,6 +61,14 @@ def valuations() -> None:
         unit = "shares of the score" if kind.is_utility else "a ranking"
         fits = "classes" if kind.needs_classes else "classes, numbers"
         table.add_row(name, unit, fits, escape(_first_line(kind)))
+    _print(table)
+
+
+def generators() -> None:
+    """All generators of synthetic rows."""
+    table = _table("generator", "what it does", "source")
+    for name, kind in _all(GENERATORS, table):
+        table.add_row(name, escape(_first_line(kind)), escape(kind.paper))
     _print(table)
 
 
@@ -135,7 +154,7 @@ def lab_facts(about: str, model: str) -> None:
 
 def show(name: str) -> None:
     """Details of a method, attack, metric, valuation, prompt or configuration; of each family's of that name."""
-    tables = (METHODS, ATTACKS, METRICS, VALUATIONS)
+    tables = (METHODS, ATTACKS, METRICS, VALUATIONS, GENERATORS)
     shown = [(table, line) for table in tables for line in table.lines() if line.is_named(name)]
     for table, line in shown:
         kind = table.load(line)
@@ -144,6 +163,7 @@ def show(name: str) -> None:
             ATTACKS: lambda kind: f"attack; fits {_fits(kind)}; {kind().budget}",
             METRICS: lambda kind: f"metric, version {kind.version}",
             VALUATIONS: lambda kind: f"valuation; {kind.paper}",
+            GENERATORS: lambda kind: f"generator of synthetic rows; {kind.paper}",
         }
         _show_class(kind, about[table](kind))
     if shown:
@@ -154,7 +174,7 @@ def show(name: str) -> None:
         highlighted = Syntax("", "yaml", background_color="default").highlight(config_text(name))
         _print(highlighted, soft_wrap=True, end="")
     else:
-        known = [*METHODS, *ATTACKS, *METRICS, *VALUATIONS, *list_prompts(), *list_configs()]
+        known = [*(name for table in tables for name in table), *list_prompts(), *list_configs()]
         raise unknown_name("method, attack, metric, prompt or configuration", name, known)
 
 

@@ -238,6 +238,18 @@ VALUATIONS = Table(
         },
     },
 )
+GENERATORS = Table(
+    "generator",
+    {
+        "network": {
+            "bootstrap": "genunlearn.synthesis.bootstrap:Bootstrap",
+            "independent": "genunlearn.synthesis.independent:Independent",
+            "gaussian_copula": "genunlearn.synthesis.gaussian_copula:GaussianCopula",
+            "vae": "genunlearn.synthesis.vae:VAE",
+            "given": "genunlearn.synthesis.given:Given",
+        },
+    },
+)
 BENCHMARKS = Table(
     "benchmark",
     {
@@ -265,6 +277,7 @@ CONFIGS = Table(
         "network": {
             "unlearn": "genunlearn.config.network:NetworkConfig",
             "value": "genunlearn.config.network:NetworkValueConfig",
+            "synthetic": "genunlearn.config.network:NetworkSyntheticConfig",
         },
     },
 )
@@ -294,6 +307,7 @@ RUNS = Table(
             "unlearn": "genunlearn.runs.run:Run",
             "audit": "genunlearn.runs.audit.run:AuditRun",
             "value": "genunlearn.runs.network.value_run:ValueRun",
+            "synthetic": "genunlearn.runs.network.synthetic_run:SyntheticRun",
         },
     },
 )
@@ -311,6 +325,7 @@ REPORTS = Table(
         "network": {
             "unlearn": "genunlearn.reports.network.report:ITEMS",
             "value": "genunlearn.reports.network.value:VALUES",
+            "synthetic": "genunlearn.reports.network.synthetic:SYNTHETIC",
         },
     },
 )
@@ -328,6 +343,6 @@ def family_of(domain: str) -> str:
 
 def owners() -> tuple[str, ...]:
     """The distributions that have brought something that a run may use, sorted."""
-    models = (FAMILIES, CONFIGS, DOMAINS, LABS, METHODS, VALUATIONS)
+    models = (FAMILIES, CONFIGS, DOMAINS, LABS, METHODS, VALUATIONS, GENERATORS)
     tables = (*models, METRICS, SUITES, BENCHMARKS, ATTACKS, AUDITS, REPORTS)
     return tuple(sorted({line.owner for table in tables for line in table.lines()}))

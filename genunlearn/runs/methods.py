@@ -10,10 +10,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from genunlearn.config import AuditConfig, MethodConfig, RunConfig, UnlearnConfig, ValueConfig, load_config, place_of
+from genunlearn.config import (
+    AuditConfig,
+    MethodConfig,
+    RunConfig,
+    SyntheticConfig,
+    UnlearnConfig,
+    ValueConfig,
+    load_config,
+    place_of,
+)
 from genunlearn.contracts import Attack, Method
 from genunlearn.errors import ConfigError, MismatchError, NameNotFound
-from genunlearn.registry import ATTACKS, METHODS, VALUATIONS, Table, family_of
+from genunlearn.registry import ATTACKS, GENERATORS, METHODS, VALUATIONS, Table, family_of
 
 
 def build_method(
@@ -45,6 +54,14 @@ def build_valuation(
     """The valuation method that `config` names; arguments and errors as in `build_method`."""
     kind = _find(VALUATIONS, config.name, locate("name"), None)
     return _build("valuation", config.name, kind, config.hyperparameters, locate, seed)
+
+
+def build_generator(
+    config: MethodConfig, locate: Callable[[str], str] = "method.{}".format, *, seed: int | None = None
+) -> Any:
+    """The generator of synthetic rows that `config` names; arguments and errors as in `build_method`."""
+    kind = _find(GENERATORS, config.name, locate("name"), None)
+    return _build("generator", config.name, kind, config.hyperparameters, locate, seed)
 
 
 def build_attack(
@@ -124,6 +141,8 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         build_method(config.method, lambda name: place_of(("method", name), source, overrides), family=config.family)
     if isinstance(config, ValueConfig):
         build_valuation(config.method, lambda name: place_of(("method", name), source, overrides))
+    if isinstance(config, SyntheticConfig):
+        build_generator(config.method, lambda name: place_of(("method", name), source, overrides))
     if isinstance(config, AuditConfig):
         for attack, given in config.attacks.items():
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from genunlearn.config import AuditConfig, UnlearnConfig, ValueConfig, config_text, list_configs
-from genunlearn.registry import DOMAINS, METHODS, VALUATIONS
+from genunlearn.config import AuditConfig, SyntheticConfig, UnlearnConfig, ValueConfig, config_text, list_configs
+from genunlearn.registry import DOMAINS, GENERATORS, METHODS, VALUATIONS
 from genunlearn.runs.methods import load_run
 
 pytestmark = pytest.mark.parametrize("name", list_configs())
@@ -23,6 +23,9 @@ def test_a_config_is_accepted_and_lies_where_its_domain_says(name: str) -> None:
         return
     if isinstance(config, ValueConfig):
         assert VALUATIONS.line(config.method.name, config.family)
+        return
+    if isinstance(config, SyntheticConfig):
+        assert GENERATORS.line(config.method.name, config.family)
         return
     assert isinstance(config, UnlearnConfig)
     method = METHODS.get(config.method.name, config.family)(**config.method.hyperparameters)
