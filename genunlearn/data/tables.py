@@ -152,9 +152,7 @@ def as_table(cells: Mapping[str, Sequence[Any]], reading: Reading, origin: str) 
     if len(values) < FEWEST_ROWS:
         raise DataError(f"{origin}: {len(values)} rows: at least {FEWEST_ROWS} are needed")
     place = names.index(target)
-    if np.isnan(values[:, place]).any():
-        row = int(np.isnan(values[:, place]).argmax()) + 1
-        raise DataError(f"{origin}: the target {shown(target)} is blank in row {row}: remove the row or fill it in")
+    _check_target(target, cells[target], origin)
     if len(np.unique(values[:, place])) < 2:
         raise DataError(f"{origin}: the target {shown(target)} is the same in all rows: nothing can be predicted")
     return Table(columns=tuple(column for column, _ in found), values=values, target=place)
@@ -182,8 +180,8 @@ def like(known: Table, cells: Mapping[str, Sequence[Any]], origin: str) -> Table
         found.append(_codes(texts, levels))
     if not found or len(found[0]) < FEWEST_ROWS:
         raise DataError(f"{origin}: {len(found[0]) if found else 0} rows: at least {FEWEST_ROWS} are needed")
-    if np.isnan(found[known.target]).any():
-        raise DataError(f"{origin}: the target {shown(known.columns[known.target].name)} is blank in some rows")
+    target = known.columns[known.target].name
+    _check_target(target, cells[target], origin)
     return Table(columns=tuple(columns), values=np.stack(found, axis=1), target=known.target)
 
 
@@ -202,6 +200,12 @@ def find_target(names: Sequence[str], given: str | None, origin: str) -> str:
         found = f"{len(known)} target columns ({', '.join(known)})" if known else "no target column"
         raise DataError(f"{origin}: {found}: name one of {_named(names)} (--target)")
     return known[0]
+
+
+def _check_target(name: str, cells: Sequence[Any], origin: str) -> None:
+    for row, cell in enumerate(cells, start=1):
+        if is_blank(text_of(cell)):
+            raise DataError(f"{origin}: the target {shown(name)} is blank in row {row}: remove the row or fill it in")
 
 
 def _named(names: Sequence[str]) -> str:

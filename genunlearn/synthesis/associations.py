@@ -36,8 +36,8 @@ def pearson(x: Floats, y: Floats) -> float:
     """Correlation of two columns of numbers, in [-1, 1]."""
     if is_constant(x) or is_constant(y):
         return 0.0
-    a, b = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
-    return float(np.clip((a * b).mean(), -1, 1))
+    a, b = x - x.mean(), y - y.mean()
+    return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1, 1))
 
 
 def correlation_ratio(categories: Floats, numbers: Floats) -> float:

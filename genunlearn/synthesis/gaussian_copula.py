@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from genunlearn.contracts import STRICT
 from genunlearn.data.tables import Table
 from genunlearn.synthesis.base import Generator
+from genunlearn.synthesis.gaps import FilledTable
 from genunlearn.synthesis.scores import NormalScores
 
 
@@ -30,7 +31,8 @@ class GaussianCopula(Generator):
 
     def draw(self, real: Table, rows: int, seed: int) -> Table:
         """Correlate the scores and draw new ones."""
-        scores = NormalScores(real)
+        filled = FilledTable(real)
+        scores = NormalScores(filled.table)
         known = scores(seed)
         deviations = known - known.mean(0)
         spread = deviations.std(0)
@@ -39,4 +41,4 @@ class GaussianCopula(Generator):
         sizes, axes = np.linalg.eigh(joint)
         drawn = np.random.default_rng((seed, 1)).standard_normal((rows, len(sizes)))
         mixed = (drawn * np.sqrt(sizes.clip(0))) @ axes.T
-        return scores.back(mixed)
+        return filled.back(scores.back(mixed))

@@ -78,7 +78,7 @@ def closeness(found: Distances, seed: int = 0) -> tuple[float, float, float]:
     b = generator.multinomial(others, np.full(others, 1 / others), RESAMPLES) / others
     drawn = np.einsum("ki,ij,kj->k", a, nearer, b, optimize=True)
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(drawn, [tail, 100 - tail])
+    low, high = np.percentile(drawn.clip(0, 1), [tail, 100 - tail])
     return float(nearer.mean()), float(low), float(high)
 
 

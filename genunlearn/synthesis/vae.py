@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+import numpy as np
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from genunlearn.contracts import STRICT
 from genunlearn.data.tables import Table
 from genunlearn.synthesis.base import Generator
+from genunlearn.synthesis.gaps import FilledTable
 from genunlearn.synthesis.scores import NormalScores
 
 LEAST_SPREAD = 0.05
@@ -45,19 +47,17 @@ class VAE(Generator):
 
     def draw(self, real: Table, rows: int, seed: int) -> Table:
         """Teach a network and draw codes."""
-        scores = NormalScores(real)
-        levels = [len(column.levels) if column.levels is not None else 0 for column in real.columns]
+        filled = FilledTable(real)
+        table, scores = filled.table, NormalScores(filled.table)
+        levels = [len(column.levels) if column.levels is not None else 0 for column in table.columns]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = _Network(levels, self.hidden, self.code)
-            self._teach(network, torch.from_numpy(scores(seed)).float(), torch.from_numpy(real.values))
+            self._teach(network, torch.from_numpy(scores(seed)).float(), torch.from_numpy(table.values))
             with torch.no_grad():
                 drawn = network.drawn(torch.randn(rows, self.code))
         numbers, kinds = (part.double().numpy() for part in drawn)
-        found = scores.back(numbers).values
-        is_category = real.is_category
-        found[:, is_category] = kinds[:, is_category]
-        return real.having(found)
+        return filled.back(np.where(table.is_category, kinds, scores.back(numbers)))
 
     def _teach(self, network: _Network, scores: Tensor, values: Tensor) -> None:
         optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
