@@ -4,7 +4,8 @@
 
 Source: Patki et al., "The Synthetic Data Vault" (DSAA 2016); the copula is Sklar's.
 Deviations: F is the empirical distribution (`scores`), not a fitted family, so the least and the greatest number of a
-column may come out again. It is written here since the library of the paper's authors is no longer free software.
+column may come out again. It is written here since the library of the paper's authors has a licence that is not free
+(BUSL-1.1).
 """
 
 from __future__ import annotations

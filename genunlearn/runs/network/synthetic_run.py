@@ -21,7 +21,7 @@ from genunlearn.engine.progress import Watch
 from genunlearn.errors import DataError
 from genunlearn.ops.intervals import mean as mean_with_interval
 from genunlearn.ops.intervals import over_seeds, share
-from genunlearn.records import Result, RunRecord, write_json, write_text
+from genunlearn.records import Result, RunRecord, hash_files, write_json, write_text
 from genunlearn.registry import REPORTS
 from genunlearn.registry.extras import remedy
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
@@ -206,6 +206,8 @@ class SyntheticRun:
             said["held-out rows of the forgotten kind"] = len(data.control)
         self.record.request = said
         self.record.hashes |= {"request": data.sha256}
+        if isinstance(self.generator, Given):
+            self.record.hashes |= {"synthetic": hash_files([Path(self.generator.file)])}
         if data.left_out:
             self.record.notes.append(f"{data.left_out:,} rows of the table were not used (request.limit)")
 

@@ -37,6 +37,7 @@ def test_items_are_like_those_they_stand_for():
     assert len(drawn & real) <= 4  # the ends of a column alone
 
 
+@pytest.mark.slow
 def test_a_method_is_given_synthetic_rows_and_the_real_ones_are_measured(tmp_path):
     config = load_config("regression/diabetes/fine_tune", QUICK)
     family, method, request, _ = prepare(config, Watch(is_shown=False))

@@ -105,6 +105,7 @@ def test_a_report_of_a_run_that_did_not_end(done, tmp_path):
     assert read_synthetic(RunRecord(config=record.config)).tone is Tone.WARN
 
 
+@pytest.mark.slow
 def test_a_killed_run_draws_nothing_twice(done, tmp_path, monkeypatch):
     draw, calls = Bootstrap.draw, []
 
