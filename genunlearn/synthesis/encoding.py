@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genunlearn.data.tables import Column, Floats, Table
 
@@ -32,9 +33,9 @@ class Encoding:
         for place in self.places:
             values, levels = table.values[:, place], self.columns[place].levels
             if levels is not None:
-                parts.append(category_weight * (values[:, None] == np.arange(len(levels))[None]))
+                parts.append(category_weight * np.equal(values[:, None], np.arange(len(levels))[None]))
                 continue
-            gaps = np.isnan(values)
+            gaps: NDArray[np.bool_] = np.isnan(values)
             parts.append(np.where(gaps, 0.0, (values - self.middle[place]) / self.spread[place])[:, None])
             if self.has_gaps[place]:
                 parts.append(category_weight * gaps[:, None])

@@ -182,7 +182,8 @@ def pmse(real: Table, fake: Table) -> float:
 def _is_unknown(real: Table, fake: Table) -> Floats:
     """Which synthetic rows hold a category that the real table does not know."""
     levels = [np.inf if column.levels is None else len(column.levels) for column in real.columns]
-    return (fake.values >= np.array(levels)[None]).any(1).astype(np.float64)
+    found: Floats = np.any(fake.values >= np.array(levels)[None], axis=1).astype(np.float64)
+    return found
 
 
 def support(real: Table, fake: Table) -> float:

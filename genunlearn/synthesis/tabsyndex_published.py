@@ -214,4 +214,4 @@ def _binned(values: Floats, edges: Floats) -> Floats:
     """How many lie in each bin, whose upper edge belongs to it."""
     places = np.searchsorted(edges, values, side="left")
     inside = places[(places > 0) & (places <= BINS) & (values > edges[0])]
-    return np.bincount(inside - 1, minlength=BINS)
+    return np.bincount(inside - 1, minlength=BINS).astype(np.float64)
