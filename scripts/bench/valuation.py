@@ -3,9 +3,6 @@
 
     python scripts/bench/valuation.py                                      # prints the tables
     python scripts/bench/valuation.py --markdown docs/results/valuation.md
-    python scripts/bench/valuation.py --reference 30 --markdown docs/results/valuation.md
-
-The second makes only the section on TMC-Shapley with more orders, on noisy labels.
 
 Four benchmarks, as in OpenDataVal: mislabelled items found, corrupted inputs found, items removed by value, items added
 by value. All methods of a seed see the same items, the same learner and the same score; trainings are counted for each.
@@ -16,15 +13,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markdown_blocks import replace_block
 
 from genunlearn.engine.journal import FileJournal
 from genunlearn.ops.intervals import over_seeds
+from genunlearn.records import write_text
 from genunlearn.registry import VALUATIONS
 from genunlearn.reports.markdown import table_of
 from genunlearn.reports.numbers import format_number
@@ -74,23 +71,17 @@ corrupted on breast cancer alone, since that doubles the trainings.
 """
 
 
-REFERENCE_TEXT = """## TMC-Shapley with more orders
-
-    python scripts/bench/valuation.py --reference {orders} --markdown docs/results/valuation.md
-
-Noisy labels on the items and seeds of the tables above, with {orders} orders in place of theirs. It took
-{minutes:.1f} minutes in one thread, on a machine that was busy with other work.
-
-{table}
-
-{verdicts}
-"""
-
-
 def measure(name: str, seed: int, methods: Sequence[str], orders: int) -> dict[str, dict[str, float]]:
     """Every method on one draw of one set, by method and column."""
-    ((inputs, targets), *beside), flipped, is_flipped = noisy(name, seed)
+    from sklearn import datasets
+
+    bundled = getattr(datasets, SETS[name])()
+    order = np.random.default_rng(seed).permutation(len(bundled.target))
+    train, valid, test = np.split(order, [ITEMS, ITEMS + JUDGED])
+    inputs, targets = bundled.data[train], bundled.target[train]
+    flipped, is_flipped = flip_labels(targets, BAD_SHARE, seed)
     noise, is_noise = corrupt_inputs(inputs, BAD_SHARE, seed)
+    beside = [(bundled.data[rows], bundled.target[rows]) for rows in (valid, test)]
     journals = [FileJournal(None) for _ in range(3)]  # methods that ask for the same training share it
     found: dict[str, dict[str, float]] = {}
     for method in methods:
@@ -113,29 +104,6 @@ def measure(name: str, seed: int, methods: Sequence[str], orders: int) -> dict[s
             found[method]["corrupt"] = f1(lowest(of_noise, int(is_noise.sum())), is_noise)
         print(f"{name}, seed {seed}, {method}: {found[method]}", flush=True)
     return found
-
-
-def measure_reference(name: str, seed: int, orders: int) -> dict[str, dict[str, float]]:
-    """EcoVal-style and TMC-Shapley on the noisy labels of one draw, the latter with more orders."""
-    (train, valid, _), flipped, is_flipped = noisy(name, seed)
-    found = {}
-    for method, own in ((OURS, {}), (REFERENCE, {"orders": orders})):
-        game = _game((train[0], flipped), valid, FileJournal(None))
-        values = VALUATIONS.get(method, "network")(**own).value(game).values
-        noise = f1(lowest(values, int(is_flipped.sum())), is_flipped)
-        found[method] = {"noisy": noise, "trainings": float(game.trainings)}
-        print(f"{name}, seed {seed}, {method}: {found[method]}", flush=True)
-    return found
-
-
-def noisy(name: str, seed: int) -> tuple[list[tuple[Any, Any]], Any, Any]:
-    """Training, validation and test items of one draw; the training targets with some flipped, and which these are."""
-    from sklearn import datasets
-
-    bundled = getattr(datasets, SETS[name])()
-    order = np.random.default_rng(seed).permutation(len(bundled.target))
-    sides = [(bundled.data[rows], bundled.target[rows]) for rows in np.split(order, [ITEMS, ITEMS + JUDGED])]
-    return sides, *flip_labels(sides[0][1], BAD_SHARE, seed)
 
 
 def _game(train: tuple[Any, Any], valid: tuple[Any, Any], journal: FileJournal) -> Game:
@@ -177,55 +145,21 @@ def verdict(name: str, found: Found) -> str:
     )
 
 
-def collect(measured: Callable[[int], dict[str, dict[str, float]]], seeds: int) -> Found:
-    """What was found by method and column, one number a seed."""
-    found: Found = defaultdict(lambda: defaultdict(list))
-    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
-        for method, columns in measured(seed).items():
-            for column, value in columns.items():
-                found[method][column].append(value)
-    return found
-
-
-def reference(seeds: int, orders: int) -> str:
-    """The section on TMC-Shapley with more orders."""
-    start, rows, verdicts = time.monotonic(), [], []
-    for name in SETS:
-        found = collect(lambda seed, name=name: measure_reference(name, seed, orders), seeds)
-        rows += [
-            [name, method, _cell(columns["noisy"], is_count=False), _cell(columns["trainings"], is_count=True)]
-            for method, columns in found.items()
-        ]
-        verdicts.append(verdict(name, found))
-    text = table_of(["Set", "Method", COLUMNS["noisy"], COLUMNS["trainings"]], rows)
-    minutes = (time.monotonic() - start) / 60
-    return REFERENCE_TEXT.format(orders=orders, minutes=minutes, table=text, verdicts="\n\n".join(verdicts))
-
-
 def main() -> None:
-    """Measure every method on every set and seed, or the reference with more orders."""
+    """Measure every method on every set and seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--markdown", type=Path, help="put the text into this page")
+    parser.add_argument("--markdown", type=Path, help="write the page here")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--orders", type=int, default=10, help="of TMC-Shapley and Beta-Shapley")
-    parser.add_argument("--reference", type=int, help="only TMC-Shapley with so many orders, beside EcoVal-style")
     parser.add_argument("--methods", nargs="*", default=list(VALUATIONS.names("network")))
     given = parser.parse_args()
-    if given.reference is not None:
-        name, text = "reference", reference(given.seeds, given.reference)
-    else:
-        name, text = "tables", tables(given.seeds, given.orders, given.methods)
-    if given.markdown is None:
-        print(text)
-    else:
-        replace_block(given.markdown, name, text)
-
-
-def tables(seeds: int, orders: int, methods: Sequence[str]) -> str:
-    """The page but for the section on the reference."""
     start, parts = time.monotonic(), []
     for name in SETS:
-        found = collect(lambda seed, name=name: measure(name, seed, methods, orders), seeds)
+        found: Found = defaultdict(lambda: defaultdict(list))
+        for seed in range(FIRST_SEED, FIRST_SEED + given.seeds):
+            for method, columns in measure(name, seed, given.methods, given.orders).items():
+                for column, value in columns.items():
+                    found[method][column].append(value)
         said = verdict(name, found) if {OURS, REFERENCE} <= found.keys() else ""
         parts += [f"## {name.capitalize()}", said, table(found)]
     head = INTRODUCTION.format(
@@ -233,10 +167,14 @@ def tables(seeds: int, orders: int, methods: Sequence[str]) -> str:
         items=ITEMS,
         judged=JUDGED,
         bad=round(BAD_SHARE * ITEMS),
-        seeds=seeds,
-        orders=orders,
+        seeds=given.seeds,
+        orders=given.orders,
     )
-    return "\n\n".join(part for part in [head.rstrip(), *parts] if part)
+    page = "\n\n".join(part for part in [head.rstrip(), *parts] if part) + "\n"
+    if given.markdown is not None:
+        write_text(given.markdown, page)
+    else:
+        print(page)
 
 
 if __name__ == "__main__":
