@@ -64,7 +64,7 @@ def generators(out: Path, draws: int) -> tuple[str, list[RunRecord]]:
     return "\n\n".join(blocks), records
 
 
-def unlearning(out: Path) -> tuple[str, list[RunRecord]]:
+def unlearning(out: Path, _: int) -> tuple[str, list[RunRecord]]:
     """Methods that are given the real retain items, or synthetic ones in their place."""
     heads = ["Lab", "Method", "Retain data", "TabSynDex", "Forget", "Retain", "Test"]
     rows, records = [], []
@@ -100,14 +100,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/synthetic-table"), help="folder of the runs")
     parser.add_argument("--draws", type=int, default=3, help="tables that each generator makes")
     given = parser.parse_args()
-    quality, first = generators(given.out, given.draws)
-    given_retain, second = unlearning(given.out)
-    time = f"The runs took {spent([*first, *second])} minutes on the clock together."
-    for name, text in (("generators", quality), ("unlearning", given_retain), ("time", time)):
-        if given.markdown is None:
-            print(f"\n{text}")
-        else:
-            replace_block(given.markdown, name, text)
+    records: list[RunRecord] = []
+    for name, measure in (("generators", generators), ("unlearning", unlearning)):
+        text, found = measure(given.out, given.draws)
+        records += found
+        _put(given.markdown, name, text)
+    _put(given.markdown, "time", f"The runs took {spent(records)} minutes on the clock together.")
+
+
+def _put(page: Path | None, name: str, text: str) -> None:
+    if page is None:
+        print(f"\n{text}")
+    else:
+        replace_block(page, name, text)
 
 
 if __name__ == "__main__":
