@@ -25,18 +25,20 @@ class Encoding:
         self.middle: Floats = numbers.mean(0).filled(0.0)
         spread: Floats = numbers.std(0).filled(0.0)
         self.spread = np.where(spread > 1e-12 * (1 + np.abs(self.middle)), spread, 1.0)
-        self.has_gaps = np.isnan(real.values).any(0)
+        self.has_gaps: NDArray[np.bool_] = np.any(np.isnan(real.values), axis=0)
 
     def __call__(self, table: Table, category_weight: float = 1.0) -> Floats:
         """``(rows, features)``; indicators are `category_weight` high."""
-        parts = []
+        parts: list[Floats] = []
         for place in self.places:
             values, levels = table.values[:, place], self.columns[place].levels
             if levels is not None:
                 parts.append(category_weight * np.equal(values[:, None], np.arange(len(levels))[None]))
                 continue
-            gaps: NDArray[np.bool_] = np.isnan(values)
-            parts.append(np.where(gaps, 0.0, (values - self.middle[place]) / self.spread[place])[:, None])
+            gaps = np.isnan(values)
+            numbers: Floats = (values - self.middle[place]) / self.spread[place]
+            numbers[gaps] = 0.0
+            parts.append(numbers[:, None])
             if self.has_gaps[place]:
-                parts.append(category_weight * gaps[:, None])
+                parts.append(category_weight * gaps[:, None].astype(np.float64))
         return np.concatenate(parts, axis=1).astype(np.float64)

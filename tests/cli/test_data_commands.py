@@ -88,7 +88,7 @@ def test_what_cannot_be_done_is_said_in_one_line(refused, workplace, arguments, 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "stages"),
-    [((*VALUE, "--method", "leave_one_out"), 5), ((*SYNTHETIC, "--set", "evaluate.draws=20"), 4)],
+    [((*VALUE, "--method", "leave_one_out"), 5), ((*SYNTHETIC[:-1], "evaluate.draws=3"), 2)],
     ids=["value", "synthetic"],
 )
 def test_a_killed_run_goes_on_where_it_was(call, tmp_path, monkeypatch, command, stages):
