@@ -226,9 +226,7 @@ def value(
     )
 
 
-app.command(epilog="Try: genunlearn synthetic --data sklearn:wine --compare bootstrap,independent,vae")(
-    tables.synthetic
-)
+app.command(epilog="Try: genunlearn synthetic --data sklearn:wine --compare bootstrap")(tables.synthetic)
 
 
 @app.command(epilog='Try: genunlearn sample --prompt "a red digit seven" --grid seven.png')
