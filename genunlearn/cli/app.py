@@ -11,7 +11,7 @@ import typer
 
 from genunlearn.cli import certificate as certificates
 from genunlearn.cli import ledger as ledgers
-from genunlearn.cli import ls
+from genunlearn.cli import ls, tables
 from genunlearn.cli import patch as patches
 from genunlearn.cli import search as searches
 from genunlearn.cli.options import (
@@ -234,6 +234,9 @@ def value(
         resume=resume,
         overrides=settings(overrides, seed),
     )
+
+
+app.command(epilog="Try: genunlearn synthetic --data sklearn:wine --compare bootstrap")(tables.synthetic)
 
 
 @app.command(epilog='Try: genunlearn sample --prompt "a red digit seven" --grid seven.png')

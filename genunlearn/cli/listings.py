@@ -19,6 +19,7 @@ from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.registry import (
     ATTACKS,
     DOMAINS,
+    GENERATORS,
     LAB,
     LABS,
     LEARNERS,
@@ -70,6 +71,14 @@ def learners() -> None:
     for name, kind in _all(LEARNERS, table):
         how = "its own loss" if kind.forgets else "any method"
         table.add_row(name, how, escape(kind.equation), escape(_first_line(kind)))
+    _print(table)
+
+
+def generators() -> None:
+    """All generators of synthetic rows."""
+    table = _table("generator", "what it does", "source")
+    for name, kind in _all(GENERATORS, table):
+        table.add_row(name, escape(_first_line(kind)), escape(kind.paper))
     _print(table)
 
 
@@ -154,8 +163,8 @@ def lab_facts(about: str, model: str) -> None:
 
 
 def show(name: str) -> None:
-    """Details of a method, attack, metric, valuation, learner, prompt or configuration, in every family."""
-    tables = (METHODS, ATTACKS, METRICS, VALUATIONS, LEARNERS)
+    """Details of a method, attack, metric, valuation, learner, generator, prompt or configuration, in every family."""
+    tables = (METHODS, ATTACKS, METRICS, VALUATIONS, LEARNERS, GENERATORS)
     shown = [(table, line) for table in tables for line in table.lines() if line.is_named(name)]
     for table, line in shown:
         kind = table.load(line)
@@ -165,6 +174,7 @@ def show(name: str) -> None:
             METRICS: lambda kind: f"metric, version {kind.version}",
             VALUATIONS: lambda kind: f"valuation; {kind.paper}",
             LEARNERS: lambda kind: f"learner of tasks; {kind.paper}",
+            GENERATORS: lambda kind: f"generator of synthetic rows; {kind.paper}",
         }
         _show_class(kind, about[table](kind))
     if shown:
@@ -175,7 +185,7 @@ def show(name: str) -> None:
         highlighted = Syntax("", "yaml", background_color="default").highlight(config_text(name))
         _print(highlighted, soft_wrap=True, end="")
     else:
-        known = [*METHODS, *ATTACKS, *METRICS, *VALUATIONS, *LEARNERS, *list_prompts(), *list_configs()]
+        known = [*(name for table in tables for name in table), *list_prompts(), *list_configs()]
         raise unknown_name("method, attack, metric, prompt or configuration", name, known)
 
 

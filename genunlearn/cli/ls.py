@@ -41,6 +41,14 @@ def learners() -> None:
     learners()
 
 
+@app.command(epilog="Try: genunlearn show gaussian_copula")
+def generators() -> None:
+    """Generators of synthetic rows."""
+    from genunlearn.cli.listings import generators
+
+    generators()
+
+
 @app.command(epilog="Try: genunlearn run lm/lab/unstar --set evaluate.suite=facts-quick")
 def metrics() -> None:
     """Metrics and the suites they are in."""

@@ -8,10 +8,12 @@ from pydantic import Field
 
 from genunlearn.config.sections import (
     EvaluateConfig,
+    MethodConfig,
     ModelConfig,
     ParametersConfig,
     RequestConfig,
     Section,
+    SyntheticConfig,
     UnlearnConfig,
     ValueConfig,
 )
@@ -26,8 +28,11 @@ class NetworkRequestConfig(RequestConfig):
     data: str | None = None
     """Folder of a data set with the splits ``train`` and ``test``, or ``forget``, ``retain`` and ``test``; lab models
     bring theirs."""
-    retain: Literal["all", "none"] = "all"
-    """Whether the method is given what must stay; it is measured in either case."""
+    retain: Literal["all", "none", "synthetic"] = "all"
+    """Whether the method is given what must stay, or rows of `generator` in its place (tables only); the real items are
+    measured in every case."""
+    generator: MethodConfig = MethodConfig(name="gaussian_copula")
+    """What makes synthetic retain rows: a ``name`` (``genunlearn ls generators``) and its hyper-parameters."""
 
 
 class NetworkEvaluateConfig(EvaluateConfig):
@@ -170,3 +175,39 @@ class NetworkValueConfig(ValueConfig):
     fit: ValueFitConfig = ValueFitConfig()
     request: ValueRequestConfig = ValueRequestConfig(data="lab:digits")
     evaluate: ValueEvaluateConfig = ValueEvaluateConfig()
+
+
+class SyntheticRequestConfig(Section):
+    """Which table, and which of its rows are to be forgotten."""
+
+    data: str | None = None
+    """``sklearn:NAME`` for a table that scikit-learn brings, or a file: CSV, JSON lines or Parquet."""
+    target: str | None = None
+    """Column that is predicted from the others; by default the one called target, label, class or y."""
+    drop: tuple[str, ...] = ()
+    """Columns that are left out, such as identifiers."""
+    categories: tuple[str, ...] = ()
+    """Columns that are categories although they hold numbers."""
+    forget: str = "random:0.1"
+    """Rows that are to be forgotten: ``random:0.1``, ``class:NAME``, ``range:..75``, ``index:FILE``, ``mask:FILE``; row
+    numbers count rows that were not held out, in the order of the file."""
+    limit: Annotated[int, Field(ge=50)] = 5000
+    """Rows of the table that are used, drawn by the seed where there are more."""
+
+
+class SyntheticEvaluateConfig(Section):
+    """How synthetic rows are measured."""
+
+    held_out: Annotated[float, Field(ge=0.05, le=0.5)] = 0.25
+    """Share of the rows that no generator sees."""
+    draws: Annotated[int, Field(ge=1, le=100)] = 3
+    """Tables that each generator makes, each after learning anew: intervals are over them."""
+
+
+class NetworkSyntheticConfig(SyntheticConfig):
+    """How good a table of synthetic rows is, and what it tells of forgotten ones."""
+
+    domain: Literal["classifier", "regression"] = "classifier"
+    """Whether the target is a class or a number."""
+    request: SyntheticRequestConfig = SyntheticRequestConfig(data="sklearn:wine")
+    evaluate: SyntheticEvaluateConfig = SyntheticEvaluateConfig()

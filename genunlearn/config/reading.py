@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from genunlearn.config.sections import RunConfig
 from genunlearn.config.yaml_text import NotYaml, load_yaml, yaml
 from genunlearn.errors import ConfigError, SourceNotFound
-from genunlearn.registry import CONFIGS, DOMAINS, METHODS, VALUATIONS, family_of, unknown_name
+from genunlearn.registry import CONFIGS, DOMAINS, GENERATORS, METHODS, VALUATIONS, family_of, unknown_name
 from genunlearn.shipped import shipped
 
 S = TypeVar("S", bound=BaseModel)
@@ -147,7 +147,7 @@ def _shipped_files(source: str | Path) -> tuple[Path | None, Path | None]:
     own, default = root / f"{name}.yaml", root / Path(name).parent / DEFAULT
     if ".." not in Path(name).parts and not Path(name).is_absolute():
         found = own if _is_file(own) and own.name != DEFAULT else None
-        is_method = Path(name).name in METHODS or Path(name).name in VALUATIONS
+        is_method = any(Path(name).name in table for table in (METHODS, VALUATIONS, GENERATORS))
         if found is not None or (_is_file(default) and is_method):
             return found, default if _is_file(default) else None
     near = difflib.get_close_matches(str(source), list_configs(), n=1, cutoff=0.4)

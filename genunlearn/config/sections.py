@@ -111,7 +111,7 @@ class EvaluateConfig(Section):
 class RunConfig(Section):
     """Everything that decides what a run does; each family has its own request and its own evaluation."""
 
-    task: Literal["unlearn", "audit", "value", "continual", "federated", "search"] = "unlearn"
+    task: Literal["unlearn", "audit", "value", "continual", "federated", "search", "synthetic"] = "unlearn"
     domain: str
     model: ModelConfig = ModelConfig()
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
@@ -186,4 +186,12 @@ class ValueConfig(RunConfig):
 
     task: Literal["value"] = "value"
     method: MethodConfig = MethodConfig(name="ecoval_style")
+    request: Section
+
+
+class SyntheticConfig(RunConfig):
+    """How good synthetic rows are, and whether they give forgotten ones away; `method` is the generator."""
+
+    task: Literal["synthetic"] = "synthetic"
+    method: MethodConfig = MethodConfig(name="gaussian_copula")
     request: Section

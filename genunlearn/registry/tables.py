@@ -282,6 +282,18 @@ LEARNERS = Table(
         },
     },
 )
+GENERATORS = Table(
+    "generator",
+    {
+        "network": {
+            "bootstrap": "genunlearn.synthesis.bootstrap:Bootstrap",
+            "independent": "genunlearn.synthesis.independent:Independent",
+            "gaussian_copula": "genunlearn.synthesis.gaussian_copula:GaussianCopula",
+            "vae": "genunlearn.synthesis.vae:VAE",
+            "given": "genunlearn.synthesis.given:Given",
+        },
+    },
+)
 BENCHMARKS = Table(
     "benchmark",
     {
@@ -312,6 +324,7 @@ CONFIGS = Table(
             "continual": "genunlearn.config.continual:ContinualConfig",
             "federated": "genunlearn.config.network:FederatedConfig",
             "search": "genunlearn.config.search:NetworkSearchConfig",
+            "synthetic": "genunlearn.config.network:NetworkSyntheticConfig",
         },
         "graph": {"unlearn": "genunlearn.config.graph:GraphConfig"},
     },
@@ -347,6 +360,7 @@ RUNS = Table(
             "continual": "genunlearn.runs.network.continual.run:ContinualRun",
             "federated": "genunlearn.runs.run:Run",
             "search": "genunlearn.runs.network.search_run:SearchRun",
+            "synthetic": "genunlearn.runs.network.synthetic_run:SyntheticRun",
         },
     },
 )
@@ -367,6 +381,7 @@ REPORTS = Table(
             "continual": "genunlearn.reports.network.continual:STREAMS",
             "federated": "genunlearn.reports.network.federated:FEDERATIONS",
             "search": "genunlearn.reports.network.search:SEARCHES",
+            "synthetic": "genunlearn.reports.network.synthetic:SYNTHETIC",
         },
         "graph": {"unlearn": "genunlearn.reports.graph.report:GRAPHS"},
     },
@@ -385,6 +400,6 @@ def family_of(domain: str) -> str:
 
 def owners() -> tuple[str, ...]:
     """The distributions that have brought something that a run may use, sorted."""
-    models = (FAMILIES, CONFIGS, DOMAINS, LABS, METHODS, VALUATIONS, LEARNERS)
+    models = (FAMILIES, CONFIGS, DOMAINS, LABS, METHODS, VALUATIONS, LEARNERS, GENERATORS)
     tables = (*models, METRICS, SUITES, BENCHMARKS, ATTACKS, AUDITS, REPORTS)
     return tuple(sorted({line.owner for table in tables for line in table.lines()}))

@@ -10,11 +10,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from genunlearn.config import AuditConfig, MethodConfig, RunConfig, UnlearnConfig, ValueConfig, load_config, place_of
+from genunlearn.config import (
+    AuditConfig,
+    MethodConfig,
+    RunConfig,
+    SyntheticConfig,
+    UnlearnConfig,
+    ValueConfig,
+    load_config,
+    place_of,
+)
 from genunlearn.config.continual import ContinualConfig
 from genunlearn.contracts import Attack, Method
 from genunlearn.errors import ConfigError, MismatchError, NameNotFound
-from genunlearn.registry import ATTACKS, LEARNERS, METHODS, VALUATIONS, Table, family_of
+from genunlearn.registry import ATTACKS, GENERATORS, LEARNERS, METHODS, VALUATIONS, Table, family_of
 
 
 def build_method(
@@ -54,6 +63,14 @@ def build_learner(
     """The learner of tasks that `config` names; arguments and errors as in `build_method`."""
     kind = _find(LEARNERS, config.name, locate("name"), None)
     return _build("learner", config.name, kind, config.hyperparameters, locate, seed)
+
+
+def build_generator(
+    config: MethodConfig, locate: Callable[[str], str] = "method.{}".format, *, seed: int | None = None
+) -> Any:
+    """The generator of synthetic rows that `config` names; arguments and errors as in `build_method`."""
+    kind = _find(GENERATORS, config.name, locate("name"), None)
+    return _build("generator", config.name, kind, config.hyperparameters, locate, seed)
 
 
 def build_attack(
@@ -135,6 +152,8 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         build_valuation(config.method, lambda name: place_of(("method", name), source, overrides))
     if isinstance(config, ContinualConfig):
         build_learner(config.method, lambda name: place_of(("method", name), source, overrides))
+    if isinstance(config, SyntheticConfig):
+        build_generator(config.method, lambda name: place_of(("method", name), source, overrides))
     if isinstance(config, AuditConfig):
         for attack, given in config.attacks.items():
 

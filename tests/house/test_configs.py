@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from genunlearn.config import AuditConfig, UnlearnConfig, ValueConfig, config_text, list_configs
+from genunlearn.config import AuditConfig, SyntheticConfig, UnlearnConfig, ValueConfig, config_text, list_configs
 from genunlearn.config.continual import ContinualConfig
 from genunlearn.config.search import NetworkSearchConfig
-from genunlearn.registry import DOMAINS, LEARNERS, METHODS, VALUATIONS
+from genunlearn.registry import DOMAINS, GENERATORS, LEARNERS, METHODS, VALUATIONS
 from genunlearn.runs.methods import load_run
 
 pytestmark = pytest.mark.parametrize("name", list_configs())
@@ -30,6 +30,9 @@ def test_a_config_is_accepted_and_lies_where_its_domain_says(name: str) -> None:
         return
     if isinstance(config, ContinualConfig):
         assert LEARNERS.line(config.method.name, config.family)
+        return
+    if isinstance(config, SyntheticConfig):
+        assert GENERATORS.line(config.method.name, config.family)
         return
     assert isinstance(config, UnlearnConfig)
     method = METHODS.get(config.method.name, config.family)(**config.method.hyperparameters)

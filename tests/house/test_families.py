@@ -26,6 +26,7 @@ FACES = {
     "genunlearn.cli.commands": "forget, ask, value, antisamples",
     "genunlearn.cli.images": "erase, audit, sample",
     "genunlearn.cli.listings": "ls lab lists facts",
+    "genunlearn.cli.tables": "synthetic",
     "genunlearn.cli.patching": "patch, of language models and pipelines",
 }
 """Modules outside the families that may import from them, with the commands of one family that they hold."""

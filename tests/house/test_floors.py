@@ -23,7 +23,7 @@ FLOORS = {
     **dict.fromkeys(["errors", "registry", "config", "prompts", "records", "shipped", "ledger"], 0),
     **dict.fromkeys(["ops", "processes"], 1),
     **dict.fromkeys(["contracts", "domains", "data"], 2),
-    **dict.fromkeys(["engine", "methods", "evaluation", "attacks", "valuation", "backbones"], 3),
+    **dict.fromkeys(["engine", "methods", "evaluation", "attacks", "synthesis", "valuation", "backbones"], 3),
     **dict.fromkeys(["lab", "reports"], 4),
     "runs": 5,
     **dict.fromkeys(["cli", PACKAGE], 6),

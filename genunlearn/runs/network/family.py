@@ -12,7 +12,7 @@ from genunlearn.attacks.network.base import AttackContext
 from genunlearn.config.network import NetworkConfig
 from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED, Attack, Beside, Journal, Method, Outcome, Splits
 from genunlearn.contracts.family import Family, Measurement, Written
-from genunlearn.data.network.items import targets_of
+from genunlearn.data.network.items import Item, targets_of
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.engine import parameters
 from genunlearn.records import hash_files, write_json
@@ -30,6 +30,7 @@ from genunlearn.runs.network.request import (
     retraining_seconds,
     why_no_oracle,
 )
+from genunlearn.runs.network.synthetic_retain import check_rows, cost_of, generator_of, synthetic_items
 
 CURVES = "curves.json"
 MODEL = "model"
@@ -50,7 +51,11 @@ class NetworkFamily(Family[NetworkRequest, NetworkDomain]):
 
     def request(self, method: Method) -> NetworkRequest:
         """The data, and which items are to go."""
-        return read_request(self.config)
+        request = read_request(self.config)
+        if self._is_synthetic:
+            generator_of(self.config.request.generator)
+            check_rows(request.train)
+        return request
 
     def given(self, request: NetworkRequest) -> Mapping[str, bool]:
         """Retain items, unless the method is to do without; whether classes go as such."""
@@ -108,7 +113,7 @@ class NetworkFamily(Family[NetworkRequest, NetworkDomain]):
     def splits(self, request: NetworkRequest, model: NetworkDomain, method: Method) -> Splits[AttackContext]:
         """Forget, retain and holdout items."""
         splits = self._whole(request)
-        return splits if self._gives_retain(request) else replace(splits, retain=None)
+        return replace(splits, retain=self._given_retain(request))
 
     def attacked(self, request: NetworkRequest, beside: Beside[NetworkDomain]) -> Sequence[Splits[AttackContext]]:
         """The whole request; an attacker has the retain items even where the method has not."""
@@ -154,7 +159,21 @@ class NetworkFamily(Family[NetworkRequest, NetworkDomain]):
         return replace(request.splits(), context=AttackContext(test=request.test))
 
     def _gives_retain(self, request: NetworkRequest) -> bool:
-        return self.config.request.retain == "all" and request.has_retain
+        return self.config.request.retain != "none" and request.has_retain
+
+    @property
+    def _is_synthetic(self) -> bool:
+        return self.config.request.retain == "synthetic"
+
+    def _given_retain(self, request: NetworkRequest) -> Sequence[Item] | None:
+        """What the method is given of what must stay: the items, synthetic ones made from them, or none."""
+        retain = request.splits().retain
+        if not retain or not self._gives_retain(request):
+            return None
+        if not self._is_synthetic:
+            return retain
+        check_rows(retain)
+        return synthetic_items(retain, generator_of(self.config.request.generator), self.config.seed)
 
     # ---- what is written -------------------------------------------------------------------------------------
 
@@ -168,6 +187,10 @@ class NetworkFamily(Family[NetworkRequest, NetworkDomain]):
             "retain_items": len(splits.retain or ()),
             "test_items": len(request.test),
         }
+        if self._is_synthetic and splits.retain:
+            said["retain_given"] = f"synthetic rows by {self.config.request.generator.name}"
+            fake = self._given_retain(request) or ()
+            said |= cost_of(model, splits.retain, fake, request.measured()["test"])
         return said, {"base": base_hash(self.config), "request": request.sha256}
 
     def save(self, model: NetworkDomain, method: Method, outcome: Outcome, folder: Path) -> Written:

@@ -20,7 +20,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Needs, Objective, Term, Terms
-from genunlearn.data.network.items import with_extras
+from genunlearn.data.extras import with_extras
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.taught import joined
 from genunlearn.methods.network.continual.base import CURRENT, Kept, Learner, draw, mean_term

@@ -1,0 +1,234 @@
+"""The reports of synthetic tables: every part of the score, and whether forgotten rows are nearer than others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genunlearn.records import Result, RunRecord, read_json
+from genunlearn.reports import style
+from genunlearn.reports.cells import Cell, as_cell, named_records
+from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
+from genunlearn.reports.markdown import table_of
+from genunlearn.reports.network.synthetic_plots import PARTS, REFERENCE, closeness_plot, distances_plot, parts_plot
+from genunlearn.reports.numbers import MISSING, format_estimate
+from genunlearn.reports.parts import cautions_of, check_any, run_table, write_comparison_pages, write_report_page
+from genunlearn.reports.reporter import Reporter
+from genunlearn.reports.wording import ORIGINAL, UNLEARNED, Words, humanise, run_section
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DISTANCES_NAME = "distances.json"
+CHANCE = 0.5
+GIVEN = "given"
+SCORES = {
+    "tabsyndex": Words("TabSynDex", "arithmetic mended: zero and near-one associations, means near 0, held-out rows"),
+    "tabsyndex_published": Words("TabSynDex, as published", "to be read beside published values only"),
+    "sdmetrics": Words("SDMetrics quality", "another library's score: shapes of columns, and trends of pairs"),
+}
+LIMITS = (
+    "Closeness is over all forgotten rows: single ones may still be told. A row that is rare is the easiest to tell.",
+    "That no row stands nearer than chance is no proof of privacy: an attacker may use more than distances, and "
+    "nothing here bounds what one row can change (differential privacy).",
+    "Scores are for these columns and rows. What learns from the synthetic rows later may need what no part measures.",
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measured thing, a cell a table."""
+
+    words: Words
+    cells: tuple[tuple[str, Cell], ...]
+
+
+def write_report(record: RunRecord, folder: Path) -> Path:
+    """Write ``report.html`` for a run, finished or not; distances are read from ``distances.json``."""
+    folder = Path(folder)
+    path = folder / DISTANCES_NAME
+    found = read_json(path, "file of distances") if path.is_file() else {}
+    kept: Mapping[str, Any] = found if isinstance(found, dict) else {}
+    labels, reasons = labels_of(record), dict[str, int]()
+    asked = {target: label for target, label in labels.items() if target != REFERENCE}
+    plots = [(label, distances_plot(kept, target, label)) for target, label in asked.items()]
+    scores = [(words, _score_lines(record, name, labels, reasons)) for name, words in SCORES.items()]
+    return write_report_page(
+        "network/synthetic/report.html",
+        record,
+        folder,
+        model=_data(record),
+        method=_generator(record),
+        headline=read_synthetic(record),
+        labels=labels,
+        asked=asked,
+        scores=[(words, lines) for words, lines in scores if lines],
+        privacy=_privacy_lines(record, asked, reasons),
+        reasons=tuple(reasons),
+        parts=parts_plot(record, labels),
+        closeness=closeness_plot("closeness", {_generator(record): record}),
+        distances=[(label, plot) for label, plot in plots if plot],
+        is_given=_is_given(record),
+        limits=LIMITS,
+    )
+
+
+def labels_of(record: RunRecord) -> dict[str, str]:
+    """What each measured table is called."""
+    if _is_given(record):
+        known = {ORIGINAL: "The file's rows", REFERENCE: "Held-out real rows"}
+    else:
+        known = {
+            ORIGINAL: "Learnt from all rows",
+            UNLEARNED: "Learnt without the forgotten",
+            REFERENCE: "Held-out real rows",
+        }
+    return known
+
+
+def read_synthetic(record: RunRecord) -> Headline:
+    """Whether forgotten rows are nearer to the synthetic ones than chance has it, and how good these are."""
+    subject = f"{_generator(record)} on {_data(record)}"
+    if ended := unfinished(record, subject):
+        return ended
+    before, after = (record.find("closeness", target) for target in (ORIGINAL, UNLEARNED))
+    score = record.find("tabsyndex", ORIGINAL if _is_given(record) else UNLEARNED, "score")
+    said = [f"TabSynDex {format_estimate(score)}; {format_estimate(record.find('tabsyndex', REFERENCE, 'score'))} for "
+            "held-out real rows."]  # fmt: skip
+    for result, label in ((before, labels_of(record)[ORIGINAL]), (after, "Learnt without the forgotten")):
+        if result is not None:
+            said.append(f"{label}: {read_closeness(result).text}, closeness {format_estimate(result)}.")
+    leaks = [read_closeness(result).tone is Tone.BAD for result in (before, after) if result is not None]
+    if not leaks:
+        return Headline(Tone.NEUTRAL, "Measured", subject, tuple(said))
+    if leaks[-1]:
+        return Headline(Tone.BAD, "The synthetic rows lie near the forgotten ones", subject, tuple(said))
+    title = "Learning anew takes the forgotten rows out" if leaks[0] else "No nearer to forgotten rows than to others"
+    return Headline(Tone.GOOD, title, subject, tuple(said))
+
+
+def read_closeness(result: Result) -> Reading:
+    """Whether the interval leaves out chance."""
+    if result.low is None or result.high is None or result.low <= CHANCE <= result.high:
+        return Reading(Tone.GOOD, "as near as to other rows")
+    return Reading(Tone.BAD, "nearer") if result.low > CHANCE else Reading(Tone.NEUTRAL, "farther")
+
+
+def _score_lines(
+    record: RunRecord, name: str, labels: Mapping[str, str], reasons: dict[str, int]
+) -> list[Line]:  # fmt: skip
+    groups = dict.fromkeys(r.group for r in record.results if r.name == name)
+    return [
+        Line(
+            PARTS.get(str(group), Words(humanise(str(group), capital=True))),
+            tuple(
+                (label, as_cell(_or_reason(record, name, target, group), reasons)) for target, label in labels.items()
+            ),
+        )
+        for group in groups
+    ]
+
+
+def _or_reason(record: RunRecord, name: str, target: str, group: str | None) -> Result | None:
+    """The result asked for, or the one that says why the whole score could not be had."""
+    return record.find(name, target, group) or record.find(name, target, "score")
+
+
+def _privacy_lines(record: RunRecord, asked: Mapping[str, str], reasons: dict[str, int]) -> list[Line]:
+    wanted = {
+        ("closeness", None): Words("Closeness", "forgotten rows nearer than held-out ones; 0.5 is chance"),
+        ("distance", "forgotten"): Words("Distance, forgotten rows", "to the nearest synthetic row"),
+        ("distance", "held out"): Words("Distance, held-out rows", "of the same kind, which no generator saw"),
+        ("copied", "forgotten"): Words("Copied, forgotten rows", "share that stands among the synthetic rows"),
+        ("copied", "held out"): Words("Copied, held-out rows", "rows can be alike by chance"),
+    }
+    return [
+        Line(words, tuple((label, as_cell(record.find(name, t, group), reasons)) for t, label in asked.items()))
+        for (name, group), words in wanted.items()
+        if any(record.find(name, target, group) for target in asked)
+    ]
+
+
+def _data(record: RunRecord) -> str:
+    return str(record.request.get("data") or run_section(record, "request").get("data") or "an unnamed table")
+
+
+def _generator(record: RunRecord) -> str:
+    return humanise(str(run_section(record, "method").get("name") or "unnamed generator"))
+
+
+def _is_given(record: RunRecord) -> bool:
+    return run_section(record, "method").get("name") == GIVEN
+
+
+# ---- several runs -----------------------------------------------------------------------------------------------
+
+
+def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
+    """Write ``compare.html`` and ``compare.md``: a generator a row, its score, parts and closeness.
+
+    Raises:
+        DataError: There is no run.
+    """
+    check_any(records)
+    heads, rows = comparison_table(records)
+    runs = run_table(records, read_synthetic)
+    return write_comparison_pages(
+        "network/synthetic",
+        folder,
+        html={"heads": heads, "rows": rows, "runs": runs, "closeness": closeness_plot("closeness", records)},
+        markdown={"table": table_of(heads, rows), "runs": runs.markdown},
+        title="Synthetic rows, generator by generator",
+        cautions=cautions_of(records, _data),
+        count=len(records),
+    )
+
+
+def comparison_table(records: Mapping[str, RunRecord]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows: every run, and the held-out rows that they share below them."""
+    parts = [words.label for words in PARTS.values()]
+    heads = ["Generator", *parts, "SDMetrics", "As published", "Closeness before", "Closeness after"]
+    rows = []
+    for label, record in records.items():
+        target = ORIGINAL if _is_given(record) else UNLEARNED
+        rows.append(
+            [label, *_scores(record, target), *(_estimate(record.find("closeness", t)) for t in (ORIGINAL, UNLEARNED))]
+        )
+    shared = dict.fromkeys(tuple(_scores(record, REFERENCE)) for record in records.values())
+    return heads, [*rows, *(["held-out real rows", *cells, "", ""] for cells in shared)]
+
+
+def _scores(record: RunRecord, target: str) -> list[str]:
+    found = [record.find("tabsyndex", target, part) for part in PARTS]
+    others = [record.find(name, target, "score") for name in ("sdmetrics", "tabsyndex_published")]
+    return [_estimate(result) for result in (*found, *others)]
+
+
+def _estimate(result: Result | None) -> str:
+    if result is None or result.value is None:
+        return MISSING
+    return format_estimate(result, with_n=False)
+
+
+# ---- terminal ---------------------------------------------------------------------------------------------------
+
+
+def print_synthetic(records: RunRecord | Mapping[str, RunRecord], console: Console) -> None:
+    """Print score, parts and closeness of each run."""
+    named: Mapping[str, RunRecord] = named_records(records)
+    for label, record in named.items():
+        labels = labels_of(record)
+        table = style.table(label, *labels.values())
+        for part, words in PARTS.items():
+            table.add_row(words.label, *(_estimate(record.find("tabsyndex", target, part)) for target in labels))
+        for name, said in (("sdmetrics", "SDMetrics"), ("tabsyndex_published", "As published")):
+            table.add_row(said, *(_estimate(record.find(name, target, "score")) for target in labels))
+        near = (record.find("closeness", target) for target in labels)
+        table.add_row("Closeness", *("" if result is None else _estimate(result) for result in near))
+        console.print(table)
+    style.say_outcomes(console, named, read_synthetic)
+
+
+SYNTHETIC = Reporter(write=write_report, compare=write_comparison, show=print_synthetic)
