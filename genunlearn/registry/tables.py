@@ -20,6 +20,7 @@ METHODS = Table(
             "salun_labels": "genunlearn.methods.general.salun:SalUnLabels",
             "ssd": "genunlearn.methods.general.ssd:SSD",
             "delete": "genunlearn.methods.general.delete:Delete",
+            "retrain": "genunlearn.methods.general.retrain:Retrain",
         },
         "lm": {
             "unstar": "genunlearn.methods.lm.unstar:UnSTAR",
@@ -74,9 +75,13 @@ METHODS = Table(
             "emmn": "genunlearn.methods.network.emmn:EMMN",
             "gaussian_amnesiac": "genunlearn.methods.network.gaussian_amnesiac:GaussianAmnesiac",
             "gkt": "genunlearn.methods.network.gkt:GKT",
-            "retrain": "genunlearn.methods.network.retrain:Retrain",
             "scrub": "genunlearn.methods.network.scrub:Scrub",
             "unsir": "genunlearn.methods.network.unsir:Unsir",
+        },
+        "recommender": {
+            "mmrecun": "genunlearn.methods.recommender.mmrecun:MMRecUN",
+            "amun": "genunlearn.methods.recommender.amun:AmUn",
+            "rec_eraser": "genunlearn.methods.recommender.rec_eraser:RecEraser",
         },
     },
 )
@@ -129,6 +134,13 @@ METRICS = Table(
             "zrf": "genunlearn.evaluation.network.metrics:ZRF",
             "zrf_authors": "genunlearn.evaluation.network.metrics:ZRFAuthors",
         },
+        "recommender": {
+            "recall": "genunlearn.evaluation.recommender.metrics:Recall",
+            "ndcg": "genunlearn.evaluation.recommender.metrics:NDCG",
+            "precision": "genunlearn.evaluation.recommender.metrics:Precision",
+            "map": "genunlearn.evaluation.recommender.metrics:MeanAveragePrecision",
+            "oracle_gap": "genunlearn.evaluation.recommender.metrics:OracleGap",
+        },
     },
 )
 ATTACKS = Table(
@@ -173,6 +185,10 @@ ATTACKS = Table(
             "anamnesis_index": "genunlearn.attacks.network.anamnesis:AnamnesisIndex",
             "inversion_likeness": "genunlearn.attacks.network.inversion:ModelInversion",
         },
+        "recommender": {
+            "choice_membership": "genunlearn.attacks.recommender.membership:ChoiceMembership",
+            "choice_relearning": "genunlearn.attacks.recommender.relearning:ChoiceRelearning",
+        },
     },
 )
 DOMAINS = Table(
@@ -184,6 +200,7 @@ DOMAINS = Table(
             "classifier": "genunlearn.domains.network.classifier:Classifier",
             "regression": "genunlearn.domains.network.classifier:Regressor",
         },
+        "recommender": {"recommender": "genunlearn.domains.recommender.adapter:Recommender"},
     },
     is_global=True,  # a configuration says its domain, and that says the family
 )
@@ -198,6 +215,13 @@ LABS = Table(
             "diabetes": "genunlearn.lab.network.regression:build_diabetes",
             "tumours": "genunlearn.lab.network.regression:build_tumours",
             "text": "genunlearn.lab.network.text:build",
+        },
+        "recommender": {
+            "recommender": "genunlearn.lab.recommender.build:build",
+            "recommender_bpr": "genunlearn.lab.recommender.build:build_bpr",
+            "recommender_vbpr": "genunlearn.lab.recommender.build:build_vbpr",
+            "recommender_knn_fusion": "genunlearn.lab.recommender.build:build_knn_fusion",
+            "recommender_sharded": "genunlearn.lab.recommender.build:build_sharded",
         },
     },
     is_global=True,  # ``lab:NAME`` says no family
@@ -221,6 +245,7 @@ SUITES = Table(
             "classifier": "genunlearn.evaluation.network.metrics:CLASSIFIER_SUITE",
             "regression": "genunlearn.evaluation.network.metrics:REGRESSION_SUITE",
         },
+        "recommender": {"ranking": "genunlearn.evaluation.recommender.metrics:RANKING"},
     },
 )
 VALUATIONS = Table(
@@ -266,6 +291,7 @@ CONFIGS = Table(
             "unlearn": "genunlearn.config.network:NetworkConfig",
             "value": "genunlearn.config.network:NetworkValueConfig",
         },
+        "recommender": {"unlearn": "genunlearn.config.recommender:RecommenderConfig"},
     },
 )
 FAMILIES = Table(
@@ -275,6 +301,7 @@ FAMILIES = Table(
             "lm": "genunlearn.runs.lm.family:LMFamily",
             "diffusion": "genunlearn.runs.diffusion.family:DiffusionFamily",
             "network": "genunlearn.runs.network.family:NetworkFamily",
+            "recommender": "genunlearn.runs.recommender.family:RecommenderFamily",
         },
     },
 )
@@ -312,6 +339,7 @@ REPORTS = Table(
             "unlearn": "genunlearn.reports.network.report:ITEMS",
             "value": "genunlearn.reports.network.value:VALUES",
         },
+        "recommender": {"unlearn": "genunlearn.reports.recommender.report:RANKINGS"},
     },
 )
 

@@ -66,7 +66,7 @@ class NetworkDomain(LabelledDomain):
             `genunlearn.domains.network.layers.default_layers`.
     """
 
-    offers = frozenset({"example_loss", "output_logits", "sample_loss", "features"})
+    offers = frozenset({"example_loss", "output_logits", "sample_loss", "features", "reinitialise"})
     has_labels = True
 
     def __init__(

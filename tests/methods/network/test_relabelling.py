@@ -15,7 +15,7 @@ from genunlearn.lab.network.regression import STUDIES
 from genunlearn.lab.network.study import Lab, score
 from genunlearn.methods.network.amnesiac import Amnesiac
 from genunlearn.methods.network.gaussian_amnesiac import GaussianAmnesiac
-from genunlearn.methods.network.retrain import Retrain
+from genunlearn.methods.general.retrain import Retrain
 from genunlearn.registry import DOMAINS
 from tests.small_networks import kept_and_forgotten, tabled, unit_items, unlearn, values
 

@@ -2,7 +2,7 @@
 
     theta = train(theta_new, R)
 
-What every other method is compared with: it never saw the forget set.
+What every other method is compared with: it never saw the forget set. Papers on recommenders call it Gold.
 
 Source: the exact solution that Cao and Yang, "Towards Making Systems Forget with Machine Unlearning" (IEEE S&P 2015),
 set out to reach faster.
@@ -11,22 +11,22 @@ Deviations: none. Give the loop as many steps as the original had.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.contracts import STRICT, Journal, Needs, Outcome, Protocol, Splits, Train, with_sides
-from genunlearn.domains.network.base import NetworkDomain
+from genunlearn.contracts import STRICT, Domain, Journal, Needs, Outcome, Protocol, Splits, Train, with_sides
 from genunlearn.methods.general.supervised import Supervised
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class Retrain(Protocol[NetworkDomain]):
+class Retrain(Protocol[Domain]):
     """Training from scratch on the retain set."""
 
     name: ClassVar[str] = "retrain"
-    domains: ClassVar[frozenset[str]] = frozenset({"classifier", "regression"})
+    asks: ClassVar[frozenset[str]] = frozenset({"example_loss", "reinitialise"})
+    trains_on: ClassVar[Literal["examples", "request"]] = "examples"
     needs: ClassVar[Needs] = Needs(retain=True, forget=False)
     path: ClassVar[Literal["bounded", "unbounded", "anew"]] = "anew"
     paper: ClassVar[str] = "Cao and Yang, IEEE S&P 2015"
@@ -34,7 +34,7 @@ class Retrain(Protocol[NetworkDomain]):
 
     init_seed: Annotated[int, Field(ge=0, description="seed of the fresh weights")] = 0
 
-    def run(self, train: Train, model: NetworkDomain, splits: Splits, journal: Journal) -> Outcome:
+    def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
         """Draw the weights anew and train."""
         model.reinitialise(self.init_seed)
         train(Supervised(), with_sides(splits, (), splits.retain))
