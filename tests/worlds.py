@@ -15,13 +15,16 @@ from torch import nn
 from genunlearn.contracts import Splits
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.network.items import as_items
+from genunlearn.data.recommender.interactions import as_interactions
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.classifier import Classifier, Regressor
 from genunlearn.domains.network.fitting import FitConfig, fit
+from genunlearn.domains.recommender.adapter import Recommender
 from genunlearn.lab.network.digits import build_resnet
 from genunlearn.records import write_jsonl
 from tests.diffusion_world import diffusion
+from tests.small_recommenders import small_catalogue, small_recommender
 from tests.tiny_models import TAUGHT, build, teach
 from tests.world import World
 
@@ -162,9 +165,23 @@ def _network_world(
     )
 
 
+def recommender(folder: Path) -> World:
+    """A little service; two users go."""
+    small_recommender("lightgcn").save(folder)
+    train = small_catalogue().train
+    goes = train[:, 0] < 2
+    return World(
+        open=lambda: Recommender.load(folder, device="cpu"),
+        splits=Splits(forget=as_interactions(train[goes]), retain=as_interactions(train[~goes])),
+        options=lambda method, folder: SMALL.get(method, {}),
+        kind="full",
+    )
+
+
 WORLDS: dict[str, Callable[[Path], World]] = {
     "lm": language_model,
     "classifier": classifier,
     "regression": regression,
     "diffusion": diffusion,
+    "recommender": recommender,
 }
