@@ -33,12 +33,14 @@ def small_catalogue() -> Catalogue:
     )
 
 
-def small_recommender(kind: str = "lightgcn", *, pairs: torch.Tensor | None = None, **options) -> Recommender:
+def small_recommender(
+    kind: str = "lightgcn", *, pairs: torch.Tensor | None = None, steps: int = 60, width: int = 8, **options
+) -> Recommender:
     """One that has learnt `pairs`, by default all training interactions."""
     data = small_catalogue()
     known = data.train if pairs is None else pairs
-    model = Recommender(kind, (USERS, ITEMS), known, features=data.features, width=8, layers=1, **options)
-    fit(model, as_interactions(known), FitConfig(steps=60, learning_rate=0.05, batch_size=64), seed=0)
+    model = Recommender(kind, (USERS, ITEMS), known, features=data.features, width=width, layers=1, **options)
+    fit(model, as_interactions(known), FitConfig(steps=steps, learning_rate=0.05, batch_size=64), seed=0)
     return model
 
 

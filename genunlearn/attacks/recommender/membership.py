@@ -45,10 +45,8 @@ class ChoiceMembership(Attack[Recommender]):
     @override
     def attack(self, model: Recommender, splits: Splits, target: str, beside: Beside[Recommender]) -> list[Result]:
         inside, outside = as_pairs(splits.forget), as_pairs(splits.holdout or ())
-        asked = Ranked(
-            relevant=torch.cat([inside, outside]), seen=as_pairs(splits.retain or ()), barred=NO_ITEMS
-        )
-        pairs, heights = percentiles(model.scores, asked, model.sizes[1])
+        asked = Ranked(relevant=torch.cat([inside, outside]), seen=as_pairs(splits.retain or ()), barred=NO_ITEMS)
+        pairs, heights = percentiles(model.scorer(), asked, model.sizes[1])
         keys = pairs[:, 0] * model.sizes[1] + pairs[:, 1]
         is_member = torch.isin(keys, inside[:, 0] * model.sizes[1] + inside[:, 1])
         members, others = heights[is_member], heights[~is_member]

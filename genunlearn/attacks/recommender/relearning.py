@@ -91,5 +91,5 @@ class ChoiceRelearning(Attack[Recommender]):
         return found
 
     def _look(self, student: Recommender, asked: Ranked) -> Tensor:
-        found = rank_metrics(student.scores, asked, student.sizes[1], cutoffs=(self.cutoff,))
+        found = rank_metrics(student.scorer(), asked, student.sizes[1], cutoffs=(self.cutoff,))
         return found["recall"][:, 0].double()

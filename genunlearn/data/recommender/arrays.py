@@ -1,4 +1,4 @@
-"""Features of items in NumPy files. The file is a stranger's: nothing in it is unpickled, and its claims are checked."""
+"""Features of items in NumPy files, which are a stranger's: nothing is unpickled, and what they claim is checked."""
 
 from __future__ import annotations
 

@@ -122,7 +122,9 @@ def _describe(path: Path, items: Sequence[str]) -> Tensor:
     """Genres and the words of the title, counted in hashed places; a film that is not listed has zeros."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    texts = {row["movieId"]: f"{row['title']} {row['genres']}" for _, row in _rows(path, ("movieId", "title", "genres"))}
+    texts = {
+        row["movieId"]: f"{row['title']} {row['genres']}" for _, row in _rows(path, ("movieId", "title", "genres"))
+    }
     hashed = HashingVectorizer(n_features=HASHED, alternate_sign=False, norm="l2")
     return torch.from_numpy(hashed.transform([texts.get(item, "") for item in items]).toarray()).float()
 

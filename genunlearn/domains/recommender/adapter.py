@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -163,17 +163,16 @@ class Recommender(Domain):
         return torch.where(given == DRAWN, drawn.to(given.device), given)
 
     @torch.no_grad()
+    def scorer(self) -> Callable[[Tensor], Tensor]:
+        """Scores of every item for some users, ``(users, items)`` in float32 on the CPU, by the vectors as they are."""
+        with evaluating(self.module):
+            vectors, items = self.module(torch.arange(self.sizes[0], device=self.device))
+        transposed = items.T.contiguous()
+        return lambda users: (vectors[users.to(self.device)] @ transposed).float().cpu()
+
     def scores(self, users: Tensor) -> Tensor:
         """Scores of every item for some users, ``(users, items)`` in float32 on the CPU."""
-        with evaluating(self.module):
-            own, items = self.module(users.to(self.device))
-            return (own @ items.T).float().cpu()
-
-    @torch.no_grad()
-    def user_vectors(self) -> Tensor:
-        """Vectors of all users, ``(users, d)``."""
-        with evaluating(self.module):
-            return self.module(torch.arange(self.sizes[0], device=self.device))[0]
+        return self.scorer()(users)
 
     # ---- weights -------------------------------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ from typing_extensions import override
 
 from genunlearn.contracts import Estimate, Metric, Suite
 from genunlearn.domains.recommender.adapter import Recommender
-from genunlearn.ops.ranking import CUTOFFS, Ranked, rank_metrics
 from genunlearn.ops import intervals
+from genunlearn.ops.ranking import CUTOFFS, Ranked, rank_metrics
 from genunlearn.records import Result
 
 FORGET = "forget"
@@ -51,10 +51,9 @@ class Rankings:
     @cached_property
     def found(self) -> dict[str, dict[str, Tensor]]:
         """Each metric by group and name, ``(users, cutoffs)``."""
-        size = self.model.sizes[1]
+        size, scores = self.model.sizes[1], self.model.scorer()
         return {
-            group: rank_metrics(self.model.scores, asked, size, batch_size=self._batch_size)
-            for group, asked in self.data.items()
+            group: rank_metrics(scores, asked, size, batch_size=self._batch_size) for group, asked in self.data.items()
         }
 
     def level(self, group: str) -> float:

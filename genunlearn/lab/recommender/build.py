@@ -177,7 +177,7 @@ STUDIES = {
 def recall(model: Recommender, relevant: Tensor, seen: Tensor) -> float:
     """Mean Recall@20 of some interactions."""
     asked = Ranked(relevant=relevant, seen=seen, barred=NO_ITEMS)
-    return float(rank_metrics(model.scores, asked, model.sizes[1], cutoffs=(20,))["recall"].mean())
+    return float(rank_metrics(model.scorer(), asked, model.sizes[1], cutoffs=(20,))["recall"].mean())
 
 
 # ---- the catalogue ----------------------------------------------------------------------------------------------
@@ -229,6 +229,7 @@ def _pictures() -> tuple[Tensor, Tensor]:
 def _passages() -> tuple[Tensor, Tensor]:
     """Counts of hashed words of each item's passage, ``(items, HASHED)``, and the numbers of their chapters."""
     from pydoc_data.topics import topics
+
     from sklearn.feature_extraction.text import HashingVectorizer
 
     chapters = torch.randint(len(CHAPTERS), (ITEMS,), generator=torch.Generator().manual_seed(1))

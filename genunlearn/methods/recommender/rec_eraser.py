@@ -6,8 +6,8 @@ The model is a network for each shard of users, taught by their interactions alo
 shard, and all of it is retrained.
 
 Source: Chen, Sun, Zhang, Ding, "Recommendation Unlearning" (RecEraser, WWW 2022), with its balanced partition by user
-(`genunlearn.data.recommender.shards`); Bourtoule et al., "Machine Unlearning" (SISA, IEEE S&P 2021). UltraRE (Li et al., NeurIPS 2023)
-differs in how users are divided.
+(`genunlearn.data.recommender.shards`); Bourtoule et al., "Machine Unlearning" (SISA, IEEE S&P 2021). UltraRE (Li et
+al., NeurIPS 2023) differs in how users are divided.
 Deviations: a user is served by the network of the own shard, where RecEraser learns attention over all shards. The
 shards were made with the forgotten interactions at hand and stay, here as there.
 """

@@ -30,8 +30,8 @@ def models():
 
 def test_what_was_learnt_stands_above_what_was_held_out_and_not_so_for_an_oracle(models) -> None:
     taught, never = ({r.group: r for r in ChoiceMembership().run(m, SPLITS, "original")} for m in models)
-    assert taught["pairs"].value > 0.9 and taught["pairs"].n == len(SPLITS.forget) + len(SPLITS.holdout)
-    assert taught["users"].value > 0.9 and taught["users"].n == 8
+    assert taught["pairs"].value > 0.8 and taught["pairs"].n == len(SPLITS.forget) + len(SPLITS.holdout)
+    assert taught["users"].value > 0.8 and taught["users"].n == 8
     assert abs(never["pairs"].value - 0.5) < 0.3
 
 

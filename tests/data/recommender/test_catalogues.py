@@ -70,7 +70,7 @@ def test_a_table_that_cannot_be_used_is_one_line(tmp_path: Path, text: str, mess
 def test_folders_that_hold_no_catalogue_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match="no such folder"):
         read_catalogue(tmp_path / "nowhere")
-    with pytest.raises(SourceNotFound, match="neither NAME.inter"):
+    with pytest.raises(SourceNotFound, match=r"neither NAME\.inter"):
         read_catalogue(tmp_path)
     with pytest.raises(DataError, match="keep one"):
         read_catalogue(folder(tmp_path, a__inter=INTER, b__inter=INTER))

@@ -13,9 +13,9 @@ from genunlearn.domains.network.classifier import Regressor
 from genunlearn.errors import DataError, NeedNotMet
 from genunlearn.lab.network.regression import STUDIES
 from genunlearn.lab.network.study import Lab, score
+from genunlearn.methods.general.retrain import Retrain
 from genunlearn.methods.network.amnesiac import Amnesiac
 from genunlearn.methods.network.gaussian_amnesiac import GaussianAmnesiac
-from genunlearn.methods.general.retrain import Retrain
 from genunlearn.registry import DOMAINS
 from tests.small_networks import kept_and_forgotten, tabled, unit_items, unlearn, values
 

@@ -16,8 +16,8 @@ from genunlearn.methods.recommender.amun import AmUn
 from genunlearn.methods.recommender.mmrecun import MMRecUN
 from genunlearn.methods.recommender.rec_eraser import RecEraser
 from genunlearn.runs.unlearning import carry_out
-from tests.small_recommenders import USERS, small_catalogue, small_recommender
 from tests.domains.recommender.test_models import two_by_two
+from tests.small_recommenders import USERS, small_catalogue, small_recommender
 
 TRAIN = small_catalogue().train
 FORGET, RETAIN = TRAIN[TRAIN[:, 0] == 3], TRAIN[TRAIN[:, 0] != 3]
