@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Every method beside the oracles on lab:recommender: users, items and pairs; and MMRecUN on four kinds of network.
+"""Every method beside the oracles on lab:recommender: users and items; and MMRecUN on four kinds of network.
 
     python scripts/bench/recommender_table.py                       # the report, under runs/recommender-table
     python scripts/bench/recommender_table.py --markdown docs/results/recommender.md
@@ -23,7 +23,7 @@ from genunlearn.reports.recommender.compare import Section, markdown_table, run_
 from genunlearn.runs.methods import load_run
 
 SUITE = "recommender/lab"
-REQUESTS = ("users:0.05", "items:0.05", "pairs:0.05")
+REQUESTS = ("users:0.05", "items:0.05")
 NETWORKS = ("recommender_bpr", "recommender_vbpr", "recommender_knn_fusion")
 ON_NETWORKS = ("mmrecun", "retrain")
 COLUMNS = (
