@@ -111,11 +111,12 @@ def read_request(config: RecommenderConfig) -> RecommenderRequest:
     for folder in config.evaluate.oracle_folders:
         _folder(folder, "evaluate.oracle_folders")
     if config.model.source.startswith(LAB):
+        study = _study(config)
         if config.request.data is not None:
             raise ConfigError(
                 f"request.data = {config.request.data!r}: {config.model.source} brings its own; leave it out"
             )
-        study, catalogue = _study(config), _lab_catalogue()
+        catalogue = _lab_catalogue()
         return RecommenderRequest(name, catalogue, choose(catalogue, name, seed=config.seed), study)
     _folder(config.model.source, "model.source")
     if config.request.data is None:

@@ -34,7 +34,7 @@ def settings(models: Path) -> dict[str, Any]:
         "model": {"source": str(models / "model")},
         "request": {"forget": "users:2,3", "data": str(models / "data")},
         "method": {"name": "mmrecun", "forget_weight": 0.3},
-        "train": {"learning_rate": 0.05, "batch_size": 64, "max_steps": 10},
+        "train": {"learning_rate": 0.05, "batch_size": 64, "max_steps": 25},
         "evaluate": {
             "attacks": ["choice_membership", {"name": "choice_relearning", "steps": 2}],
             "oracle_folders": [str(models / "oracle")],
@@ -47,7 +47,7 @@ def test_a_run_measures_attacks_deletes_and_reports(settings: dict[str, Any], tm
     record = Run(config, tmp_path / "out")()
     assert record.status == "completed"
     recall = {t: record.find("recall", t, "forget@5").value for t in ("original", "unlearned", "oracle")}
-    assert recall["original"] > 0.6 > recall["unlearned"]
+    assert recall["unlearned"] < recall["original"] - 0.2
     groups = {result.group for result in record.results if result.name == "ndcg"}
     assert groups == {f"{group}@{k}" for group in ("forget", "valid", "test") for k in (5, 10, 20, 50)}
     keys = [(result.name, result.target, result.group) for result in record.results]
