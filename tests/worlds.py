@@ -167,7 +167,7 @@ def _network_world(
 
 def recommender(folder: Path) -> World:
     """A little service that is not quite certain yet, so that a few steps change something; two users go."""
-    small_recommender("lightgcn", steps=3, width=128).save(folder)
+    small_recommender("lightgcn", steps=2, width=128).save(folder)
     train = small_catalogue().train
     goes = train[:, 0] < 2
     return World(
