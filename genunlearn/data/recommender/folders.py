@@ -104,11 +104,11 @@ def _read_movielens(folder: Path) -> Catalogue:
     for (user, item), time in chosen.items():
         by_user.setdefault(user_of[user], []).append((time, item_of[item]))
     parts: dict[str, list[tuple[int, int]]] = {name: [] for name in LABELS.values()}
-    for user, ranked in sorted(by_user.items()):
+    for place_of_user, ranked in sorted(by_user.items()):
         held, last = len(ranked) // HELD_OUT, len(ranked)
-        for number, (_, item) in enumerate(sorted(ranked)):
+        for number, (_, choice) in enumerate(sorted(ranked)):
             name = "test" if number >= last - held else "valid" if number >= last - 2 * held else "train"
-            parts[name].append((user, item))
+            parts[name].append((place_of_user, choice))
     movies = folder / "movies.csv"
     return Catalogue(
         users=tuple(users),

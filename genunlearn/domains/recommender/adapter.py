@@ -125,7 +125,8 @@ class Recommender(Domain):
     @property
     def shards(self) -> Tensor | None:
         """Number of the shard of each user; None for one network."""
-        return self.network.shards.cpu() if isinstance(self.network, Sharded) else None
+        network: Any = self.network
+        return network.shards.cpu() if isinstance(network, Sharded) else None
 
     # ---- data and losses -----------------------------------------------------------------------------------
 

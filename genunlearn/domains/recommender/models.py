@@ -107,6 +107,8 @@ class VBPR(BPR):
     Source: He, McAuley, "VBPR: Visual Bayesian Personalized Ranking from Implicit Feedback" (AAAI 2016).
     """
 
+    features: Tensor
+
     def __init__(self, users: int, items: int, features: Mapping[str, Tensor], width: int, layers: int) -> None:
         """`features`: at least one modality; `layers` is for others."""
         super().__init__(users, items, features, width, layers)
@@ -188,6 +190,8 @@ class Sharded(nn.Module):
     A user is served by the network of the own shard. Vectors of different networks stand in different places of one
     long vector, so that the product of a user and an item is that of the user's network.
     """
+
+    shards: Tensor
 
     def __init__(self, parts: nn.ModuleList, shards: Tensor) -> None:
         """`shards`: the number of each user's part, ``(users,)``."""

@@ -146,7 +146,7 @@ def traces_of(record: RunRecord) -> list[str]:
     for result in record.results:
         if result.target == UNLEARNED and result.name == RELEARNING and result.group != "step 0":
             never = record.find(RELEARNING, ORACLE, result.group)
-            if _side(result, never) > 0:
+            if _side(result, never):
                 updates = (result.group or "").removeprefix("step ")
                 found.append(
                     f"told one half again, it recalls {_plain(result)} of the other after {updates} updates, where "
