@@ -72,8 +72,8 @@ CPU time) |
 against {best:.3f}, {name}) |
 
 Recall on what stays depends on how far a method goes on what is to go, so the second line is to be read beside the
-column *Recall@20 forget*: methods that forget less keep more. The paper's speed is set against training to
-convergence; here it follows from {steps} steps against {all_steps}."""
+column *Recall@20 forget*: methods that forget less keep more. The speed follows from {steps} steps
+against {all_steps}."""
 
 
 @dataclass(frozen=True)
