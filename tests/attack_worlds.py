@@ -15,7 +15,9 @@ import torch
 from genunlearn.attacks.diffusion.base import ConceptContext
 from genunlearn.attacks.network.base import AttackContext
 from genunlearn.contracts import Beside, Splits
+from genunlearn.data.recommender.interactions import as_interactions
 from genunlearn.domains.diffusion.sampling import Sampling
+from tests.small_recommenders import small_catalogue
 from tests.world import World
 
 BUDGETS: dict[str, dict[str, Any]] = {
@@ -35,6 +37,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
     "network/relearning": {"steps": 3},
     "network/anamnesis_index": {"max_epochs": 1},
     "network/inversion_likeness": {"pictures": 2, "steps": 3},
+    "recommender/choice_relearning": {"steps": 3, "cutoff": 5},
 }
 """Fields of attacks whose defaults are made for real models."""
 
@@ -78,6 +81,13 @@ def network(world: World, folder: Path) -> AttackWorld:
     return AttackWorld(world.open, replace(world.splits, holdout=forget, context=context))
 
 
+def recommender(world: World, folder: Path) -> AttackWorld:
+    """Held-out choices of the users who go."""
+    data = small_catalogue()
+    held = torch.cat([data.valid, data.test])
+    return AttackWorld(world.open, replace(world.splits, holdout=as_interactions(held[held[:, 0] < 2])))
+
+
 class Bright:
     """Sees the concept in bright images."""
 
@@ -116,4 +126,5 @@ ATTACK_WORLDS: dict[str, Callable[[World, Path], AttackWorld]] = {
     "regression": network,
     "diffusion": diffusion,
     "graph": graph,
+    "recommender": recommender,
 }

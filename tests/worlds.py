@@ -18,6 +18,7 @@ from genunlearn.data.graph.graph import Graph
 from genunlearn.data.graph.requests import choose, learn
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.network.items import as_items
+from genunlearn.data.recommender.interactions import as_interactions
 from genunlearn.domains.graph.adapter import GraphModel, build_network
 from genunlearn.domains.graph.fitting import GraphFit
 from genunlearn.domains.graph.fitting import fit as fit_graph
@@ -27,10 +28,12 @@ from genunlearn.domains.network.classifier import Classifier, Regressor
 from genunlearn.domains.network.federated.adapter import FederatedClassifier, Federation, state_of
 from genunlearn.domains.network.federated.server import Server
 from genunlearn.domains.network.fitting import FitConfig, fit
+from genunlearn.domains.recommender.adapter import Recommender
 from genunlearn.lab.network.digits import build_resnet
 from genunlearn.lab.network.federated import build_allcnn
 from genunlearn.records import write_jsonl
 from tests.diffusion_world import diffusion
+from tests.small_recommenders import small_catalogue, small_recommender
 from tests.tiny_models import TAUGHT, build, teach
 from tests.world import World
 
@@ -239,6 +242,20 @@ def federated(folder: Path) -> World:
     )
 
 
+def recommender(folder: Path) -> World:
+    """A little service that is not quite certain yet, so that a few steps change something; two users go."""
+    small_recommender("lightgcn", steps=2, width=128).save(folder)
+    train = small_catalogue().train
+    goes = train[:, 0] < 2
+    return World(
+        open=lambda: Recommender.load(folder, device="cpu"),
+        splits=Splits(forget=as_interactions(train[goes]), retain=as_interactions(train[~goes])),
+        # A share of 0.05 for the forget set is lost among so few interactions that stay.
+        options=lambda method, folder: {"beta": 0.5} if method == "neg_grad_plus" else SMALL.get(method, {}),
+        kind="full",
+    )
+
+
 WORLDS: dict[str, Callable[[Path], World]] = {
     "lm": language_model,
     "classifier": classifier,
@@ -246,4 +263,5 @@ WORLDS: dict[str, Callable[[Path], World]] = {
     "regression": regression,
     "diffusion": diffusion,
     "graph": graph,
+    "recommender": recommender,
 }

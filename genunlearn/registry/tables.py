@@ -86,6 +86,11 @@ METHODS = Table(
             "d2dgn": "genunlearn.methods.graph.d2dgn:D2DGN",
             "gnndelete": "genunlearn.methods.graph.gnndelete:GNNDelete",
         },
+        "recommender": {
+            "mmrecun": "genunlearn.methods.recommender.mmrecun:MMRecUN",
+            "amun": "genunlearn.methods.recommender.amun:AmUn",
+            "rec_eraser": "genunlearn.methods.recommender.rec_eraser:RecEraser",
+        },
     },
 )
 METRICS = Table(
@@ -147,6 +152,13 @@ METRICS = Table(
             "integrity": "genunlearn.evaluation.graph.metrics:Integrity",
             "membership_ratio": "genunlearn.evaluation.graph.metrics:MembershipRatio",
         },
+        "recommender": {
+            "recall": "genunlearn.evaluation.recommender.metrics:Recall",
+            "ndcg": "genunlearn.evaluation.recommender.metrics:NDCG",
+            "precision": "genunlearn.evaluation.recommender.metrics:Precision",
+            "map": "genunlearn.evaluation.recommender.metrics:MeanAveragePrecision",
+            "oracle_gap": "genunlearn.evaluation.recommender.metrics:OracleGap",
+        },
     },
 )
 ATTACKS = Table(
@@ -198,6 +210,10 @@ ATTACKS = Table(
             "relearning": "genunlearn.attacks.graph.relearning:Relearning",
             "link_stealing": "genunlearn.attacks.graph.link_stealing:LinkStealing",
         },
+        "recommender": {
+            "choice_membership": "genunlearn.attacks.recommender.membership:ChoiceMembership",
+            "choice_relearning": "genunlearn.attacks.recommender.relearning:ChoiceRelearning",
+        },
     },
 )
 DOMAINS = Table(
@@ -211,6 +227,7 @@ DOMAINS = Table(
             "federated": "genunlearn.domains.network.federated.adapter:FederatedClassifier",
         },
         "graph": {"graph": "genunlearn.domains.graph.adapter:GraphModel"},
+        "recommender": {"recommender": "genunlearn.domains.recommender.adapter:Recommender"},
     },
     is_global=True,  # a configuration says its domain, and that says the family
 )
@@ -228,6 +245,13 @@ LABS = Table(
             "federated": "genunlearn.lab.network.federated:build",
         },
         "graph": {"cora": "genunlearn.lab.graph.cora:build"},
+        "recommender": {
+            "recommender": "genunlearn.lab.recommender.build:build",
+            "recommender_bpr": "genunlearn.lab.recommender.build:build_bpr",
+            "recommender_vbpr": "genunlearn.lab.recommender.build:build_vbpr",
+            "recommender_knn_fusion": "genunlearn.lab.recommender.build:build_knn_fusion",
+            "recommender_sharded": "genunlearn.lab.recommender.build:build_sharded",
+        },
     },
     is_global=True,  # ``lab:NAME`` says no family
 )
@@ -254,6 +278,7 @@ SUITES = Table(
             "nodes": "genunlearn.evaluation.graph.metrics:NODE_SUITE",
             "links": "genunlearn.evaluation.graph.metrics:LINK_SUITE",
         },
+        "recommender": {"ranking": "genunlearn.evaluation.recommender.metrics:RANKING"},
     },
 )
 VALUATIONS = Table(
@@ -327,6 +352,7 @@ CONFIGS = Table(
             "synthetic": "genunlearn.config.network:NetworkSyntheticConfig",
         },
         "graph": {"unlearn": "genunlearn.config.graph:GraphConfig"},
+        "recommender": {"unlearn": "genunlearn.config.recommender:RecommenderConfig"},
     },
 )
 FAMILIES = Table(
@@ -338,6 +364,7 @@ FAMILIES = Table(
             "network": "genunlearn.runs.network.family:NetworkFamily",
             "graph": "genunlearn.runs.graph.family:GraphFamily",
             "federated": "genunlearn.runs.network.federated.family:FederatedFamily",
+            "recommender": "genunlearn.runs.recommender.family:RecommenderFamily",
         },
     },
 )
@@ -384,6 +411,7 @@ REPORTS = Table(
             "synthetic": "genunlearn.reports.network.synthetic:SYNTHETIC",
         },
         "graph": {"unlearn": "genunlearn.reports.graph.report:GRAPHS"},
+        "recommender": {"unlearn": "genunlearn.reports.recommender.report:RANKINGS"},
     },
 )
 

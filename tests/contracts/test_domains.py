@@ -42,10 +42,10 @@ SPECIAL: dict[str, Callable[[Any, World, Examples], Any]] = {
     "sample_loss": lambda model, world, batch: model.sample_loss(
         dict(model.network.named_parameters()), {name: tensor[0] for name, tensor in batch.tensors.items()}
     ),
-    "reinitialise": lambda model, world, batch: model.reinitialise(0) or True,
     "generate": lambda model, world, batch: model.generate([[{"role": "user", "content": "Who wrote Faust?"}]]),
     "render": lambda model, world, batch: model.render(world.data(FineTune(), model).forget[:1]),
     "images": lambda model, world, batch: model.images(["a cat"], [0]),
+    "reinitialise": lambda model, world, batch: model.reinitialise(0) or model,
 }
 """What is not asked of a batch of examples alone."""
 

@@ -22,8 +22,11 @@ from genunlearn.evaluation.graph.predictions import GraphPredictions
 from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
 from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.evaluation.network.predictions import Predictions
+from genunlearn.evaluation.recommender.metrics import Rankings
+from genunlearn.ops.ranking import NO_ITEMS, Ranked
 from genunlearn.records import Result
 from genunlearn.registry import METRICS, SUITES, Line
+from tests.small_recommenders import small_catalogue
 from tests.world import World
 
 LINES: dict[str, Line] = {f"{line.family}/{line.name}": line for line in METRICS.lines()}
@@ -84,6 +87,16 @@ def graph_predictions(worlds: Worlds, task: str) -> GraphPredictions:
     return GraphPredictions(network(4), data, original=original, oracles=oracles)
 
 
+def rankings(worlds: Worlds) -> Rankings:
+    world, data = worlds("recommender"), small_catalogue()
+    goes = data.train[:, 0] < 2
+    forget = Ranked(relevant=data.train[goes], seen=data.train[~goes], barred=NO_ITEMS)
+    held = {"valid": data.valid, "test": data.test}
+    asked = {"forget": forget} | {n: Ranked(relevant=p, seen=data.train, barred=NO_ITEMS) for n, p in held.items()}
+    oracles = [Rankings(world.open().reinitialise(seed), asked) for seed in range(3)]
+    return Rankings(world.open(), asked, oracles=oracles)
+
+
 class PixelJudge:
     """Reads an object and a style off the first two pixels."""
 
@@ -142,6 +155,7 @@ PROBES: dict[str, Callable[[Worlds], Any]] = {
     "network/regression": predictions("regression"),
     "graph/nodes": lambda worlds: graph_predictions(worlds, "node"),
     "graph/links": lambda worlds: graph_predictions(worlds, "link"),
+    "recommender/ranking": rankings,
     "diffusion/images": image_probes,
     "diffusion/images-quick": image_probes,
     "diffusion/concealment": concealment_probes,

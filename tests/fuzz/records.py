@@ -98,6 +98,26 @@ def network() -> dict[str, Any]:
     )
 
 
+def recommender() -> dict[str, Any]:
+    """A run on a recommender."""
+    results = [
+        _result(name, target, f"{group}@{cutoff}", 0.3)
+        for name in ("recall", "ndcg")
+        for target in MODELS
+        for group in ("forget", "valid", "test")
+        for cutoff in (5, 20)
+    ]
+    results += [_result("oracle_gap", t, group, 0.1) for t in MODELS for group in ("forget", "valid", "test", "mean")]
+    results += [_result("choice_membership", t, group, 0.6) for t in MODELS for group in ("pairs", "users")]
+    results += [_result("choice_relearning", t, f"step {step}", 0.3) for t in MODELS for step in (0, 5)]
+    return _record(
+        results,
+        request={"model": "lab:recommender", "forget": "users:0.05", "forget_users": 20, "attacks": {"a": "b"}},
+        config={"domain": "recommender", "model": {"source": "lab:recommender"}, "method": {"name": "mmrecun"}},
+        cost=_cost(unlearning_cpu_seconds=0.5, retraining_cpu_seconds=5.0, speed_up_over_retraining=10.0),
+    )
+
+
 def audit() -> dict[str, Any]:
     """An audit of a pipeline."""
     attacks = {"plain prompts": "", "partial_diffusion": "psi = 0.2", "textual_inversion": ""}
@@ -143,4 +163,4 @@ def audit() -> dict[str, Any]:
     )
 
 
-KINDS = {"lm": lm, "diffusion": diffusion, "network": network, "audit": audit}
+KINDS = {"lm": lm, "diffusion": diffusion, "network": network, "recommender": recommender, "audit": audit}

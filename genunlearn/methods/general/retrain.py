@@ -2,7 +2,7 @@
 
     theta = train(theta_new, R)
 
-What every other method is compared with: it never saw the forget set.
+What every other method is compared with: it never saw the forget set. Papers on recommenders call it Gold.
 
 Source: the exact solution that Cao and Yang, "Towards Making Systems Forget with Machine Unlearning" (IEEE S&P 2015),
 set out to reach faster.

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from genunlearn.config import MethodConfig, ParametersConfig, TrainConfig, build_section
 from genunlearn.config.continual import ContinualTrainConfig
 from genunlearn.contracts import Method, Splits
-from genunlearn.data.network.items import Item, as_items, with_extras
+from genunlearn.data.extras import with_extras
+from genunlearn.data.network.items import Item, as_items
 from genunlearn.data.network.memory import Memory
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.classifier import Classifier

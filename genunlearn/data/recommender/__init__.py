@@ -1,0 +1,1 @@
+"""Interactions of users with items, features of items, and which of them a request takes away."""

@@ -1,0 +1,1 @@
+"""``lab:recommender``: users with planted tastes, items with real pictures and texts."""
