@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from genunlearn.records import RunRecord
+from genunlearn.reports.bars import bar_plot
 from genunlearn.reports.marks import dot_row, model_marks, spoken
-from genunlearn.reports.network.plots import bar_plot
 from genunlearn.reports.numbers import format_number
 from genunlearn.reports.plots import (
     INK,

@@ -118,9 +118,9 @@ class GraphFamily(Family[GraphRequest, GraphModel]):
     def damage(self, request: GraphRequest, model: GraphModel, beside: Beside[GraphModel]) -> str | None:
         """What must stay is told less often, and by more than it may."""
         before, after = (beside.measured[target]["kept"] for target in (ORIGINAL, UNLEARNED))
-        shares = (Share(sum(kept), len(kept)) for kept in (before, after))
+        then, now = (Share(sum(kept), len(kept)) for kept in (before, after))
         what = "accuracy on what must stay" if request.task == "node" else "the share of links that stay and are told"
-        return what_fell(what, *shares, self.config.evaluate.max_retain_loss)
+        return what_fell(what, then, now, self.config.evaluate.max_retain_loss)
 
     def _probe(self, request: GraphRequest, beside: Beside[GraphModel]) -> GraphProbe:
         named = self.config.evaluate.suite

@@ -18,8 +18,9 @@ from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.classifier import Classifier
 from genunlearn.evaluation.network.metrics import FORGET, ZRF, Accuracy, ActivationDistance
 from genunlearn.evaluation.network.predictions import Predictions
+from genunlearn.evaluation.pooling import pool
 from genunlearn.records import Result
-from genunlearn.runs.network.measure import pool
+from genunlearn.runs.network.measure import SHARES
 
 RETAIN, TEST, GONE = "retain", "test", "forgotten classes"
 SIDES = (FORGET, RETAIN, TEST)
@@ -121,7 +122,7 @@ class StreamProbe:
         for one in found:
             one.oracles = tuple(found)
         columns = zip(*(self._results(one, view, ORACLE) for one in found), strict=True)
-        return [asdict(column[0] if len(column) == 1 else pool(column)) for column in columns]
+        return [asdict(column[0] if len(column) == 1 else pool(column, SHARES)) for column in columns]
 
     def right(self, model: NetworkDomain) -> str:
         """Which of the test items the network gets right, one character each."""
