@@ -1,6 +1,7 @@
-"""Lazy name tables: how one works (`table`), every line of them (`tables`), and packages of extras (`extras`)."""
+"""Lazy name tables: how one works (`table`), their lines (`methods`, `tables`), and packages of extras (`extras`)."""
 
 from genunlearn.registry.extras import EXTRAS, explain, require
+from genunlearn.registry.methods import GENERATORS, LEARNERS, METHODS, VALUATIONS
 from genunlearn.registry.table import MOST_NAMED, Line, Table, unknown_name
 from genunlearn.registry.tables import (
     ATTACKS,
@@ -9,16 +10,12 @@ from genunlearn.registry.tables import (
     CONFIGS,
     DOMAINS,
     FAMILIES,
-    GENERATORS,
     LAB,
     LABS,
-    LEARNERS,
-    METHODS,
     METRICS,
     REPORTS,
     RUNS,
     SUITES,
-    VALUATIONS,
     family_of,
     owners,
 )
