@@ -211,7 +211,7 @@ class TestNeighbours:
 
 class TestScope:
     def test_groups_around_hogwarts(self, world, scope):
-        assert tuple(scope.measured) == tuple(group for group in GROUPS if group != "rest_trained")
+        assert tuple(scope.measured) == tuple(group for group in GROUPS if group not in ("earlier", "rest_trained"))
         facts = {group: {each.fact for each in asked} for group, asked in scope.measured.items()}
         assert facts["forget"] == facts["forget_heldout"] == {HOGWARTS}
         assert {"harry-potter.best-friend", "harry-potter.house"} <= facts["same_subject"]
