@@ -146,7 +146,7 @@ def test_what_it_brings_is_listed_shown_and_built(site: Path, work: Path) -> Non
     assert [one.code for one in done] == [0] * len(done), done
     methods, attacks, metrics, method, attack, metric, check, lab = (one.text for one in done)
     assert re.search(r"uncount +│ Edit +│ bigram ", methods)
-    assert re.search(r"grad_ascent +│ Objective +│ bigram, classifier, diffusion, lm, regression ", methods)
+    assert re.search(r"grad_ascent +│ Objective +│ bigram, classifier, diffusion, federated,", methods)
     assert re.search(r"last_letter +│ bigram +│ all letters but the last; 3 guesses a word", attacks)
     assert re.search(r"known +│ 1 +│ letters/1 ", metrics)
     assert "N'(a, b) = N(a, b) - share * N_forget(a, b)" in method and "with 1 nothing is left" in method
@@ -216,7 +216,7 @@ def test_what_cannot_be_imported_is_named_and_stops_nothing_else(altered, work: 
         ["check", CONFIG, "--set", "method.name=grad_diff"],
     )
     assert methods.code == attacks.code == metrics.code == 0, (methods, attacks, metrics)
-    assert re.search(r"grad_ascent +│ Objective +│ classifier, diffusion, lm, regression ", methods.text)
+    assert re.search(r"grad_ascent +│ Objective +│ classifier, diffusion, federated, ", methods.text)
     assert "not available: method 'uncount' of genunlearn-counts" in " ".join(methods.text.split())
     assert re.search(r"last_letter .*not available: attack 'last_letter' .* fails while it is", attacks.text, re.DOTALL)
     assert re.search(r"known +│ 1 +│ +│", metrics.text)
