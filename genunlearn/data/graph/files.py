@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genunlearn.data.archives import read_archive
 from genunlearn.data.graph.graph import Graph
 from genunlearn.errors import DataError, MismatchError, SourceNotFound
 from genunlearn.registry import require
@@ -68,15 +69,15 @@ def as_graph(data: Any) -> Graph:
 
 
 def _read_arrays(path: Path) -> Graph:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: torch.as_tensor(file[name]) for name in file.files}
-    except (OSError, ValueError, TypeError, EOFError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path}: cannot be read as a graph ({reason}): give {ARRAYS}") from None
-    if missing := [name for name in ("x", "edge_index") if name not in arrays]:
-        raise DataError(f"{path}: has no array {missing[0]!r}: give {ARRAYS}")
-    return Graph.of(arrays["x"], arrays["edge_index"], arrays.get("y"))
+    arrays = read_archive(path, ("x", "edge_index"), ARRAYS, optional=("y",))
+    for name, array in arrays.items():
+        if array.dtype.kind not in ("fiub" if name == "x" else "iu"):
+            raise DataError(f"{path}: {name!r} is an array of {array.dtype}: give {ARRAYS}, in numbers")
+    # torch has neither foreign byte orders nor most of what is asked of unsigned numbers
+    of = {
+        name: torch.from_numpy(array.astype(np.float32 if name == "x" else np.int64)) for name, array in arrays.items()
+    }
+    return Graph.of(of["x"], of["edge_index"], of.get("y"))
 
 
 def _read_cora(folder: Path) -> Graph:

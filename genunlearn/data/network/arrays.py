@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from genunlearn.data.archives import read_archive
 from genunlearn.data.network.items import Item, as_items
 from genunlearn.errors import DataError, SourceNotFound
 
@@ -30,15 +30,7 @@ def read_pictures(path: Path | str, *, limit: int | None = None, seed: int = 0) 
     path = Path(path)
     if not path.is_file():
         raise SourceNotFound(f"no file {path}: name an .npz file with {', '.join(COLUMNS)}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if missing := [name for name in COLUMNS if name not in file]:
-                raise DataError(f"{path} holds no {missing[0]}: it must hold {', '.join(COLUMNS)}")
-            columns = {name: file[name] for name in COLUMNS}
-    except (ValueError, OSError, zipfile.BadZipFile, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read ({error}): give an .npz file of plain arrays") from error
+    columns = read_archive(path, COLUMNS, f"an .npz file with {', '.join(COLUMNS)}")
     train, test = (_items(path, columns, side, limit, seed) for side in ("train", "test"))
     if train[0].inputs["x"].shape != test[0].inputs["x"].shape:
         raise DataError(f"{path}: training and test pictures differ in size")

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from genunlearn.data.archives import read_archive
 from genunlearn.data.network.items import Encode, Item, as_items
 from genunlearn.errors import DataError, SourceNotFound
 
@@ -65,7 +64,7 @@ def _read(folder: Path) -> Mapping[str, Any]:
 
 def _read_file(folder: Path, name: str) -> Any:
     if (path := folder / f"{name}.npz").is_file():
-        return _read_arrays(path)
+        return tuple(read_archive(path, ("x", "y"), "arrays x and y", optional=("subclass",)).values())
     for suffix, reader in READERS.items():
         if (path := folder / f"{name}{suffix}").is_file():
             from datasets import load_dataset
@@ -95,18 +94,6 @@ def _open_picture(path: Path) -> Any:
             return picture.copy() if picture.mode == "L" else picture.convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
         raise DataError(f"{path}: not a picture ({error}): take it out") from error
-
-
-def _read_arrays(path: Path) -> tuple[np.ndarray, ...]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if not {"x", "y"} <= set(arrays):
-                raise DataError(f"{path} holds {', '.join(arrays) or 'nothing'}: give arrays x and y")
-            return tuple(arrays[name] for name in ("x", "y", "subclass") if name in arrays)
-    except (ValueError, OSError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: not a file of arrays ({error})") from error
 
 
 def _refusing_empty(encode: Encode) -> Encode:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from genunlearn.contracts import Splits
+from genunlearn.data.archives import NO_ARCHIVE, why_none
 from genunlearn.data.network.items import Item, classes_of, targets_of
 from genunlearn.errors import DataError, SourceNotFound
 
@@ -246,5 +247,5 @@ def _read_array(path: Path | str) -> np.ndarray:
         return np.array(json.loads(text) if path.suffix == ".json" else [int(line) for line in text.split()]).reshape(
             -1
         )
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: not a list of rows ({error})") from error
+    except NO_ARCHIVE as error:
+        raise DataError(f"{path}: not a list of rows ({why_none(error)})") from error

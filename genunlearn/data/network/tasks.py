@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from genunlearn.data.archives import read_archive
 from genunlearn.data.network.items import Item, as_items, classes_of
 from genunlearn.data.network.subsets import listed, masked, random_subset
 from genunlearn.errors import DataError, SourceNotFound
@@ -155,15 +156,9 @@ def read_pairs(path: Path | str) -> tuple[list[Item], list[Item]]:
     path = Path(path)
     if not path.is_file():
         raise SourceNotFound(f"request.data = {str(path)!r}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if missing := [name for name in ARRAYS if name not in arrays]:
-                raise DataError(f"{path}: no array {missing[0]}: give {', '.join(ARRAYS)}")
-            parts = [arrays[name] for name in ARRAYS]
-    except (ValueError, OSError, EOFError, AttributeError) as error:  # what numpy raises for other files
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: not a file of arrays ({str(error).splitlines()[0]})") from None
+    parts = list(read_archive(path, ARRAYS, ", ".join(ARRAYS)).values())
+    if wrong := [name for name, part in zip(ARRAYS, parts, strict=True) if part.dtype.kind not in "fiu"]:
+        raise DataError(f"{path}: {wrong[0]!r} holds no numbers: give {', '.join(ARRAYS)}")
     train, test = (
         as_items((_pictures(x), y.astype(np.int64)), prefix=f"{name}-")
         for name, (x, y) in zip(("train", "test"), (parts[:2], parts[2:]), strict=True)

@@ -162,7 +162,7 @@ def test_a_graph_is_read_from_arrays_and_faults_are_named(tmp_path: Path) -> Non
     with pytest.raises(DataError, match="edge_index names node 8: the graph has nodes 0 to 7"):
         read_graph(path)
     np.savez(path, x=np.array([object()]), edge_index=edges)
-    with pytest.raises(DataError, match="cannot be read as a graph"):
+    with pytest.raises(DataError, match="not a file of arrays"):
         read_graph(path)
     with pytest.raises(SourceNotFound, match="no graph there"):
         read_graph(tmp_path / "nothing")

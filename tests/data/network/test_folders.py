@@ -101,7 +101,7 @@ def test_a_folder_that_is_not_there_and_a_file_that_is_none(tmp_path: Path) -> N
     with pytest.raises(SourceNotFound, match="no such folder"):
         read_item_folder(tmp_path / "gone")
     np.savez(tmp_path / "train.npz", pictures=np.eye(2))
-    with pytest.raises(DataError, match=r"train\.npz holds pictures: give arrays x and y"):
+    with pytest.raises(DataError, match=r"train\.npz: has no array 'x': give arrays x and y"):
         read_item_folder(tmp_path)
     (tmp_path / "train.npz").write_bytes(b"PK damaged")
     with pytest.raises(DataError, match=r"train\.npz: not a file of arrays"):

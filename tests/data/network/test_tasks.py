@@ -117,7 +117,7 @@ def test_pictures_of_bytes_become_numbers_from_minus_one_to_one(tmp_path):
 
 
 def test_files_that_hold_something_else(tmp_path):
-    with pytest.raises(DataError, match="no array y_test"):
+    with pytest.raises(DataError, match="has no array 'y_test'"):
         read_pairs(arrays(tmp_path / "short.npz", y_test=None))
     with pytest.raises(DataError, match="not a file of arrays"):
         read_pairs(arrays(tmp_path / "code.npz", x_train=np.array([print], dtype=object)))
