@@ -256,6 +256,8 @@ def value_config(
     given = {key: value for key, value in request.items() if value not in (None, (), "")}
     if "data" not in given and model.startswith(LAB):
         data["request"] = {key: value for key, value in data.get("request", {}).items() if key != "data"}
+    elif "data" in given:  # other data have other classes than the shipped requests name
+        data["request"] = {key: value for key, value in data.get("request", {}).items() if key != "requests"}
     data["request"] = {**data.get("request", {}), **given}
     config = build_config(data, overrides)
     assert isinstance(config, NetworkValueConfig)  # the shipped ones are

@@ -140,9 +140,9 @@ def choose(items: Sequence[Item], request: str, *, seed: int = 0, scores: Scores
     if kind in ADVERSARIAL:
         if scores is None:
             raise DataError(f"forget set {request!r} needs a trained model to rank items by: give scores=")
-        marked = hardest(scores(kind), _number(request, value))
+        marked = hardest(scores(kind), _amount(request, value))
     elif kind == "random":
-        marked = random_subset(items, _number(request, value), seed)
+        marked = random_subset(items, _amount(request, value), seed)
     elif kind == "range":
         marked = in_range(items, *_bounds(request, value))
     elif kind in ("class", "subclass"):
@@ -217,6 +217,14 @@ def _number(request: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise DataError(f"forget set {request!r}: {text!r} is not a number") from None
+
+
+def _amount(request: str, text: str) -> float:
+    """A share below 1 or a number of items; 1.0, which may be meant as either, is refused."""
+    amount = _number(request, text)
+    if amount == 1 and text.strip() != "1":
+        raise DataError(f"forget set {request!r}: {text} is one item or all: write 1 for one, or a share below 1")
+    return amount
 
 
 def _whole_number(request: str, text: str) -> int:

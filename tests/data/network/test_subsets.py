@@ -96,6 +96,7 @@ def test_matching_test_items(classes: list[Item], values: list[Item]) -> None:
         ("random:0", "amount = 0 of 10"),
         ("random:11", "a number up to 10"),
         ("random:2.5", "amount = 2.5"),
+        ("random:1.0", "1.0 is one item or all: write 1 for one, or a share below 1"),
         ("random:0.01", "amount = 0.01"),
         ("range:1..2", "use class:"),
         ("classes:3", "KIND one of random, class"),

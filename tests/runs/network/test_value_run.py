@@ -157,3 +157,8 @@ def test_an_audit_is_no_run_that_unlearned(done):
 def test_values_are_of_classifiers_and_regressors():
     with pytest.raises(ConfigError, match="task = 'value': for domain 'lm'"):
         build_config({"task": "value", "domain": "lm"})
+
+
+def test_other_data_come_without_the_shipped_requests() -> None:
+    assert value_config("sklearn:linear", {"data": "sklearn:wine"}).request.requests == ()
+    assert value_config("sklearn:linear", {}).request.requests
