@@ -217,7 +217,9 @@ def _column(name: str, cells: Sequence[Any], reading: Reading, origin: str) -> t
     wanted = {text for text in texts if not is_blank(text)}
     is_category = name in reading.categories or any(as_number(text) is None for text in wanted)
     if not is_category and name not in reading.numbers:
-        is_category = 0 < len({as_number(text) for text in wanted}) <= 2
+        numbers = {number for text in wanted if (number := as_number(text)) is not None}
+        # what is no proper number is left to `_numbers`, which says where it stands
+        is_category = 0 < len(numbers) <= 2 and all(abs(number) <= LARGEST for number in numbers)
     if not wanted:
         raise DataError(f"{origin}: column {shown(name)} is blank in all rows: leave it out (--drop)")
     if not is_category or name in reading.numbers:

@@ -74,6 +74,11 @@ BAD = {
     "one row": (ROWS[:2], {}, "at least 8 are needed|is the same in all"),
     "ragged, short": ([*ROWS[:4], "1,2", *ROWS[4:]], {}, r"line 5: 2 values for 4 columns: 'kind' lacks"),
     "ragged, long": ([*ROWS[:4], "1,2,u,0,9", *ROWS[4:]], {}, r"line 5: 5 values for 4 columns"),
+    "nothing but infinite": (
+        [ROWS[0], *("inf," + row.partition(",")[2] for row in ROWS[1:])],
+        {},
+        r"column 'a', row 1: 'inf' is beyond 1e\+100",
+    ),
     "infinite": ([*ROWS, "inf,1,u,0"], {}, r"column 'a', row 13: 'inf' is beyond 1e\+100"),
     "huge": ([*ROWS, "1e300,1,u,0"], {}, r"row 13: '1e300' is beyond"),
     "identifier": (WIDE, {}, "column 'kind' has 300 different texts"),
