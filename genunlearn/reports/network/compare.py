@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from genunlearn.records import RunRecord
-from genunlearn.reports.cells import Cell, Column, Line, as_cell, find_or_reason, lines_of, measured_columns, shared_n
+from genunlearn.reports.cells import Cell, Column, Line, as_cell, find_or_reason, shared_n
 from genunlearn.reports.headline import Reading
 from genunlearn.reports.markdown import Verbatim, table_of
 from genunlearn.reports.network.plots import gaps_plot
@@ -23,9 +22,9 @@ from genunlearn.reports.network.reading import (
     request_of,
     words_of,
 )
-from genunlearn.reports.numbers import format_number, format_seconds
 from genunlearn.reports.parts import RunTable, cautions_of, check_any, run_table, title_of, write_comparison_pages
-from genunlearn.reports.wording import UNLEARNED, Words, run_method
+from genunlearn.reports.sections import Section, costs_of, divide
+from genunlearn.reports.wording import UNLEARNED, Words
 
 COLUMNS: tuple[Column, ...] = (
     *((ACCURACY, group) for group in GROUPS),
@@ -54,67 +53,14 @@ HEADS = {
 }
 
 
-@dataclass(frozen=True)
-class Section:
-    """Runs with the same request: what stands in one table.
-
-    Attributes:
-        title: The request in words.
-        lines: The original, every run, the oracle.
-        columns: What at least one model has a value for.
-        cautions: Why the runs cannot be compared without further thought, if so.
-    """
-
-    title: str
-    lines: tuple[Line, ...]
-    columns: tuple[Column, ...]
-    cautions: tuple[str, ...]
-
-    @property
-    def first(self) -> RunRecord:
-        """One of its runs."""
-        return self.lines[0].record
-
-    @property
-    def runs(self) -> dict[str, RunRecord]:
-        """Its runs by label."""
-        return {line.label: line.record for line in self.lines if line.target == UNLEARNED}
-
-
 def sections_of(records: Mapping[str, RunRecord]) -> list[Section]:
     """The runs divided by request, in the order in which they come."""
-    by_request: dict[str, dict[str, RunRecord]] = {}
-    for label, record in records.items():
-        by_request.setdefault(request_of(record), {})[label] = record
-    return [_section(title, _by_method(runs)) for title, runs in by_request.items()]
-
-
-def _by_method(runs: Mapping[str, RunRecord]) -> dict[str, RunRecord]:
-    """The runs by the names of their methods, where these tell them apart."""
-    names = [run_method(record) for record in runs.values()]
-    return dict(zip(names, runs.values(), strict=True)) if len(set(names)) == len(names) else dict(runs)
-
-
-def _section(title: str, runs: Mapping[str, RunRecord]) -> Section:
-    measured = measured_columns(list(runs.values()))
-    lines = lines_of(runs, (ACCURACY, ERROR), ("Before", "Oracle"))
-    columns = tuple(column for column in COLUMNS if column in measured)
-    return Section(title, lines, columns, tuple(cautions_of(runs, request_of)))
+    return divide(records, request_of, (ACCURACY, ERROR), COLUMNS)
 
 
 def run_rows(section: Section) -> RunTable:
     """How each run of a section ended and what it cost."""
-    return run_table(section.runs, read_items, _costs)
-
-
-def _costs(record: RunRecord) -> dict[str, str]:
-    seconds = record.cost.get("unlearning_cpu_seconds")
-    cost = {} if seconds is None else {"CPU time to unlearn": format_seconds(seconds)}
-    if speed := record.cost.get("speed_up_over_retraining"):
-        cost["Speed-up over retraining"] = f"{format_number(float(speed))} times"
-    if (steps := record.cost.get("steps")) is not None:
-        cost["Steps"] = f"{steps:,}"
-    return cost
+    return run_table(section.runs, read_items, costs_of)
 
 
 def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:

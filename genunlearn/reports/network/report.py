@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from genunlearn.records import RunRecord
 from genunlearn.reports import style
 from genunlearn.reports.cells import Line, measured_columns, named_records, targets_of
-from genunlearn.reports.network.compare import Section, sections_of, write_comparison
+from genunlearn.reports.network.compare import sections_of, write_comparison
 from genunlearn.reports.network.findings import find
 from genunlearn.reports.network.plots import membership_plot, sets_plot
 from genunlearn.reports.network.reading import (
@@ -27,6 +27,7 @@ from genunlearn.reports.parts import GroupLine, MetricTable, cautions_of, metric
 from genunlearn.reports.pictures import Sheet, sheet_of
 from genunlearn.reports.relearning import relearning_plot
 from genunlearn.reports.reporter import Reporter
+from genunlearn.reports.sections import Section
 from genunlearn.reports.wording import ORACLE, UNLEARNED, humanise, model_label
 
 if TYPE_CHECKING:

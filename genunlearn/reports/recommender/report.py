@@ -10,7 +10,7 @@ from genunlearn.records import RunRecord
 from genunlearn.reports import style
 from genunlearn.reports.cells import Line, measured_columns, named_records, targets_of
 from genunlearn.reports.parts import GroupLine, MetricTable, cautions_of, metric_table, write_report_page
-from genunlearn.reports.recommender.compare import Section, sections_of, write_comparison
+from genunlearn.reports.recommender.compare import sections_of, write_comparison
 from genunlearn.reports.recommender.plots import cutoffs_plot, groups_plot, relearning_plot
 from genunlearn.reports.recommender.reading import (
     AT,
@@ -24,6 +24,7 @@ from genunlearn.reports.recommender.reading import (
     words_of,
 )
 from genunlearn.reports.reporter import Reporter
+from genunlearn.reports.sections import Section
 from genunlearn.reports.wording import ORACLE, UNLEARNED, humanise, model_label
 
 if TYPE_CHECKING:
