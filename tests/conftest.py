@@ -23,6 +23,8 @@ if not NETWORK:  # before anything imports the hub's client, which reads it once
 # Models of a test are so small that threads waiting for each other would cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Nothing is compiled here, and loading the compiler takes each of the many processes two seconds (bitsandbytes).
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
