@@ -79,7 +79,7 @@ class AltPO(InRounds):
     """Alternate preference optimisation."""
 
     name: ClassVar[str] = "alt_po"
-    needs: ClassVar[Needs] = Needs(retain=True)
+    needs: ClassVar[Needs] = Needs(retain=True, facts=True)
     paper: ClassVar[str] = "Mekala et al., COLING 2025"
     equation: ClassVar[str] = "-(2/beta) log sigma(beta [lr(other) - lr(truth)]) on F + alpha CE(R)"
 

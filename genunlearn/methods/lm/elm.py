@@ -35,7 +35,7 @@ class ELM(InRounds):
     """Erasure of language memory."""
 
     name: ClassVar[str] = "elm"
-    needs: ClassVar[Needs] = Needs(retain=True)
+    needs: ClassVar[Needs] = Needs(retain=True, facts=True)
     paper: ClassVar[str] = "Gandikota et al., NeurIPS 2025"
     equation: ClassVar[str] = "CE(p_0 (p_0(novice) / p_0(expert))^eta, theta) on F + alpha (CE(R) + fluency)"
 

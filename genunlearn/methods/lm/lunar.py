@@ -95,7 +95,7 @@ class Lunar(Watched):
     """Redirection of a layer's states."""
 
     name: ClassVar[str] = "lunar"
-    needs: ClassVar[Needs] = Needs(retain=True)
+    needs: ClassVar[Needs] = Needs(retain=True, facts=True)
     paper: ClassVar[str] = "Shen et al., 2025"
     equation: ClassVar[str] = "|h - (h_0 + r)|^2 on F + alpha |h - h_0|^2 on R"
 

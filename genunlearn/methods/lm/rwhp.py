@@ -31,7 +31,7 @@ class RWHP(InRounds):
     """Who's Harry Potter, revisited: distillation from questions about others."""
 
     name: ClassVar[str] = "rwhp"
-    needs: ClassVar[Needs] = Needs()
+    needs: ClassVar[Needs] = Needs(facts=True)
     paper: ClassVar[str] = "Liu et al., EMNLP 2024"
     equation: ClassVar[str] = "CE(mean of p_0 under other names, theta) on F + alpha CE(R)"
 

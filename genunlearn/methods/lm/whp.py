@@ -32,7 +32,7 @@ class WHP(InRounds):
     """Who's Harry Potter: fine-tuning on generic predictions."""
 
     name: ClassVar[str] = "whp"
-    needs: ClassVar[Needs] = Needs()
+    needs: ClassVar[Needs] = Needs(facts=True)
     paper: ClassVar[str] = "Eldan and Russinovich, 2023"
     equation: ClassVar[str] = "CE(argmax(v_other - alpha ReLU(v_reinforced - v_other)), theta) on F + CE(R)"
 

@@ -49,7 +49,7 @@ class FactEdit(Edit[LanguageModel]):
     """One-shot edits that write another answer into MLPs, at the last token of the subject."""
 
     domains: ClassVar[frozenset[str]] = frozenset({"lm"})
-    needs: ClassVar[Needs] = Needs(retain=True, full_weights=True)
+    needs: ClassVar[Needs] = Needs(retain=True, facts=True, full_weights=True)
 
     target: Annotated[
         str, Field(min_length=1, description="what is answered instead: refusal, substitute, or the answer itself")
