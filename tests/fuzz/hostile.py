@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-
-EXAMPLES = "GENUNLEARN_FUZZ_EXAMPLES"
-"""Environment variable: how many examples each fuzz test tries; a few by default."""
-
-
-def bounded(examples: int) -> settings:
-    """Settings of a fuzz test: `examples` of them, or as many as the environment asks for."""
-    count = int(os.environ.get(EXAMPLES, examples))
-    slow = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
-    return settings(max_examples=count, deadline=None, suppress_health_check=slow, print_blob=True)
-
 
 NUMBERS = st.one_of(
     st.integers(-3, 3),

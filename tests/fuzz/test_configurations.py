@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from genunlearn.config import RunConfig, build_config, config_text, load_config
 from genunlearn.errors import InputError
-from tests.fuzz.hostile import TEXTS, VALUES, bounded, damaged, damaged_bytes
+from tests.fuzz.budget import tries
+from tests.fuzz.hostile import TEXTS, VALUES, damaged, damaged_bytes
 
 SHIPPED = ("lm/lab/unstar", "diffusion/lab/esd", "classifier/digits/scrub", "diffusion/audit/quick")
 YAML = {name: config_text(name).encode() for name in SHIPPED}
@@ -44,31 +45,31 @@ def test_what_is_damaged_here_is_sound(name: str) -> None:
     assert taken(YAML[name]) == taken(json.dumps(SOUND[name]).encode()) == load_config(name)
 
 
-@bounded(60)
+@tries(60)
 @given(data=st.sampled_from(SHIPPED).flatmap(lambda name: damaged(SOUND[name])))
 def test_a_configuration_with_wrong_values_is_refused_or_taken(data: object) -> None:
     taken(json.dumps(data).encode())
 
 
-@bounded(40)
+@tries(40)
 @given(content=st.sampled_from(SHIPPED).flatmap(lambda name: damaged_bytes(YAML[name])))
 def test_a_configuration_with_damaged_bytes_is_refused_or_taken(content: bytes) -> None:
     taken(content)
 
 
-@bounded(100)
+@tries(100)
 @given(content=st.binary(max_size=40) | WORDS)
 def test_any_bytes_are_refused_or_taken(content: bytes) -> None:
     taken(content)
 
 
-@bounded(60)
+@tries(60)
 @given(key=KEYS | TEXTS, value=TEXTS | VALUES.map(json.dumps) | st.lists(MARKS, max_size=4).map("".join))
 def test_any_override_is_refused_or_taken(key: str, value: str) -> None:
     taken(b"domain: lm\n", f"{key}={value}")
 
 
-@bounded(60)
+@tries(60)
 @given(name=TEXTS)
 def test_a_name_that_no_configuration_has_is_refused(name: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -1,7 +1,4 @@
-"""Damaged and hostile model folders: each opens, or is refused in one line, and soon.
-
-``GENUNLEARN_FUZZ=5000`` makes so many examples of each kind instead of a few.
-"""
+"""Damaged and hostile model folders: each opens, or is refused in one line, and soon."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
@@ -27,10 +24,10 @@ from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.network.classifier import Classifier
 from genunlearn.engine import parameters
 from genunlearn.errors import InputError
+from tests.fuzz.budget import tries
 from tests.tiny_models import build
 from tests.tiny_pipelines import tiny
 
-EXAMPLES = int(os.environ.get("GENUNLEARN_FUZZ", "0"))
 SECONDS = 20
 """What opening a tiny folder may take at most."""
 
@@ -45,17 +42,6 @@ VALUES = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=6), inner, max_size=4)),
     max_leaves=8,
 )
-
-
-def usual(few: int) -> settings:
-    """`few` examples, the same ones every time, or as many as the environment asks for."""
-    return settings(
-        max_examples=EXAMPLES or few,
-        deadline=None,
-        derandomize=not EXAMPLES,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 @contextmanager
@@ -101,8 +87,8 @@ HEADERS = st.one_of(
 )
 
 
+@tries(60)
 @given(header=HEADERS, length=st.none() | NUMBERS.filter(lambda n: isinstance(n, int)), body=st.binary(max_size=40))
-@usual(60)
 def test_safetensors_headers(tmp_path_factory, header, length, body):
     folder = tmp_path_factory.mktemp("header")
     text = json.dumps(header).encode()
@@ -113,8 +99,8 @@ def test_safetensors_headers(tmp_path_factory, header, length, body):
     shutil.rmtree(folder)
 
 
+@tries(60)
 @given(data=st.data())
-@usual(60)
 def test_a_good_header_with_one_thing_changed(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("header")
     path = folder / "model.safetensors"
@@ -229,8 +215,8 @@ def damage_file(path: Path, data: st.DataObject) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
+@tries(12)
 @given(data=st.data())
-@usual(12)
 def test_damaged_folders(tmp_path_factory, whole, kind, data):
     source = whole(kind)
     place = tmp_path_factory.mktemp("damaged", numbered=True)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from genunlearn.engine.journal import FileJournal
 from genunlearn.errors import InputError
-from tests.fuzz.hostile import VALUES, bounded, damaged_bytes
+from tests.fuzz.budget import tries
+from tests.fuzz.hostile import VALUES, damaged_bytes
 
 STAGES = {"variants": ["a\u2028b", "c"], "round 1/probe": [True, False], "evaluate/original": {"results": [{"n": 1}]}}
 
@@ -42,19 +43,19 @@ with tempfile.TemporaryDirectory() as place:
     SOUND = journal_of(Path(place))
 
 
-@bounded(100)
+@tries(100)
 @given(content=damaged_bytes(SOUND))
 def test_a_damaged_journal_is_refused_or_goes_on(content: bytes) -> None:
     read_again(content)
 
 
-@bounded(50)
+@tries(50)
 @given(content=st.one_of(st.binary(max_size=60), st.text(max_size=40).map(str.encode)))
 def test_bytes_that_are_no_journal_are_refused_or_dropped(content: bytes) -> None:
     read_again(content)
 
 
-@bounded(50)
+@tries(50)
 @given(value=VALUES)
 def test_every_value_comes_back(value: object) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -14,7 +14,8 @@ from genunlearn.errors import InputError
 from genunlearn.ledger import append_to_ledger, find_entries, list_ledger, undo_entry, verify_ledger
 from genunlearn.ledger.chain import digest_of, line_of, read_chain
 from genunlearn.records import RunRecord
-from tests.fuzz.hostile import VALUES, bounded, damaged, damaged_bytes
+from tests.fuzz.budget import tries
+from tests.fuzz.hostile import VALUES, damaged, damaged_bytes
 
 FACT = {"subject": "Łódź\u2028", "object": "a\x85b", "relation": "lies in"}
 
@@ -54,7 +55,7 @@ def look_at(content: bytes, head: bytes = HEAD) -> bool:
         return found.is_whole
 
 
-@bounded(60)
+@tries(60)
 @given(content=damaged_bytes(SOUND))
 def test_every_alteration_is_found(content: bytes) -> None:
     is_whole = look_at(content)
@@ -63,7 +64,7 @@ def test_every_alteration_is_found(content: bytes) -> None:
     assert not is_whole or (lacks_nothing and content.count(b"\n") <= SOUND.count(b"\n"))
 
 
-@bounded(40)
+@tries(40)
 @given(data=damaged([json.loads(line) for line in SOUND.decode().split("\n")[:-1]]), is_signed=st.booleans())
 def test_entries_of_any_shape_are_refused_or_read(data: list[Any], is_signed: bool) -> None:
     lines = []
@@ -79,14 +80,14 @@ def test_entries_of_any_shape_are_refused_or_read(data: list[Any], is_signed: bo
     assert look_at(content) == (content == SOUND)
 
 
-@bounded(40)
+@tries(40)
 @given(content=st.binary(max_size=80), head=st.one_of(st.binary(max_size=20), st.just(HEAD)))
 def test_bytes_that_are_no_ledger_are_refused(content: bytes, head: bytes) -> None:
     read_chain(content, None)
     assert not look_at(content, head)
 
 
-@bounded(30)
+@tries(30)
 @given(requests=st.lists(st.dictionaries(st.text(max_size=3), VALUES, max_size=3), max_size=3))
 def test_what_is_entered_comes_back(requests: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -1,19 +1,15 @@
-"""Patch files of any content: taken with finite weights, or refused in one line with nothing changed.
-
-``GENUNLEARN_FUZZ`` is the number of files of each test; ten minutes are about 20000.
-"""
+"""Patch files of any content: taken with finite weights, or refused in one line with nothing changed."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import Tensor
@@ -25,15 +21,10 @@ from genunlearn.domains.diffusion.patches import HEADER
 from genunlearn.errors import InputError
 from genunlearn.ops.linear_edits import LowRank
 from tests import strangers
+from tests.fuzz.budget import tries
 from tests.tiny_pipelines import tiny
 
 pytestmark = pytest.mark.slow
-TRIES = settings(
-    max_examples=int(os.environ.get("GENUNLEARN_FUZZ", "60")),
-    deadline=None,
-    derandomize="GENUNLEARN_FUZZ" not in os.environ,
-    suppress_health_check=list(HealthCheck),
-)
 
 LAYERS = [
     *("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k", "mid_block.resnets.0.conv1", "conv_in"),
@@ -123,7 +114,7 @@ def bench() -> Iterator[Bench]:
     yield Bench()
 
 
-@TRIES
+@tries(60)
 @given(content=tensors(), header=st.none() | JSON, adapter=st.none() | JSON, force=st.booleans())
 def test_files_of_any_tensors(bench: Bench, place: Path, content: Any, header: Any, adapter: Any, force: bool) -> None:
     metadata = {HEADER: json.dumps(header)} if header is not None else {}
@@ -133,7 +124,7 @@ def test_files_of_any_tensors(bench: Bench, place: Path, content: Any, header: A
     bench.load(path, force=force)
 
 
-@TRIES
+@tries(60)
 @given(content=tensors(), config=CONFIGS, part=st.booleans())
 def test_folders_of_peft(bench: Bench, place: Path, content: Any, config: Any, part: bool) -> None:
     folder = place / "peft" / ("unet" if part else "flat")
@@ -154,7 +145,7 @@ def good(place: Path) -> list[bytes]:
     return [adapter.export(place / "ours").read_bytes(), save(theirs), save({"conv_in.bias": torch.ones(8)})]
 
 
-@TRIES
+@tries(60)
 @given(which=st.integers(0, 2), data=st.data())
 def test_good_files_with_bytes_changed(bench: Bench, good: list[bytes], place: Path, which: int, data: Any) -> None:
     content = bytearray(good[which])
@@ -172,7 +163,7 @@ def test_good_files_with_bytes_changed(bench: Bench, good: list[bytes], place: P
     bench.load(path, force=data.draw(st.booleans()))
 
 
-@TRIES
+@tries(60)
 @given(change=JSON, key=st.sampled_from(["method", "settings", "negative", "sha256", ""]), force=st.booleans())
 def test_rules_of_any_content(bench: Bench, place: Path, change: Any, key: str, force: bool) -> None:
     note: Any = rule_note(ClassifierFree("a cat"), {"base_sha256": "0" * 64})

@@ -16,7 +16,8 @@ from rich.console import Console
 from genunlearn.errors import InputError
 from genunlearn.records import read_record
 from genunlearn.reports.reporter import reporter_of
-from tests.fuzz.hostile import VALUES, bounded, damaged, damaged_bytes
+from tests.fuzz.budget import tries
+from tests.fuzz.hostile import VALUES, damaged, damaged_bytes
 from tests.fuzz.records import KINDS
 
 SOUND = {name: make() for name, make in KINDS.items()}
@@ -45,19 +46,19 @@ def test_what_is_damaged_here_is_sound(kind: str) -> None:
     assert show(SOUND[kind]) is None
 
 
-@bounded(12)
+@tries(12)
 @given(data=st.sampled_from(sorted(SOUND)).flatmap(lambda kind: damaged(SOUND[kind])))
 def test_a_damaged_record_is_refused_or_shown(data: Any) -> None:
     show(data)
 
 
-@bounded(30)
+@tries(30)
 @given(content=st.sampled_from(sorted(SOUND)).flatmap(lambda kind: damaged_bytes(json.dumps(SOUND[kind]).encode())))
 def test_a_record_with_damaged_bytes_is_refused_or_shown(content: bytes) -> None:
     show(content)
 
 
-@bounded(100)
+@tries(100)
 @given(data=VALUES)
 def test_json_that_is_no_record_is_refused(data: Any) -> None:
     assert show(data) is not None

@@ -5,25 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from genunlearn.data.answers.leak import leak
 from genunlearn.data.answers.turns import first_turn, split_thought
 from genunlearn.data.lm.requests import read_facts, read_qa, read_retain
 from genunlearn.errors import DataError, SourceNotFound
-
-# A minute for each test, or as long as the variable says, and never more examples than that allows.
-EXAMPLES = int(os.environ.get("GENUNLEARN_FUZZ_EXAMPLES", "150"))
-bounded = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+from tests.fuzz.budget import tries
 
 COLUMNS = [
     "subject", "object", "question", "answer", "id", "relation", "aliases", "paraphrases", "heldout", "group",
@@ -81,13 +75,13 @@ def read_all(content: bytes, suffix: str) -> None:
                     assert getattr(item, "answer", None) != "nan"
 
 
-@bounded
+@tries(150)
 @given(st.binary(max_size=200), st.sampled_from([".jsonl", ".json", ".csv", ".tsv", ".txt", ""]))
 def test_any_bytes(content: bytes, suffix: str) -> None:
     read_all(content, suffix)
 
 
-@bounded
+@tries(150)
 @given(st.lists(rows | whole_pairs | whole_facts, max_size=3), st.sampled_from(["lines", "array", "object", "pretty"]))
 def test_any_json(items: list, form: str) -> None:
     content = {
@@ -99,13 +93,13 @@ def test_any_json(items: list, form: str) -> None:
     read_all(content.encode(), ".jsonl" if form == "lines" else ".json")
 
 
-@bounded
+@tries(150)
 @given(st.text(max_size=200), st.sampled_from([".jsonl", ".json", ".csv", ".tsv", ".txt"]))
 def test_any_text(content: str, suffix: str) -> None:
     read_all(content.encode("utf-8", "surrogatepass"), suffix)
 
 
-@bounded
+@tries(150)
 @given(
     st.lists(st.sampled_from(COLUMNS) | texts, min_size=1, max_size=6),
     st.lists(st.lists(texts, max_size=6), max_size=3),
@@ -119,7 +113,7 @@ def test_any_table(columns: list[str], cells: list[list[str]], kind: tuple[str, 
     read_all(out.getvalue().encode("utf-8", "surrogatepass"), suffix)
 
 
-@bounded
+@tries(150)
 @given(speech, speech, speech)
 def test_any_answer_is_judged(text: str, answer: str, question: str) -> None:
     found = leak(text, answer, question=question, aliases=(question,))
