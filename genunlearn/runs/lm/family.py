@@ -239,7 +239,7 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         """What must stay is told far less often: by more than the tolerance, with the interval's upper end."""
         before, after = (beside.measured[target]["told"] for target in ("original", "unlearned"))
         fallen = what_fell(before, after, self.config.evaluate.max_retain_loss)
-        return fallen and f"{fallen}; take a lower train.learning_rate or fewer steps"
+        return fallen and f"{fallen}; weaken the method: train.learning_rate, its steps, its own settings"
 
     # ---- what is written -------------------------------------------------------------------------------------
 
