@@ -184,7 +184,11 @@ def value(
 
 def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, register: Register) -> None:
     """Carry out one configuration in `out`, or several in folders below it with a comparison at the end."""
+    from genunlearn.runs.folder import check_beside
+
     register.check()
+    if len(configs) > 1:  # a single one is checked by its run
+        check_beside(configs, out, resume=resume)
     records: dict[str, RunRecord] = {}
     folders = _folders(configs, out)
     for name, config in configs.items():

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genunlearn.data.rows import read_rows, shown
-from genunlearn.errors import DataError, SourceNotFound
+from genunlearn.data.rows import check_is_file, read_rows, shown
+from genunlearn.errors import DataError
 
 Floats = NDArray[np.float64]
 
@@ -302,8 +302,7 @@ def _parquet(path: Path) -> dict[str, list[Any]]:
     import pyarrow
     from pyarrow import parquet
 
-    if not path.is_file():
-        raise SourceNotFound(f"{path}: there is no such file; check the path")
+    check_is_file(path)
     try:
         found = parquet.read_table(path)
     except (pyarrow.ArrowException, OSError, ValueError) as error:

@@ -33,6 +33,9 @@ def read_item_folder(folder: Path | str, *, encode: Encode | None = None) -> dic
     """
     folder = Path(folder)
     if not folder.is_dir():
+        if folder.exists():
+            give = "give the folder that holds train and test (train.csv, test.csv; .npz, .jsonl, .parquet)"
+            raise SourceNotFound(f"request.data = {str(folder)!r} is no folder: {give}")
         raise SourceNotFound(f"request.data = {str(folder)!r}: no such folder")
     raw = _read(folder)
     if not raw:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 DISTANCES_NAME = "distances.json"
 CHANCE = 0.5
+WIDEST = 0.5
+"""Width of an interval around chance beyond which it says nothing: of some five rows, or fewer."""
+TOO_FEW = Reading(Tone.NEUTRAL, "too few rows to tell")
 GIVEN = "given"
 SCORES = {
     "tabsyndex": Words("TabSynDex", "arithmetic mended: zero and near-one associations, means near 0, held-out rows"),
@@ -100,19 +103,32 @@ def read_synthetic(record: RunRecord) -> Headline:
     for result, label in ((before, labels_of(record)[ORIGINAL]), (after, "Learnt without the forgotten")):
         if result is not None:
             said.append(f"{label}: {read_closeness(result).text}, closeness {format_estimate(result)}.")
-    leaks = [read_closeness(result).tone is Tone.BAD for result in (before, after) if result is not None]
-    if not leaks:
+    found = [read_closeness(result) for result in (before, after) if result is not None]
+    if not found:
         return Headline(Tone.NEUTRAL, "Measured", subject, tuple(said))
-    if leaks[-1]:
+    said.append(_counts(record))
+    if found[-1].tone is Tone.BAD:
         return Headline(Tone.BAD, "The synthetic rows lie near the forgotten ones", subject, tuple(said))
-    title = "Learning anew takes the forgotten rows out" if leaks[0] else "No nearer to forgotten rows than to others"
+    if found[-1] is TOO_FEW:
+        return Headline(Tone.NEUTRAL, "Too few rows to tell", subject, tuple(said))
+    is_out = found[0].tone is Tone.BAD
+    title = "Learning anew takes the forgotten rows out" if is_out else "No nearer to forgotten rows than to others"
     return Headline(Tone.GOOD, title, subject, tuple(said))
 
 
+def _counts(record: RunRecord) -> str:
+    """How many rows closeness is about."""
+    held_out = record.request.get("held-out rows of the forgotten kind", record.request.get("held-out rows"))
+    return f"Forgotten rows: {record.request.get('rows to forget')}; held-out rows beside them: {held_out}."
+
+
 def read_closeness(result: Result) -> Reading:
-    """Whether the interval leaves out chance."""
-    if result.low is None or result.high is None or result.low <= CHANCE <= result.high:
-        return Reading(Tone.GOOD, "as near as to other rows")
+    """Whether the interval leaves out chance; one that is wide tells neither."""
+    if result.low is None or result.high is None:
+        return TOO_FEW
+    if result.low <= CHANCE <= result.high:
+        is_told = result.high - result.low <= WIDEST
+        return Reading(Tone.GOOD, "as near as to other rows") if is_told else TOO_FEW
     return Reading(Tone.BAD, "nearer") if result.low > CHANCE else Reading(Tone.NEUTRAL, "farther")
 
 

@@ -14,7 +14,7 @@ from genunlearn.config import ModelConfig
 from genunlearn.config.network import NetworkConfig, NetworkRequestConfig
 from genunlearn.config.search import NetworkSearchConfig
 from genunlearn.data.network.expressions import clip_picture, made_clips, read_expressions
-from genunlearn.data.network.items import Item, targets_of
+from genunlearn.data.network.items import Item, hash_items, targets_of
 from genunlearn.data.network.subsets import ADVERSARIAL, choose
 from genunlearn.errors import DataError
 from genunlearn.records import hash_json
@@ -58,8 +58,8 @@ class SearchData:
 
     @property
     def sha256(self) -> str:
-        """Hash of the items' order and of the forget set."""
-        return hash_json([[item.id for item in self.train], [item.id for item in self.test], self.is_forget.tolist()])
+        """Hash of the items and of the forget set."""
+        return hash_json([hash_items(self.train), hash_items(self.test), self.is_forget.tolist()])
 
     def halves(self, seed: int) -> SearchItems:
         """Training items in two halves, drawn by the seed; half of the forget set is in each."""

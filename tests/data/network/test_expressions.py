@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,15 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         read_expressions(tmp_path / "binary.csv", 16)
     with pytest.raises(SourceNotFound, match="no such file"):
         read_expressions(tmp_path / "nowhere", 16)
+
+
+def test_what_cannot_be_read_to_its_end_is_refused(tmp_path):
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(DataError, match="the file is empty: give the columns emotion, pixels and Usage"):
+        read_expressions(tmp_path / "empty.csv", 16)
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(SourceNotFound, match="it is a pipe or a device"):
+        read_expressions(tmp_path / "pipe.csv", 16)
 
 
 def test_folders_of_pictures(tmp_path):

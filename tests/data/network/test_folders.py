@@ -100,6 +100,9 @@ def test_splits_that_do_not_go_together(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_and_a_file_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match="no such folder"):
         read_item_folder(tmp_path / "gone")
+    (tmp_path / "table.csv").write_text("x,label\n1,0\n")
+    with pytest.raises(SourceNotFound, match="is no folder: give the folder that holds train and test"):
+        read_item_folder(tmp_path / "table.csv")
     np.savez(tmp_path / "train.npz", pictures=np.eye(2))
     with pytest.raises(DataError, match=r"train\.npz: has no array 'x': give arrays x and y"):
         read_item_folder(tmp_path)
