@@ -179,6 +179,8 @@ def value(
         name: value_config(model, request, method=name, domain=domain, overrides=overrides)
         for name in dict.fromkeys(VALUATIONS.line(method.strip(), "network").name for method in methods)
     }
+    if len(configs) > 1 and not any(config.request.requests for config in configs.values()):
+        raise InputError("--compare: valuations are compared by what requests cost; give some (--request random:0.1)")
     run_beside(configs, out or fresh_folder("value"), resume=resume, register=UNREGISTERED)
 
 

@@ -1,4 +1,4 @@
-"""95% intervals: exact for shares, bootstrap for means over items, Student's t for means over seeds, pairs of samples."""
+"""95% intervals: exact for shares, bootstrap for means over items, Student's t over seeds, and for shares of pairs."""
 
 from __future__ import annotations
 

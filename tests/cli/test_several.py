@@ -44,6 +44,11 @@ def test_valuations_of_other_data_are_not_compared(refused, workplace):
     assert "lava there is of another request" in refused(*asked)
 
 
+def test_valuations_without_requests_are_refused_before_they_run(refused):
+    asked = ("value", "--data", "sklearn:wine", "--compare", "knn_shapley", "--out", "out")
+    assert "give some (--request random:0.1)" in refused(*asked)
+
+
 def test_several_runs_do_not_lie_in_a_single_one(refused, workplace):
     lay(workplace / "out", wine("gaussian_copula"))
     assert "a single run lies there" in refused(*ASKED, "--resume")

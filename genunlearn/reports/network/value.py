@@ -12,15 +12,14 @@ from genunlearn.records import Result, RunRecord, read_json
 from genunlearn.reports import style
 from genunlearn.reports.cells import Cell, as_cell, named_records
 from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
-from genunlearn.reports.markdown import table_of
 from genunlearn.reports.network.value_plots import after_plot, costs_plot, removal_plot, repair_plot, values_plot
 from genunlearn.reports.numbers import MISSING, format_estimate, format_number
 from genunlearn.reports.parts import (
     cautions_of,
     check_any,
     run_table,
-    write_comparison_pages,
     write_report_page,
+    write_table,
 )
 from genunlearn.reports.pictures import Picture, picture
 from genunlearn.reports.reporter import Reporter
@@ -30,6 +29,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 VALUES_NAME = "values.json"
+ABOUT = (
+    "Cost is measured: the fall of the score on unseen items when the learner is trained without the request. Values "
+    "are sums over its items; those of data_oob and lava rank items and have no unit of the score."
+)
 LIMITS = (
     "Values hold for this learner, these validation items and this score: another learner may need other items.",
     "A cost is that of one retraining on these data. An interval is over unseen items, not over other training data.",
@@ -178,12 +181,13 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     if not rows:
         raise DataError("valuations without requests have nothing to compare: give some (--request class:3)")
     runs = run_table(records, read_values)
-    return write_comparison_pages(
-        "network/value",
+    return write_table(
         folder,
-        html={"heads": heads, "rows": rows, "runs": runs},
-        markdown={"table": table_of(heads, rows), "runs": runs.markdown},
+        heads,
+        rows,
+        runs=runs,
         title="What requests cost",
+        about=ABOUT,
         cautions=cautions_of(records, lambda record: str(record.request.get("data"))),
         count=len(records),
     )

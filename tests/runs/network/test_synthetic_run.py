@@ -94,7 +94,7 @@ def test_generators_are_compared(done, tmp_path):
     ("low", "high", "said"),
     [
         (0.6, 0.9, "nearer"),
-        (0.4, 0.6, "as near as to other rows"),
+        (0.4, 0.6, "not seen to lie nearer"),
         (0.1, 0.4, "farther"),
         (0.1, 0.9, "too few rows to tell"),
         (None, None, "too few rows to tell"),
