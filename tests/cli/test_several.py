@@ -40,8 +40,8 @@ def test_runs_of_another_request_are_not_compared(refused, workplace, method, re
 
 def test_valuations_of_other_data_are_not_compared(refused, workplace):
     lay(workplace / "out" / "lava", value_config("sklearn:linear", {"data": "sklearn:iris"}, method="lava"))
-    asked = ("value", "--data", "sklearn:wine", "--compare", "knn_shapley", "--out", "out", "--resume")
-    assert "lava there is of another request" in refused(*asked)
+    asked = ("value", "--data", "sklearn:wine", "--request", "random:5", "--compare", "knn_shapley", "--out", "out")
+    assert "lava there is of another request" in refused(*asked, "--resume")
 
 
 def test_valuations_without_requests_are_refused_before_they_run(refused):

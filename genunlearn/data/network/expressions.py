@@ -131,6 +131,11 @@ def _read_folder(root: Path, size: int) -> Splits:
                 side = given.index(place) if given else int(number % TEST_EVERY == TEST_EVERY - 1)
                 picture = _clip(path, size) if path.is_dir() else _scaled(_open(path), size)
                 sides[side].append(_item(path.relative_to(root).as_posix(), picture, target))
+    if not given and not sides[1] and sides[0]:
+        raise DataError(
+            f"{root}: no class has {TEST_EVERY} pictures or clips, of which every fourth is for testing: give more, or "
+            "train and test"
+        )
     return _checked(sides, root)
 
 

@@ -146,6 +146,8 @@ def _whole(value: Any, what: str) -> int:
 
 def _tensor(value: Any, what: str) -> Tensor:
     """A tensor without gradient on the CPU: 64-bit integers for whole numbers, float32 for all others."""
+    if value is None:
+        raise DataError(f"{what} is blank: remove the row or fill it in")
     try:
         tensor = torch.as_tensor(value).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:

@@ -16,7 +16,7 @@ from genunlearn.config.search import NetworkSearchConfig
 from genunlearn.data.network.expressions import clip_picture, made_clips, read_expressions
 from genunlearn.data.network.items import Item, hash_items, targets_of
 from genunlearn.data.network.subsets import ADVERSARIAL, choose
-from genunlearn.errors import DataError
+from genunlearn.errors import ConfigError, DataError
 from genunlearn.records import hash_json
 from genunlearn.registry import LAB
 from genunlearn.runs.network.request import study_of
@@ -78,6 +78,7 @@ def read_search_data(config: NetworkSearchConfig) -> SearchData:
     """Read and check the data of a search.
 
     Raises:
+        ConfigError: No data are named.
         DataError: They are no pictures of one size, too few, or the forget set cannot be drawn.
         SourceNotFound: The data is not there.
     """
@@ -94,13 +95,18 @@ def read_search_data(config: NetworkSearchConfig) -> SearchData:
             f"{asked.data}: {len(train)} training items: a search needs at least 8, half of them to judge by"
         )
     classes = int(targets_of([*train, *test]).max()) + 1
-    return SearchData(
-        train=train, test=test, is_forget=choose(train, asked.forget, seed=config.seed).bool(), classes=classes
-    )
+    is_forget = choose(train, asked.forget, seed=config.seed).bool()
+    if int((~is_forget).sum()) < 2:
+        raise DataError(
+            f"{asked.forget} leaves 1 item to retain: a search needs one in each half of the training items"
+        )
+    return SearchData(train=train, test=test, is_forget=is_forget, classes=classes)
 
 
 def _items(config: NetworkSearchConfig) -> tuple[list[Item], list[Item]]:
     source = config.request.data
+    if not source:
+        raise ConfigError("request.data is empty: name lab:digits, made:clips, a FER2013 file or a folder (--data)")
     if source == MADE:
         return _made()
     if not source.startswith(LAB):

@@ -119,6 +119,11 @@ def one_class(root):
     (root / "b").rmdir()
 
 
+def few_pictures(root):
+    for name in "ab":
+        paint(root / name / "x.png", 3)
+
+
 def lone_split(root):
     paint(root / "train" / "a" / "x.png", 3)
 
@@ -129,6 +134,7 @@ HOSTILE = {
     cut_picture: "not a picture",
     one_frame: "1 frames",
     one_class: "1 class folders",
+    few_pictures: "no class has 4 pictures or clips",
     lone_split: "only train",
 }
 

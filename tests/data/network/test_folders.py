@@ -97,6 +97,18 @@ def test_splits_that_do_not_go_together(tmp_path: Path) -> None:
         read_item_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "No columns"), (b"x,label\n\xe4,1\n", "codec can't decode")], ids=["empty", "latin"]
+)
+def test_a_table_that_the_library_cannot_read_is_refused_in_one_line(
+    content: bytes, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "train.csv").write_bytes(content)
+    with pytest.raises(DataError, match=reason) as caught:
+        read_item_folder(tmp_path)
+    assert "train.csv" in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_a_folder_that_is_not_there_and_a_file_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match="no such folder"):
         read_item_folder(tmp_path / "gone")

@@ -97,6 +97,16 @@ def _others(folder):
     return folder / "mask.npy"
 
 
+def test_a_folder_of_tables_is_valued_column_by_column(tmp_path):
+    data = read_data(iris(limit=None))
+    for name, items in (("train", data.train), ("test", data.test)):
+        rows = [",".join(f"{x:g}" for x in [*item.inputs["x"].tolist(), int(item.target)]) for item in items]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["a,b,c,d,label", *rows]) + "\n")
+    config = value_config("sklearn:linear", {"data": str(tmp_path)}, method="knn_shapley", overrides=QUICK)
+    record = run(config, out=tmp_path / "out")
+    assert record.find("score", "original", "all items").low > 0.5  # chance is a third
+
+
 def test_what_is_forgotten_is_worth_nothing(tmp_path, monkeypatch):
     unlearned = tmp_path / "unlearned"
     quick = ("evaluate.oracles=1", "evaluate.attacks=[]")
