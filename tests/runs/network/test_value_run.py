@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,15 @@ def test_the_report_shows_what_was_measured(done):
     assert read_values(record).verdict in page and "Removal by value" in page
     assert page.count("<svg") == 2 * 5  # costs, histogram, removal, repair of two requests; wide and narrow
     assert "<script" not in page
+
+
+def test_a_cost_on_a_handful_of_items_is_no_verdict(done):
+    def told(n: int) -> str:
+        sure = {"value": 0.2, "low": 0.1, "high": 0.3, "n": n}
+        found = [replace(one, **sure) if one.name == "cost" else one for one in done[0].results]
+        return read_values(replace(done[0], results=found)).verdict
+
+    assert told(10) == "class:1 costs most" and told(9) == "Too few items to tell"
 
 
 def test_a_killed_run_goes_on_where_it_was(done, tmp_path, monkeypatch):
