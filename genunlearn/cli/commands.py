@@ -179,12 +179,18 @@ def value(
         name: value_config(model, request, method=name, domain=domain, overrides=overrides)
         for name in dict.fromkeys(VALUATIONS.line(method.strip(), "network").name for method in methods)
     }
+    if len(configs) > 1 and not any(config.request.requests for config in configs.values()):
+        raise InputError("--compare: valuations are compared by what requests cost; give some (--request random:0.1)")
     run_beside(configs, out or fresh_folder("value"), resume=resume, register=UNREGISTERED)
 
 
 def run_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool, register: Register) -> None:
     """Carry out one configuration in `out`, or several in folders below it with a comparison at the end."""
+    from genunlearn.runs.folder import check_beside
+
     register.check()
+    if len(configs) > 1:  # a single one is checked by its run
+        check_beside(configs, out, resume=resume)
     records: dict[str, RunRecord] = {}
     folders = _folders(configs, out)
     for name, config in configs.items():

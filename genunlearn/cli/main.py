@@ -46,7 +46,7 @@ def main() -> None:
         sys.exit(2 if isinstance(reason, InputError) else 1)
     if code == INTERRUPTED:
         command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-        takes_resume = command in ("forget", "erase", "audit", "value", "search", "run", "antisamples")
+        takes_resume = command in ("forget", "erase", "audit", "value", "synthetic", "search", "run", "antisamples")
         _complain("interrupted; --resume goes on with a run" if takes_resume else "interrupted")
     sys.exit(code)
 

@@ -38,7 +38,7 @@ def read_rows(path: str | Path) -> list[Row]:
         DataError: The file is empty, malformed, not UTF-8, or of another kind; names file and line.
     """
     path = Path(path)
-    _check_is_there(path)
+    check_is_file(path)
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: unknown kind of file {path.suffix!r}; use one of {', '.join(SUFFIXES)}")
     text = _text(path)
@@ -56,7 +56,7 @@ def read_lines(path: str | Path) -> list[Row]:
         DataError: The file is empty or not UTF-8; names file and line.
     """
     path = Path(path)
-    _check_is_there(path)
+    check_is_file(path)
     lines = enumerate(_text(path).split("\n"), start=1)
     rows = [Row(f"{path}, line {number}", {"text": line.strip()}) for number, line in lines if line.strip()]
     if not rows:
@@ -70,7 +70,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
-def _check_is_there(path: Path) -> None:
+def check_is_file(path: Path) -> None:
+    """Refuse what cannot be read to its end.
+
+    Raises:
+        SourceNotFound: There is nothing, or a folder, a pipe or a device.
+    """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:

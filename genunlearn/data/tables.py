@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genunlearn.data.rows import read_rows, shown
-from genunlearn.errors import DataError, SourceNotFound
+from genunlearn.data.rows import check_is_file, read_rows, shown
+from genunlearn.errors import DataError
 
 Floats = NDArray[np.float64]
 
@@ -155,6 +155,12 @@ def as_table(cells: Mapping[str, Sequence[Any]], reading: Reading, origin: str) 
     _check_target(target, cells[target], origin)
     if len(np.unique(values[:, place])) < 2:
         raise DataError(f"{origin}: the target {shown(target)} is the same in all rows: nothing can be predicted")
+    levels = found[place][0].levels
+    if levels is not None and len(levels) > len(values) / 2:
+        raise DataError(
+            f"{origin}: the target {shown(target)} has {len(levels):,} classes in {len(values):,} rows: it looks like "
+            "an identifier; name another (--target)"
+        )
     return Table(columns=tuple(column for column, _ in found), values=values, target=place)
 
 
@@ -217,9 +223,10 @@ def _column(name: str, cells: Sequence[Any], reading: Reading, origin: str) -> t
     wanted = {text for text in texts if not is_blank(text)}
     is_category = name in reading.categories or any(as_number(text) is None for text in wanted)
     if not is_category and name not in reading.numbers:
-        numbers = {number for text in wanted if (number := as_number(text)) is not None}
         # what is no proper number is left to `_numbers`, which says where it stands
-        is_category = 0 < len(numbers) <= 2 and all(abs(number) <= LARGEST for number in numbers)
+        is_proper = all(abs(as_number(text) or 0.0) <= LARGEST for text in wanted)
+        # not their values: long whole numbers that differ in the last digits have one
+        is_category = is_proper and 0 < len(set(map(_level, wanted))) <= 2
     if not wanted:
         raise DataError(f"{origin}: column {shown(name)} is blank in all rows: leave it out (--drop)")
     if not is_category or name in reading.numbers:
@@ -302,12 +309,11 @@ def _parquet(path: Path) -> dict[str, list[Any]]:
     import pyarrow
     from pyarrow import parquet
 
-    if not path.is_file():
-        raise SourceNotFound(f"{path}: there is no such file; check the path")
+    check_is_file(path)
     try:
         found = parquet.read_table(path)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:100]
+        reason = str(error).splitlines()[0].split(". ")[0][:100]
         raise DataError(f"{path}: not a Parquet file that can be read ({reason})") from None
     names = found.column_names
     if twice := next((name for name in names if names.count(name) > 1), None):

@@ -1,4 +1,4 @@
-"""95% intervals: exact for shares, bootstrap for means over items, Student's t for means over seeds."""
+"""95% intervals: exact for shares, bootstrap for means over items, Student's t over seeds, and for shares of pairs."""
 
 from __future__ import annotations
 
@@ -42,6 +42,42 @@ def mean(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(data[picks].mean(axis=1), [tail, 100 - tail])
     return float(data.mean()), float(low), float(high)
+
+
+def of_pairs(value: float, first: int, second: int) -> tuple[float, float]:
+    """The interval of a share of pairs, one item of each of two samples; however few they are, it is never a point.
+
+    It holds each p with ``|value - p| <= z sqrt(V(p))``, where
+
+        V(p) = p (1 - p) (1 + ((m + n) / 2 - 1) ((1 - p) / (2 - p) + p / (1 + p))) / (m n)
+
+    Source: Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic", part 2,
+    method 5 (Statistics in Medicine 2006).
+
+    Args:
+        value: The share of the pairs in which the item of the first sample is the lesser, from 0 to 1.
+        first: m, items of the first sample, at least 1.
+        second: n, items of the second one.
+
+    Returns:
+        ``(low, high)``.
+    """
+    return _low_of_pairs(value, first, second), 1 - _low_of_pairs(1 - value, first, second)
+
+
+def _low_of_pairs(value: float, first: int, second: int) -> float:
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    if value <= 0:
+        return 0.0
+    quantile, more = float(norm.ppf((1 + LEVEL) / 2)), (first + second) / 2 - 1
+
+    def beyond(p: float) -> float:
+        spread = p * (1 - p) * (1 + more * ((1 - p) / (2 - p) + p / (1 + p))) / (first * second)
+        return value - p - quantile * math.sqrt(spread)
+
+    return float(brentq(beyond, 0, min(value, 1 - 1e-9)))
 
 
 def over_seeds(values: Sequence[float]) -> tuple[float, float | None, float | None]:

@@ -196,6 +196,34 @@ def write_comparison_pages(
     return folder / HTML_NAME
 
 
+def write_table(
+    folder: Path,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    runs: RunTable,
+    plot: Any = None,
+    **both: Any,
+) -> Path:
+    """Write ``compare.html`` and ``compare.md`` of runs that one table shows; returns the path of the former.
+
+    Args:
+        folder: Where the pages go.
+        heads: Of the columns.
+        rows: Cells, the first of which says whose they are.
+        runs: How each run ended and what it took.
+        plot: For the page alone.
+        both: ``title``, ``about``, ``count`` and ``cautions``.
+    """
+    return write_comparison_pages(
+        "table",
+        folder,
+        html={"heads": heads, "rows": rows, "runs": runs, "plot": plot},
+        markdown={"table": table_of(heads, rows), "runs": runs.markdown},
+        **both,
+    )
+
+
 def title_of(labels: Iterable[str]) -> str:
     """The heading of a comparison: the request where all runs have the same, else how many requests there are."""
     different = list(dict.fromkeys(labels))

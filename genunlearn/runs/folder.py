@@ -7,10 +7,11 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from accelerate.utils import broadcast_object_list
@@ -42,16 +43,31 @@ class RunFolder:
         is_disposable: Whether bad input takes the folder away again: this run made it, and nobody has called `keep`.
     """
 
-    def __init__(self, path: Path, config: RunConfig, *, resume: bool, watch: Watch) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: RunConfig,
+        *,
+        resume: bool,
+        watch: Watch,
+        data: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Make the folder, or take up the run that was interrupted in it.
+
+        Args:
+            path: The folder.
+            config: The run.
+            resume: Take up a run.
+            watch: Told of progress.
+            data: Hashes of what the run is about, by name, for its record: what is done there already is of the same.
 
         Raises:
             OutputExists: The folder holds something and `resume` is off, its run has ended, or another process works
                 in it.
-            MismatchError: The folder holds a run of another configuration.
+            MismatchError: The folder holds a run of another configuration, or on other data.
             InputError: The folder cannot be written.
         """
-        self.path, self.config, self.watch = Path(path), config, watch
+        self.path, self.config, self.watch, self._data = Path(path), config, watch, data
         self._lock: FileLock | None = None
         self._was_there = False
         self.is_disposable = _agree(lambda: self._open(resume))
@@ -61,7 +77,7 @@ class RunFolder:
             self.record = RunRecord(
                 created=self._begun(),
                 config=config.resolved(),
-                hashes={"config": config.sha256},
+                hashes={"config": config.sha256, **data},
                 versions=versions(),
                 seeds={"run": config.seed},
                 cost=machine(config),
@@ -184,6 +200,12 @@ class RunFolder:
         if (self.path / RECORD_NAME).is_file() and resume:
             if ended_run(self.path, self.config) is not None:
                 raise OutputExists(f"--out {self.path}: its run has ended; take another folder for a new one")
+            known = read_record(self.path).hashes
+            if any(known.get(name, sha256) != sha256 for name, sha256 in self._data.items()):
+                raise MismatchError(
+                    f"--resume {self.path}: the data have changed since that run began; put them back, or take another "
+                    "--out"
+                )
             return False
         if any(found.name != LOCK_NAME for found in self.path.iterdir()):
             hint = "take another --out" if resume else "take another --out, or --resume an interrupted run"
@@ -204,6 +226,41 @@ def ended_run(path: Path, config: RunConfig) -> RunRecord | None:
     if not _is_of(config, record):
         raise MismatchError(f"--resume {path}: the run there has another configuration; use that one, or another --out")
     return record if record.status == COMPLETED else None
+
+
+def check_beside(configs: Mapping[str, RunConfig], out: Path, *, resume: bool) -> None:
+    """Refuse a folder for several runs in which something else lies, before the first of them begins.
+
+    Args:
+        configs: The runs by the names of their folders in `out`.
+        out: Where they are to lie.
+        resume: Whether runs of the same request may lie there already.
+
+    Raises:
+        OutputExists: A single run lies in `out`, or anything at all and `resume` is off.
+        MismatchError: A run there has another configuration, or another request.
+        DataError: The record of one is damaged.
+    """
+    if (out / RECORD_NAME).is_file():
+        raise OutputExists(f"--out {out}: a single run lies there; take another --out for several")
+    if not resume and out.is_dir() and any(out.iterdir()):
+        raise OutputExists(f"--out {out} is not empty; take another --out, or --resume an interrupted run")
+    first = next(iter(configs.values()))
+    for place in sorted(path.parent for path in out.glob(f"*/{RECORD_NAME}")):
+        if place.name in configs:
+            ended_run(place, configs[place.name])
+        elif not _is_beside(first, read_record(place)):
+            raise MismatchError(f"--resume {out}: {place.name} there is of another request; take another --out")
+
+
+def _is_beside(config: RunConfig, record: RunRecord) -> bool:
+    """Whether a record is of the same model and request, by whatever method."""
+    try:
+        there = build_config(record.config)
+    except InputError:
+        return False
+    parts = ("task", "domain", "seed", "model", "request")
+    return all(getattr(there, part, None) == getattr(config, part, None) for part in parts)
 
 
 def _is_of(config: RunConfig, record: RunRecord) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genunlearn.data.tables import Floats, Table
-from genunlearn.ops.intervals import LEVEL, RESAMPLES
+from genunlearn.ops.intervals import LEVEL, RESAMPLES, of_pairs
 from genunlearn.synthesis.encoding import Encoding
 
 SAME = 1e-9
@@ -69,7 +69,11 @@ def _comparable(table: Table, encoding: Encoding) -> Floats:
 
 
 def closeness(found: Distances, seed: int = 0) -> tuple[float, float, float]:
-    """The share of pairs in which the forgotten row is the nearer one, with its bootstrap interval over both sides."""
+    """The share of pairs in which the forgotten row is the nearer one, with its interval over both sides.
+
+    It is the wider one of a bootstrap, which sees how unequal rows are, and of `of_pairs`: resampling a handful of
+    rows gives them again and again, and of a single one an interval that is a point.
+    """
     nearer = _nearer(found.forgotten, found.held_out)
     rows, others = nearer.shape
     generator = np.random.default_rng(seed)
@@ -79,7 +83,9 @@ def closeness(found: Distances, seed: int = 0) -> tuple[float, float, float]:
     drawn = np.einsum("ki,ij,kj->k", a, nearer, b, optimize=True)
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(drawn.clip(0, 1), [tail, 100 - tail])
-    return float(nearer.mean()), float(low), float(high)
+    value = float(nearer.mean())
+    least, most = of_pairs(value, rows, others)
+    return value, min(float(low), least), max(float(high), most)
 
 
 def _nearer(forgotten: Floats, held_out: Floats) -> Floats:

@@ -20,6 +20,7 @@ as a held-out score, one power law for the whole, the division by the elasticity
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
@@ -157,12 +158,18 @@ def clusters_of(points: Floats, kinds: Rows, number: int) -> Rows:
         number: About how many clusters there are to be.
     """
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     cluster_of, count = np.zeros(len(points), dtype=np.int64), 0
     for kind in np.unique(kinds):
         rows = (kinds == kind).nonzero()[0]
         share = max(1, round(number * len(rows) / len(points)))
-        found = np.unique(KMeans(share, n_init=3, random_state=0).fit_predict(points[rows]), return_inverse=True)[1]
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", ConvergenceWarning
+            )  # of items that are alike: there are fewer clusters then
+            fitted = KMeans(share, n_init=3, random_state=0).fit_predict(points[rows])
+        found = np.unique(fitted, return_inverse=True)[1]
         cluster_of[rows] = count + found
         count += int(found.max()) + 1
     return cluster_of

@@ -44,6 +44,12 @@ def test_two_numbers_are_a_category_unless_said(tmp_path):
     assert read_table(write(tmp_path, lines), Reading(numbers=("target",))).columns[3].levels is None
 
 
+def test_long_whole_numbers_are_no_categories_though_their_floats_are_one(tmp_path):
+    lines = ["id,x,target", *(f"{10**30 + k},{2**63 - k},{k % 2}" for k in range(12))]
+    table = read_table(write(tmp_path, lines))
+    assert [column.is_category for column in table.columns] == [False, False, True]
+
+
 def test_parquet_and_csv_are_one_table(tmp_path):
     cells = read_columns(write(tmp_path))
     columns = {"a": pyarrow.array([float(text) for text in cells["a"]]), "b": [float(text) for text in cells["b"]]}
@@ -85,6 +91,7 @@ BAD = {
     "blank column": ([ROWS[0], *(",1,u," + line[-1] for line in ROWS[1:])], {}, "column 'a' is blank in all rows"),
     "blank target": ([*ROWS, "1,1,u,"], {}, "the target 'target' is blank in row 13"),
     "one target": ([line[:-1] + "0" if k else line for k, line in enumerate(ROWS)], {}, "is the same in all rows"),
+    "a class a row": (["a,target", *(f"1,k{k}" for k in range(9))], {}, "has 9 classes in 9 rows: .* an identifier"),
     "no target": (ROWS, {"target": "y"}, "no target column 'y'; its columns are 'a', 'b', 'kind', 'target'"),
     "target left out": (ROWS, {"drop": ("target",)}, "no target column: name one of"),
     "unknown column": (ROWS, {"drop": ("id",)}, "no column 'id'"),

@@ -34,6 +34,20 @@ def test_same_seed_same_interval():
     assert intervals.mean([0.1, 0.9, 0.4], seed=3) == intervals.mean([0.1, 0.9, 0.4], seed=3)
 
 
+def test_one_pair_gives_the_closed_form():
+    # m = n = 1: V(p) = p (1 - p), so 1 - p = z sqrt(p (1 - p)) and p = 1 / (1 + z^2), z = 1.959964.
+    low, high = intervals.of_pairs(1.0, 1, 1)
+    assert (low, high) == (pytest.approx(1 / (1 + 1.959964**2), abs=1e-6), 1.0)
+
+
+def test_a_share_of_pairs_is_symmetric_and_narrows():
+    low, high = intervals.of_pairs(0.3, 6, 9)
+    assert intervals.of_pairs(0.7, 9, 6) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+    # m = n = 200 near p = 1/2: V = (1/4) (1 + 199 (1/3 + 1/3)) / 40000 = 8.354e-4, z sqrt(V) = 0.0566.
+    low, high = intervals.of_pairs(0.5, 200, 200)
+    assert (0.5 - low, high - 0.5) == pytest.approx((0.0566, 0.0566), abs=1e-3)
+
+
 def test_over_seeds_is_the_t_interval():
     # 1, 2, 3: mean 2, standard deviation 1, t(0.975, 2) = 4.302653; half width 4.302653 / sqrt(3).
     value, low, high = intervals.over_seeds([1.0, 2.0, 3.0])

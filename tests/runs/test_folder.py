@@ -81,6 +81,19 @@ def test_a_resumed_run_is_as_old_as_it_is(tmp_path):
     assert read_record(tmp_path / "out").created == "2025-11-21T09:14:03Z"
 
 
+def test_a_run_is_not_taken_up_on_data_that_have_changed(tmp_path):
+    def opened(sha256: str, *, resume: bool) -> RunFolder:
+        known = {"request": sha256}
+        return RunFolder(tmp_path / "out", CONFIG, resume=resume, watch=Watch(is_shown=False), data=known)
+
+    fail(opened("a", resume=False), KeyboardInterrupt())
+    before = (tmp_path / "out" / "record.json").read_bytes()
+    with pytest.raises(MismatchError, match="the data have changed since that run began") as caught:
+        opened("b", resume=True)
+    assert "\n" not in str(caught.value) and (tmp_path / "out" / "record.json").read_bytes() == before
+    assert opened("a", resume=True).record.hashes["request"] == "a"
+
+
 def test_bad_input_leaves_the_folder_of_a_resumed_run(tmp_path):
     open_folder(tmp_path / "out")
     fail(open_folder(tmp_path / "out", resume=True), DataError("the model is gone"))

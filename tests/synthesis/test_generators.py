@@ -112,7 +112,13 @@ def test_closeness_by_hand():
     value, low, high = closeness(Distances(forgotten=np.array([0.0, 2.0]), held_out=np.array([1.0, 2.0, 1.5])))
     assert value == pytest.approx(3.5 / 6) and low < value < high
     every = closeness(Distances(forgotten=np.zeros(20), held_out=np.ones(20)))
-    assert every == (1.0, 1.0, 1.0)
+    assert every[0] == every[2] == 1.0 and 0.85 < every[1] < 0.9  # all are nearer, and 20 rows are not all rows
+
+
+@pytest.mark.parametrize("held_out", [1, 10, 400])
+def test_one_forgotten_row_is_no_verdict_however_many_are_held_out(held_out):
+    value, low, high = closeness(Distances(forgotten=np.zeros(1), held_out=np.ones(held_out)))
+    assert value == high == 1.0 and low < 0.45
 
 
 def test_copies_are_seen_and_rows_learnt_anew_are_not():

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genunlearn.data.network.items import Item
+from genunlearn.data.rows import check_is_file
 from genunlearn.errors import DataError, SourceNotFound
 from genunlearn.ops.dynamic_images import dynamic_image
 
@@ -48,10 +49,11 @@ def read_expressions(source: Path | str, size: int) -> Splits:
     """
     place = Path(source)
     try:
-        if place.is_file():
-            return read_fer(place, size)
         if place.is_dir():
             return _read_folder(place, size)
+        if place.exists():
+            check_is_file(place)
+            return read_fer(place, size)
     except OSError as error:
         if isinstance(error, SourceNotFound):
             raise
@@ -74,6 +76,8 @@ def read_fer(path: Path, size: int) -> Splits:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, strict=True)
+            if rows.fieldnames is None:
+                raise DataError(f"{path}: the file is empty: give the columns emotion, pixels and Usage, and rows")
             if missing := {"emotion", "pixels", "Usage"} - set(rows.fieldnames or ()):
                 raise DataError(f"{path}: no column {', '.join(sorted(missing))}: give emotion, pixels and Usage")
             for row in rows:
@@ -127,6 +131,11 @@ def _read_folder(root: Path, size: int) -> Splits:
                 side = given.index(place) if given else int(number % TEST_EVERY == TEST_EVERY - 1)
                 picture = _clip(path, size) if path.is_dir() else _scaled(_open(path), size)
                 sides[side].append(_item(path.relative_to(root).as_posix(), picture, target))
+    if not given and not sides[1] and sides[0]:
+        raise DataError(
+            f"{root}: no class has {TEST_EVERY} pictures or clips, of which every fourth is for testing: give more, or "
+            "train and test"
+        )
     return _checked(sides, root)
 
 

@@ -33,6 +33,9 @@ def read_item_folder(folder: Path | str, *, encode: Encode | None = None) -> dic
     """
     folder = Path(folder)
     if not folder.is_dir():
+        if folder.exists():
+            give = "give the folder that holds train and test (train.csv, test.csv; .npz, .jsonl, .parquet)"
+            raise SourceNotFound(f"request.data = {str(folder)!r} is no folder: {give}")
         raise SourceNotFound(f"request.data = {str(folder)!r}: no such folder")
     raw = _read(folder)
     if not raw:
@@ -67,10 +70,20 @@ def _read_file(folder: Path, name: str) -> Any:
         return tuple(read_archive(path, ("x", "y"), "arrays x and y", optional=("subclass",)).values())
     for suffix, reader in READERS.items():
         if (path := folder / f"{name}{suffix}").is_file():
-            from datasets import load_dataset
-
-            return load_dataset(reader, data_files={name: str(path)}, split=name)
+            return _load(reader, name, path)
     return None
+
+
+def _load(reader: str, name: str, path: Path) -> Any:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
+
+    try:
+        return load_dataset(reader, data_files={name: str(path)}, split=name)
+    except DatasetGenerationError as error:
+        cause = error.__cause__ or error
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:100]
+        raise DataError(f"{path}: cannot be read ({reason}); give a file in UTF-8 with a row for each item") from None
 
 
 def _read_pictures(folders: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:

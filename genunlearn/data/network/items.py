@@ -111,6 +111,14 @@ def classes_of(items: Sequence[Item]) -> list[int]:
     return targets.unique().tolist()
 
 
+def hash_items(items: Sequence[Item]) -> str:
+    """SHA-256 of names, inputs and targets, in their order."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(item.id.encode() + b"\0" + _fingerprint(item))
+    return digest.hexdigest()
+
+
 def _item(row: Any, name: str, encode: Encode | None) -> Item:
     if isinstance(row, Mapping):
         value, target, subclass = inputs_of(row), target_of(row), row.get(SUBCLASS)
@@ -138,6 +146,8 @@ def _whole(value: Any, what: str) -> int:
 
 def _tensor(value: Any, what: str) -> Tensor:
     """A tensor without gradient on the CPU: 64-bit integers for whole numbers, float32 for all others."""
+    if value is None:
+        raise DataError(f"{what} is blank: remove the row or fill it in")
     try:
         tensor = torch.as_tensor(value).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:

@@ -26,6 +26,7 @@ from torch import Tensor
 from genunlearn.contracts import Splits
 from genunlearn.data.archives import NO_ARCHIVE, why_none
 from genunlearn.data.network.items import Item, classes_of, targets_of
+from genunlearn.data.rows import check_is_file
 from genunlearn.errors import DataError, SourceNotFound
 
 ADVERSARIAL = ("confidence", "influence")
@@ -246,14 +247,17 @@ def _bounds(request: str, text: str) -> tuple[float, float]:
 
 def _read_array(path: Path | str) -> np.ndarray:
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise SourceNotFound(f"no file {path}: give a list of rows as text, .json or .npy")
+    check_is_file(path)
     try:
         if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False).reshape(-1)
-        text = path.read_text(encoding="utf-8")
-        return np.array(json.loads(text) if path.suffix == ".json" else [int(line) for line in text.split()]).reshape(
-            -1
-        )
+            rows = np.load(path, allow_pickle=False)
+        else:
+            text = path.read_text(encoding="utf-8")
+            rows = np.array(json.loads(text) if path.suffix == ".json" else [int(line) for line in text.split()])
     except NO_ARCHIVE as error:
         raise DataError(f"{path}: not a list of rows ({why_none(error)})") from error
+    if not rows.size:
+        raise DataError(f"{path}: no rows are listed in it; list at least one")
+    return rows.reshape(-1)

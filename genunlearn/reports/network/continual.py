@@ -12,10 +12,9 @@ from genunlearn.records import Result, RunRecord
 from genunlearn.reports import style
 from genunlearn.reports.cells import Cell, as_cell, named_records
 from genunlearn.reports.headline import Headline, Tone, unfinished
-from genunlearn.reports.markdown import table_of
 from genunlearn.reports.marks import model_marks, point, spoken_value
 from genunlearn.reports.numbers import format_estimate, format_number
-from genunlearn.reports.parts import cautions_of, check_any, run_table, write_comparison_pages, write_report_page
+from genunlearn.reports.parts import cautions_of, check_any, run_table, write_report_page, write_table
 from genunlearn.reports.plots import Mark, Plot, curve_plot
 from genunlearn.reports.reporter import Reporter
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED
@@ -23,6 +22,10 @@ from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED
 if TYPE_CHECKING:
     from rich.console import Console
 
+ABOUT = (
+    "Each run after the last request that it carried out, and below it its oracle: a learner of the same kind that "
+    "went through the stream without what is forgotten."
+)
 LIMITS = (
     "One stream, one seed: another order of tasks and requests may end otherwise. Intervals are over items alone.",
     "The oracle is a learner of the same kind and another seed that never had what is forgotten. It need not be the "
@@ -213,12 +216,13 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     if not rows:
         raise DataError("no run has come as far as its first request: nothing to compare")
     runs = run_table(records, read_stream)
-    return write_comparison_pages(
-        "network/continual",
+    return write_table(
         folder,
-        html={"heads": heads, "rows": rows, "runs": runs},
-        markdown={"table": table_of(heads, rows), "runs": runs.markdown},
+        heads,
+        rows,
+        runs=runs,
         title="Learners of tasks on one stream",
+        about=ABOUT,
         cautions=cautions_of(records, lambda record: ", ".join(map(str, record.request.get("stream") or ()))),
         count=len(records),
     )

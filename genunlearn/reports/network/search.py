@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from genunlearn.records import RunRecord, read_json
 from genunlearn.reports import style
 from genunlearn.reports.headline import Headline, Tone, unfinished
-from genunlearn.reports.markdown import table_of
 from genunlearn.reports.network.search_plots import cell_plot, cost_plot, curves_plot, known_plot
 from genunlearn.reports.numbers import MISSING, format_estimate, format_seconds
-from genunlearn.reports.parts import cautions_of, check_any, run_table, write_comparison_pages, write_report_page
+from genunlearn.reports.parts import cautions_of, check_any, run_table, write_report_page, write_table
 from genunlearn.reports.pictures import picture
 from genunlearn.reports.reporter import Reporter
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, run_section
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 CELL_NAME = "cell.json"
 TOLERANCE = 0.05
 """How far an accuracy may be from that of the retrained network and still count as the same."""
+ABOUT = "Accuracies are shares of items with their 95% intervals; retraining is from scratch, without the forget set."
 LIMITS = (
     "One search, one seed: another seed may find another cell, and a random cell may do as well (docs/results).",
     "A few unlearning steps are the search's yardstick, not a method to rely on: genunlearn run has methods.",
@@ -155,12 +155,13 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     """
     check_any(records)
     rows, runs = [_row(*each) for each in records.items()], run_table(records, read_search)
-    return write_comparison_pages(
-        "network/search",
+    return write_table(
         folder,
-        html={"heads": HEADS, "rows": rows, "runs": runs},
-        markdown={"table": table_of(HEADS, rows), "runs": runs.markdown},
+        HEADS,
+        rows,
+        runs=runs,
         title="Searches side by side",
+        about=ABOUT,
         cautions=cautions_of(records, lambda record: str(record.request.get("data"))),
         count=len(records),
     )

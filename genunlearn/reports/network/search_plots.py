@@ -75,7 +75,7 @@ def _draw_edge(axes: Axes, start: tuple[float, float], end: tuple[float, float],
     axes.annotate("", end, start, arrowprops=arrow)
     (x0, y0), (x1, y1) = start, end
     # Beside the straight line, as far as the arc is bent there.
-    along = 0.55
+    along = 0.35  # near the start: edges into one node meet at its end
     x, y = x0 + along * (x1 - x0) - bend * 0.5 * (y1 - y0), y0 + along * (y1 - y0) + bend * 0.5 * (x1 - x0)
     box = {"boxstyle": "round,pad=0.15", "facecolor": PAPER, "edgecolor": "none"}
     axes.text(x, y, _short(name), ha="center", va="center", size=SMALL - 1, color=INK, bbox=box, zorder=4)

@@ -11,10 +11,9 @@ from genunlearn.records import Result, RunRecord, read_json
 from genunlearn.reports import style
 from genunlearn.reports.cells import Cell, as_cell, named_records
 from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
-from genunlearn.reports.markdown import table_of
 from genunlearn.reports.network.synthetic_plots import PARTS, REFERENCE, closeness_plot, distances_plot, parts_plot
 from genunlearn.reports.numbers import MISSING, format_estimate
-from genunlearn.reports.parts import cautions_of, check_any, run_table, write_comparison_pages, write_report_page
+from genunlearn.reports.parts import cautions_of, check_any, run_table, write_report_page, write_table
 from genunlearn.reports.reporter import Reporter
 from genunlearn.reports.wording import ORIGINAL, UNLEARNED, Words, humanise, run_section
 
@@ -23,12 +22,20 @@ if TYPE_CHECKING:
 
 DISTANCES_NAME = "distances.json"
 CHANCE = 0.5
+WIDEST = 0.5
+"""Width of an interval around chance beyond which it says nothing: of some five rows, or fewer."""
+TOO_FEW = Reading(Tone.NEUTRAL, "too few rows to tell")
 GIVEN = "given"
 SCORES = {
     "tabsyndex": Words("TabSynDex", "arithmetic mended: zero and near-one associations, means near 0, held-out rows"),
     "tabsyndex_published": Words("TabSynDex, as published", "to be read beside published values only"),
     "sdmetrics": Words("SDMetrics quality", "another library's score: shapes of columns, and trends of pairs"),
 }
+ABOUT = (
+    "Scores are of the generator that learnt without the forgotten rows, or of a file's rows; 1 is good. Closeness is "
+    "the probability that a forgotten row lies nearer to the synthetic rows than a held-out one, before (learnt from "
+    "all rows) and after (learnt without the forgotten); 0.5 is chance."
+)
 LIMITS = (
     "Closeness is over all forgotten rows: single ones may still be told. A row that is rare is the easiest to tell.",
     "That no row stands nearer than chance is no proof of privacy: an attacker may use more than distances, and "
@@ -100,19 +107,32 @@ def read_synthetic(record: RunRecord) -> Headline:
     for result, label in ((before, labels_of(record)[ORIGINAL]), (after, "Learnt without the forgotten")):
         if result is not None:
             said.append(f"{label}: {read_closeness(result).text}, closeness {format_estimate(result)}.")
-    leaks = [read_closeness(result).tone is Tone.BAD for result in (before, after) if result is not None]
-    if not leaks:
+    found = [read_closeness(result) for result in (before, after) if result is not None]
+    if not found:
         return Headline(Tone.NEUTRAL, "Measured", subject, tuple(said))
-    if leaks[-1]:
+    said.append(_counts(record))
+    if found[-1].tone is Tone.BAD:
         return Headline(Tone.BAD, "The synthetic rows lie near the forgotten ones", subject, tuple(said))
-    title = "Learning anew takes the forgotten rows out" if leaks[0] else "No nearer to forgotten rows than to others"
+    if found[-1] is TOO_FEW:
+        return Headline(Tone.NEUTRAL, "Too few rows to tell", subject, tuple(said))
+    is_out = found[0].tone is Tone.BAD
+    title = "Learning anew takes the forgotten rows out" if is_out else "Not seen to lie nearer to forgotten rows"
     return Headline(Tone.GOOD, title, subject, tuple(said))
 
 
+def _counts(record: RunRecord) -> str:
+    """How many rows closeness is about."""
+    held_out = record.request.get("held-out rows of the forgotten kind", record.request.get("held-out rows"))
+    return f"Forgotten rows: {record.request.get('rows to forget')}; held-out rows beside them: {held_out}."
+
+
 def read_closeness(result: Result) -> Reading:
-    """Whether the interval leaves out chance."""
-    if result.low is None or result.high is None or result.low <= CHANCE <= result.high:
-        return Reading(Tone.GOOD, "as near as to other rows")
+    """Whether the interval leaves out chance; one that is wide tells neither."""
+    if result.low is None or result.high is None:
+        return TOO_FEW
+    if result.low <= CHANCE <= result.high:
+        is_told = result.high - result.low <= WIDEST
+        return Reading(Tone.GOOD, "not seen to lie nearer") if is_told else TOO_FEW
     return Reading(Tone.BAD, "nearer") if result.low > CHANCE else Reading(Tone.NEUTRAL, "farther")
 
 
@@ -175,14 +195,16 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     check_any(records)
     heads, rows = comparison_table(records)
     runs = run_table(records, read_synthetic)
-    return write_comparison_pages(
-        "network/synthetic",
+    return write_table(
         folder,
-        html={"heads": heads, "rows": rows, "runs": runs, "closeness": closeness_plot("closeness", records)},
-        markdown={"table": table_of(heads, rows), "runs": runs.markdown},
+        heads,
+        rows,
+        runs=runs,
         title="Synthetic rows, generator by generator",
+        about=ABOUT,
         cautions=cautions_of(records, _data),
         count=len(records),
+        plot=closeness_plot("closeness", records),
     )
 
 

@@ -12,15 +12,14 @@ from genunlearn.records import Result, RunRecord, read_json
 from genunlearn.reports import style
 from genunlearn.reports.cells import Cell, as_cell, named_records
 from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
-from genunlearn.reports.markdown import table_of
 from genunlearn.reports.network.value_plots import after_plot, costs_plot, removal_plot, repair_plot, values_plot
 from genunlearn.reports.numbers import MISSING, format_estimate, format_number
 from genunlearn.reports.parts import (
     cautions_of,
     check_any,
     run_table,
-    write_comparison_pages,
     write_report_page,
+    write_table,
 )
 from genunlearn.reports.pictures import Picture, picture
 from genunlearn.reports.reporter import Reporter
@@ -30,6 +29,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 VALUES_NAME = "values.json"
+FEWEST = 10
+"""Unseen items that a verdict needs."""
+TOO_FEW = Reading(Tone.NEUTRAL, "too few items to tell")
+ABOUT = (
+    "Cost is measured: the fall of the score on unseen items when the learner is trained without the request. Values "
+    "are sums over its items; those of data_oob and lava rank items and have no unit of the score."
+)
 LIMITS = (
     "Values hold for this learner, these validation items and this score: another learner may need other items.",
     "A cost is that of one retraining on these data. An interval is over unseen items, not over other training data.",
@@ -93,6 +99,8 @@ def read_values(record: RunRecord) -> Headline:
         return Headline(Tone.NEUTRAL, "Valued", subject, residue or ("No request was asked about.",))
     hurting = [result for result in found if _reading(result).tone is Tone.BAD]
     said = tuple(f"{result.group}: {_reading(result).text}, {format_estimate(result)}." for result in found[:4])
+    if all(_reading(result) is TOO_FEW for result in found):
+        return Headline(Tone.NEUTRAL, "Too few items to tell", subject, said + residue)
     title = f"{hurting[0].group} costs most" if hurting else "No request costs anything that can be seen"
     return Headline(Tone.WARN if hurting else Tone.GOOD, title, subject, said + residue)
 
@@ -105,11 +113,15 @@ def _residue(record: RunRecord) -> tuple[str, ...]:
     widest = max(left, key=lambda result: abs(result.value or 0.0))
     zero = (widest.low or 0.0) <= 0 <= (widest.high or 0.0)
     verdict = "nothing that can be seen" if zero else "not nothing"
+    if widest.n < FEWEST:
+        verdict = "what too few items tell"
     return (f"After unlearning the forget set is worth {verdict}: {format_estimate(widest)} ({widest.group}).",)
 
 
 def _reading(cost: Result) -> Reading:
-    """Whether the interval of a cost leaves out zero."""
+    """Whether the interval of a cost leaves out zero; resampling a few items says nothing of others."""
+    if cost.n < FEWEST:
+        return TOO_FEW
     if cost.low is None or cost.high is None or cost.low <= 0 <= cost.high:
         return Reading(Tone.NEUTRAL, "no cost that can be seen")
     return Reading(Tone.BAD, "costs") if cost.low > 0 else Reading(Tone.GOOD, "does good")
@@ -178,12 +190,13 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     if not rows:
         raise DataError("valuations without requests have nothing to compare: give some (--request class:3)")
     runs = run_table(records, read_values)
-    return write_comparison_pages(
-        "network/value",
+    return write_table(
         folder,
-        html={"heads": heads, "rows": rows, "runs": runs},
-        markdown={"table": table_of(heads, rows), "runs": runs.markdown},
+        heads,
+        rows,
+        runs=runs,
         title="What requests cost",
+        about=ABOUT,
         cautions=cautions_of(records, lambda record: str(record.request.get("data"))),
         count=len(records),
     )

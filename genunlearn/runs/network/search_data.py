@@ -14,9 +14,9 @@ from genunlearn.config import ModelConfig
 from genunlearn.config.network import NetworkConfig, NetworkRequestConfig
 from genunlearn.config.search import NetworkSearchConfig
 from genunlearn.data.network.expressions import clip_picture, made_clips, read_expressions
-from genunlearn.data.network.items import Item, targets_of
+from genunlearn.data.network.items import Item, hash_items, targets_of
 from genunlearn.data.network.subsets import ADVERSARIAL, choose
-from genunlearn.errors import DataError
+from genunlearn.errors import ConfigError, DataError
 from genunlearn.records import hash_json
 from genunlearn.registry import LAB
 from genunlearn.runs.network.request import study_of
@@ -58,8 +58,8 @@ class SearchData:
 
     @property
     def sha256(self) -> str:
-        """Hash of the items' order and of the forget set."""
-        return hash_json([[item.id for item in self.train], [item.id for item in self.test], self.is_forget.tolist()])
+        """Hash of the items and of the forget set."""
+        return hash_json([hash_items(self.train), hash_items(self.test), self.is_forget.tolist()])
 
     def halves(self, seed: int) -> SearchItems:
         """Training items in two halves, drawn by the seed; half of the forget set is in each."""
@@ -78,6 +78,7 @@ def read_search_data(config: NetworkSearchConfig) -> SearchData:
     """Read and check the data of a search.
 
     Raises:
+        ConfigError: No data are named.
         DataError: They are no pictures of one size, too few, or the forget set cannot be drawn.
         SourceNotFound: The data is not there.
     """
@@ -94,13 +95,18 @@ def read_search_data(config: NetworkSearchConfig) -> SearchData:
             f"{asked.data}: {len(train)} training items: a search needs at least 8, half of them to judge by"
         )
     classes = int(targets_of([*train, *test]).max()) + 1
-    return SearchData(
-        train=train, test=test, is_forget=choose(train, asked.forget, seed=config.seed).bool(), classes=classes
-    )
+    is_forget = choose(train, asked.forget, seed=config.seed).bool()
+    if int((~is_forget).sum()) < 2:
+        raise DataError(
+            f"{asked.forget} leaves 1 item to retain: a search needs one in each half of the training items"
+        )
+    return SearchData(train=train, test=test, is_forget=is_forget, classes=classes)
 
 
 def _items(config: NetworkSearchConfig) -> tuple[list[Item], list[Item]]:
     source = config.request.data
+    if not source:
+        raise ConfigError("request.data is empty: name lab:digits, made:clips, a FER2013 file or a folder (--data)")
     if source == MADE:
         return _made()
     if not source.startswith(LAB):

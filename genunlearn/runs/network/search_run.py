@@ -49,7 +49,8 @@ class SearchRun:
         """
         self.config, self.watch = config, watch or Watch(is_shown=False)
         self.data = _prepare(config)
-        self.folder = RunFolder(out, config, resume=resume, watch=self.watch)
+        known = {"request": self.data.sha256}
+        self.folder = RunFolder(out, config, resume=resume, watch=self.watch, data=known)
 
     @staticmethod
     def check(config: NetworkSearchConfig) -> str:
@@ -207,7 +208,6 @@ class SearchRun:
             "picture": " x ".join(map(str, data.shape)),
             "unlearning_steps": self.config.unlearn.steps,
         }
-        self.record.hashes |= {"request": data.sha256}
         for number, item in enumerate(data.train[:SHOWN]):
             pixels, path = item.inputs["x"], f"images/item-{number}.png"
             if pixels.shape[0] in (1, 3):

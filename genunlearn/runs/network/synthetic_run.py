@@ -61,7 +61,10 @@ class SyntheticRun:
         self.config, self.watch = config, watch or Watch(is_shown=False)
         made = prepare(config)
         self.generator, self.data, self.given = made.generator, made.data, made.given
-        self.folder = RunFolder(out, config, resume=resume, watch=self.watch)
+        known = {"request": self.data.sha256}
+        if isinstance(self.generator, Given):
+            known["synthetic"] = hash_files([Path(self.generator.file)])
+        self.folder = RunFolder(out, config, resume=resume, watch=self.watch, data=known)
 
     @staticmethod
     def check(config: NetworkSyntheticConfig) -> str:
@@ -205,9 +208,6 @@ class SyntheticRun:
         if len(data.control) < len(data.held_out):
             said["held-out rows of the forgotten kind"] = len(data.control)
         self.record.request = said
-        self.record.hashes |= {"request": data.sha256}
-        if isinstance(self.generator, Given):
-            self.record.hashes |= {"synthetic": hash_files([Path(self.generator.file)])}
         if data.left_out:
             self.record.notes.append(f"{data.left_out:,} rows of the table were not used (request.limit)")
 

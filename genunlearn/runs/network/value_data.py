@@ -12,7 +12,7 @@ import torch
 from genunlearn.config import ModelConfig
 from genunlearn.config.network import NetworkConfig, NetworkRequestConfig, NetworkValueConfig
 from genunlearn.data.network.folders import read_item_folder
-from genunlearn.data.network.items import Encode, Item, as_items, targets_of
+from genunlearn.data.network.items import Encode, Item, as_items, hash_items, targets_of
 from genunlearn.data.network.subsets import ADVERSARIAL, choose
 from genunlearn.errors import ConfigError, DataError
 from genunlearn.records import hash_json
@@ -52,8 +52,8 @@ class ValueData:
 
     @property
     def sha256(self) -> str:
-        """Hash of the items' order and of what is asked."""
-        sides = [[item.id for item in side] for side in (self.train, self.valid, self.test)]
+        """Hash of the items and of what is asked."""
+        sides = [hash_items(side) for side in (self.train, self.valid, self.test)]
         return hash_json([sides, {name: rows.tolist() for name, rows in self.requests.items()}])
 
 

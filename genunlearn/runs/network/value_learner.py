@@ -119,10 +119,14 @@ def _arrays(items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray]:
     """Inputs as a matrix, and targets.
 
     Raises:
-        DataError: They are not one tensor of the same shape each.
+        DataError: They are neither tensors of the same shape nor the columns of a table.
     """
-    shapes = {tuple(item.inputs["x"].shape) if item.inputs.keys() == {"x"} else None for item in items}
-    if len(shapes) != 1 or None in shapes:
-        raise DataError("items are no tables or pictures of one size: take a network instead of scikit-learn (--model)")
-    inputs = torch.stack([item.inputs["x"].flatten() for item in items]).double().numpy()
-    return inputs, targets_of(items).numpy()
+    shapes = {tuple((name, tuple(part.shape)) for name, part in item.inputs.items()) for item in items}
+    is_plain = all(name == "x" or not shape for each in shapes for name, shape in each)
+    if len(shapes) != 1 or not is_plain:
+        raise DataError(
+            "items are no tables or pictures of one size, with the same columns in train and test: take a network "
+            "instead of scikit-learn (--model)"
+        )
+    rows = [torch.cat([part.double().flatten() for part in item.inputs.values()]) for item in items]
+    return torch.stack(rows).numpy(), targets_of(items).numpy()

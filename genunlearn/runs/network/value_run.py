@@ -47,7 +47,8 @@ class ValueRun:
         """
         self.config, self.watch = config, watch or Watch(is_shown=False)
         self.valuer, self.data = prepare(config)
-        self.folder = RunFolder(out, config, resume=resume, watch=self.watch)
+        known = {"request": self.data.sha256}
+        self.folder = RunFolder(out, config, resume=resume, watch=self.watch, data=known)
 
     @staticmethod
     def check(config: NetworkValueConfig) -> str:
@@ -191,7 +192,6 @@ class ValueRun:
             "unlearned": self.config.request.unlearned,
         }
         self.record.request = said
-        self.record.hashes |= {"request": self.data.sha256}
 
     def _write(self, found: Values, kept: Mapping[str, Any]) -> None:
         if not self.folder.is_main:

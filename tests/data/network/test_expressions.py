@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,15 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         read_expressions(tmp_path / "nowhere", 16)
 
 
+def test_what_cannot_be_read_to_its_end_is_refused(tmp_path):
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(DataError, match="the file is empty: give the columns emotion, pixels and Usage"):
+        read_expressions(tmp_path / "empty.csv", 16)
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(SourceNotFound, match="it is a pipe or a device"):
+        read_expressions(tmp_path / "pipe.csv", 16)
+
+
 def test_folders_of_pictures(tmp_path):
     for split in ("train", "test"):
         paint(tmp_path / split / "happy" / "a.png", 255)
@@ -108,6 +119,11 @@ def one_class(root):
     (root / "b").rmdir()
 
 
+def few_pictures(root):
+    for name in "ab":
+        paint(root / name / "x.png", 3)
+
+
 def lone_split(root):
     paint(root / "train" / "a" / "x.png", 3)
 
@@ -118,6 +134,7 @@ HOSTILE = {
     cut_picture: "not a picture",
     one_frame: "1 frames",
     one_class: "1 class folders",
+    few_pictures: "no class has 4 pictures or clips",
     lone_split: "only train",
 }
 

@@ -97,9 +97,24 @@ def test_splits_that_do_not_go_together(tmp_path: Path) -> None:
         read_item_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "No columns"), (b"x,label\n\xe4,1\n", "codec can't decode")], ids=["empty", "latin"]
+)
+def test_a_table_that_the_library_cannot_read_is_refused_in_one_line(
+    content: bytes, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "train.csv").write_bytes(content)
+    with pytest.raises(DataError, match=reason) as caught:
+        read_item_folder(tmp_path)
+    assert "train.csv" in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_a_folder_that_is_not_there_and_a_file_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match="no such folder"):
         read_item_folder(tmp_path / "gone")
+    (tmp_path / "table.csv").write_text("x,label\n1,0\n")
+    with pytest.raises(SourceNotFound, match="is no folder: give the folder that holds train and test"):
+        read_item_folder(tmp_path / "table.csv")
     np.savez(tmp_path / "train.npz", pictures=np.eye(2))
     with pytest.raises(DataError, match=r"train\.npz: has no array 'x': give arrays x and y"):
         read_item_folder(tmp_path)

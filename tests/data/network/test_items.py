@@ -55,6 +55,7 @@ def test_items_are_kept() -> None:
         ([(torch.zeros(1),)], "give \\(input, target\\)"),
         ([("some text", 1)], "give encode="),
         (7, "type int"),
+        ([{"a": None, "label": 1}], "item-0: input 'a' is blank: remove the row"),
         ((torch.tensor([[1.0, torch.nan]]), [0]), "item-0: 'x' holds NaN or infinity"),
         ((INPUTS[:1], torch.tensor([torch.inf])), "'target' holds NaN"),
     ],

@@ -130,6 +130,11 @@ def test_files_that_cannot_be_used(classes: list[Item], tmp_path: Path) -> None:
     path.write_text("three")
     with pytest.raises(DataError, match="not a list of rows"):
         choose(classes, f"index:{path}")
+    path.write_text("\n")
+    with pytest.raises(DataError, match="no rows are listed in it"):
+        choose(classes, f"index:{path}")
+    with pytest.raises(SourceNotFound, match="it is a folder"):
+        choose(classes, f"index:{tmp_path}")
     (tmp_path / "rows.json").write_text("[0.5]")
     with pytest.raises(DataError, match="whole numbers"):
         choose(classes, f"index:{tmp_path / 'rows.json'}")

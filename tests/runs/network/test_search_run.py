@@ -114,6 +114,8 @@ BAD = {
     "class": ({"forget": "class:12"}, "class 12 does not occur"),
     "ranked": ({"forget": "influence:5"}, "ranks items by a trained model"),
     "limit": ({"limit": 3}, "request.limit = 3"),
+    "nothing": ({"data": ""}, "request.data is empty"),
+    "all but one": ({"forget": "random:399"}, "leaves 1 item to retain"),
     "size": ({"size": 4}, "request.size = 4"),
     "key": ({"forgets": "class:3"}, "did you mean 'forget'"),
 }

@@ -91,12 +91,25 @@ def test_generators_are_compared(done, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "tone"),
-    [(0.6, 0.9, Tone.BAD), (0.4, 0.6, Tone.GOOD), (0.1, 0.4, Tone.NEUTRAL), (None, None, Tone.GOOD)],
+    ("low", "high", "said"),
+    [
+        (0.6, 0.9, "nearer"),
+        (0.4, 0.6, "not seen to lie nearer"),
+        (0.1, 0.4, "farther"),
+        (0.1, 0.9, "too few rows to tell"),
+        (None, None, "too few rows to tell"),
+    ],
 )
-def test_chance_is_left_out_or_not(low, high, tone):
+def test_chance_is_left_out_or_not(low, high, said):
     value = 0.5 if low is None else (low + high) / 2
-    assert read_closeness(Result(name="closeness", target="original", value=value, low=low, high=high)).tone is tone
+    assert read_closeness(Result(name="closeness", target="original", value=value, low=low, high=high)).text == said
+
+
+def test_a_copied_row_alone_is_no_verdict_on_closeness(tmp_path):
+    record = run(iris(forget="random:1", overrides=("evaluate.draws=1",)), out=tmp_path / "out")
+    headline = read_synthetic(record)
+    assert (headline.tone, headline.verdict) == (Tone.NEUTRAL, "Too few rows to tell")
+    assert "Forgotten rows: 1; held-out rows beside them: 30." in headline.sentences
 
 
 def test_a_report_of_a_run_that_did_not_end(done, tmp_path):

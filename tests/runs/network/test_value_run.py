@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,6 +61,15 @@ def test_the_report_shows_what_was_measured(done):
     assert "<script" not in page
 
 
+def test_a_cost_on_a_handful_of_items_is_no_verdict(done):
+    def told(n: int) -> str:
+        sure = {"value": 0.2, "low": 0.1, "high": 0.3, "n": n}
+        found = [replace(one, **sure) if one.name == "cost" else one for one in done[0].results]
+        return read_values(replace(done[0], results=found)).verdict
+
+    assert told(10) == "class:1 costs most" and told(9) == "Too few items to tell"
+
+
 def test_a_killed_run_goes_on_where_it_was(done, tmp_path, monkeypatch):
     answer, calls = EstimatorLearner.answer, []
 
@@ -95,6 +105,16 @@ def _others(folder):
     rows = [row for row, item in enumerate(data.train) if int(item.target) != 1][:2]
     np.save(folder / "mask.npy", np.isin(np.arange(len(data.train)), rows))
     return folder / "mask.npy"
+
+
+def test_a_folder_of_tables_is_valued_column_by_column(tmp_path):
+    data = read_data(iris(limit=None))
+    for name, items in (("train", data.train), ("test", data.test)):
+        rows = [",".join(f"{x:g}" for x in [*item.inputs["x"].tolist(), int(item.target)]) for item in items]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["a,b,c,d,label", *rows]) + "\n")
+    config = value_config("sklearn:linear", {"data": str(tmp_path)}, method="knn_shapley", overrides=QUICK)
+    record = run(config, out=tmp_path / "out")
+    assert record.find("score", "original", "all items").low > 0.5  # chance is a third
 
 
 def test_what_is_forgotten_is_worth_nothing(tmp_path, monkeypatch):
