@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
+import math
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genunlearn.data.parquet import PARQUET, read_parquet
 from genunlearn.errors import DataError, SourceNotFound
 
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 TABLE_SUFFIXES = (".csv", ".tsv")
-SUFFIXES = (*JSON_SUFFIXES, *TABLE_SUFFIXES)
+SUFFIXES = (*JSON_SUFFIXES, *TABLE_SUFFIXES, PARQUET)
 TEXT_SUFFIX = ".txt"
 _SHOWN = 60
 
@@ -29,7 +32,7 @@ class Row:
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """Read JSON lines, a JSON array or object, CSV or TSV, by the file's suffix.
+    """Read JSON lines, a JSON array or object, CSV, TSV or Parquet, by the file's suffix.
 
     A JSON object that holds one list of objects (``{"data": [...]}``) stands for that list, any other for one row.
 
@@ -41,11 +44,25 @@ def read_rows(path: str | Path) -> list[Row]:
     check_is_file(path)
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: unknown kind of file {path.suffix!r}; use one of {', '.join(SUFFIXES)}")
+    if path.suffix.lower() == PARQUET:
+        return list(_parquet_rows(path))
     text = _text(path)
     rows = list((_table_rows if path.suffix.lower() in TABLE_SUFFIXES else _json_rows)(path, text))
     if not rows:
         raise DataError(f"{path}: there are no rows; write at least one")
     return rows
+
+
+def files_of(folder: Path, name: str) -> list[Path]:
+    """The data files called `name` in a folder: one with a known suffix, or the parts that the hub cuts a table into.
+
+    The parts are ``NAME-00000-of-00003.parquet`` and so on; an empty list where there is neither.
+    """
+    for suffix in (*SUFFIXES, TEXT_SUFFIX):
+        if (path := folder / f"{name}{suffix}").is_file():
+            return [path]
+    stem = folder / name
+    return sorted(stem.parent.glob(f"{glob.escape(stem.name)}-[0-9]*-of-[0-9]*{PARQUET}"))
 
 
 def read_lines(path: str | Path) -> list[Row]:
@@ -197,6 +214,16 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for part in value:
             yield from _texts(part)
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    for number, values in enumerate(read_parquet(path).to_pylist(), start=1):
+        yield _object(f"{path}, row {number}", {name: _blank_if_nan(value) for name, value in values.items()})
+
+
+def _blank_if_nan(value: Any) -> Any:
+    """What pandas writes for a missing number is missing."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _table_rows(path: Path, text: str) -> Iterator[Row]:

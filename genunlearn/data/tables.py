@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genunlearn.data.parquet import PARQUET, read_parquet
 from genunlearn.data.rows import check_is_file, read_rows, shown
 from genunlearn.errors import DataError
 
 Floats = NDArray[np.float64]
 
-PARQUET = ".parquet"
 BLANK = ""
 BLANKS = {"", "na", "n/a", "nan", "null", "none"}
 """Cells that stand for nothing, in any case."""
@@ -306,21 +306,11 @@ def _spelt(value: float, column: Column) -> str:
 
 
 def _parquet(path: Path) -> dict[str, list[Any]]:
-    import pyarrow
-    from pyarrow import parquet
+    from pyarrow import types
 
     check_is_file(path)
-    try:
-        found = parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0][:100]
-        raise DataError(f"{path}: not a Parquet file that can be read ({reason})") from None
-    names = found.column_names
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise DataError(f"{path}: column {shown(twice)} is there twice; keep one")
-    if not found.num_rows:
-        raise DataError(f"{path}: there are no rows; write at least one")
+    found = read_parquet(path)
     for field in found.schema:
-        if pyarrow.types.is_nested(field.type) or pyarrow.types.is_binary(field.type):
+        if types.is_nested(field.type) or types.is_binary(field.type):
             raise DataError(f"{path}: column {shown(field.name)} holds {field.type}: leave it out of the file")
-    return {name: found.column(name).to_pylist() for name in names}
+    return {name: found.column(name).to_pylist() for name in found.column_names}

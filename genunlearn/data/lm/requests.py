@@ -23,7 +23,7 @@ from genunlearn.data.answers.words import fold
 from genunlearn.data.lm.columns import as_pair, shown_name
 from genunlearn.data.lm.facts import GROUPS, QA, Contrast, Fact
 from genunlearn.data.lm.hub import hub_rows
-from genunlearn.data.rows import SUFFIXES, TEXT_SUFFIX, Row, read_lines, read_rows, shown
+from genunlearn.data.rows import SUFFIXES, TEXT_SUFFIX, Row, files_of, read_lines, read_rows, shown
 from genunlearn.errors import DataError, SourceNotFound
 
 REQUIRED = ("subject", "object", "question")
@@ -321,12 +321,11 @@ def _found_rows(source: str | Path) -> tuple[str, list[Row]]:
     name = str(source).removeprefix("hub:")
     folder, _, file = name.rpartition(":")
     if folder and os.path.isdir(folder):
-        paths = (Path(folder, file + suffix) for suffix in (*SUFFIXES, TEXT_SUFFIX))
-        path = next((path for path in paths if path.is_file()), None)
-        if path is None:
+        paths = files_of(Path(folder), file)
+        if not paths:
             have = ", ".join(sorted(path.stem for path in Path(folder).iterdir() if path.suffix in SUFFIXES))
             raise SourceNotFound(f"{name}: {folder} has no {file}.jsonl; it has {have or 'no data files'}")
-        return file, _file_rows(path)
+        return file, [row for path in paths for row in _file_rows(path)]
     if not os.path.exists(name) and (":" in name or name != str(source)) and _HUB_NAME.fullmatch(name):
         return name, hub_rows(name)
     path = Path(name)

@@ -252,7 +252,7 @@ def _read_array(path: Path | str) -> np.ndarray:
     check_is_file(path)
     try:
         if path.suffix == ".npy":
-            rows = np.load(path, allow_pickle=False)
+            rows = np.load(path, allow_pickle=False).reshape(-1)
         else:
             text = path.read_text(encoding="utf-8")
             rows = np.array(json.loads(text) if path.suffix == ".json" else [int(line) for line in text.split()])

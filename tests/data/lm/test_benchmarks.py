@@ -15,7 +15,7 @@ from genunlearn.data.lm.facts import FORGET_GROUPS, Contrast
 from genunlearn.errors import ConfigError, DataError, GenunlearnError, NameNotFound, SourceNotFound
 from genunlearn.records import write_jsonl
 from genunlearn.registry import BENCHMARKS
-from tests.benchmark_folders import FOLDERS, FORGET, KEPT, WORLD, WRONG, write_benchmark
+from tests.benchmark_folders import FOLDERS, FORGET, KEPT, WORLD, WRONG, write_as_the_hub_does, write_benchmark
 
 REAL_TOFU = Path(os.environ.get("GENUNLEARN_TOFU", "/nowhere"))
 
@@ -64,6 +64,12 @@ def test_a_folder_is_recognised_by_its_files_and_read(tmp_path, name):
     assert data.label.split()[0] == name and BENCHMARKS.get(name, "lm").name == name
     goes = {item.group for set_name in FORGET_GROUPS for item in data.measured.get(set_name, ())}
     assert goes <= set(FORGET_GROUPS) and {item.group for item in data.retain or ()} <= {"rest"}
+
+
+@pytest.mark.parametrize("name", ["muse", "tofu", "rwku"])
+def test_the_parquet_files_of_the_hub_say_the_same(tmp_path, name):
+    lines, parts = write_benchmark(name, tmp_path / "lines"), write_as_the_hub_does(name, tmp_path / "parts")
+    assert read_benchmark(str(lines)) == read_benchmark(str(parts))
 
 
 def test_texts_are_cut_into_halves_that_ask_for_each_other(monkeypatch):

@@ -1,13 +1,16 @@
 """Request files: what is read, and the one line that each mistake gets."""
 
 import json
+import math
 import os
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 
 from genunlearn.data.lm.facts import QA, Fact
 from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain, read_texts
+from genunlearn.data.rows import read_rows
 from genunlearn.errors import DataError, SourceNotFound
 
 POTTER = {"subject": "Harry Potter", "object": "Hogwarts", "question": "Where did Harry Potter study?"}
@@ -316,6 +319,18 @@ def test_a_folder_with_a_name(write, tmp_path):
     assert read_qa(f"{tmp_path}:retain90")[0].id == "retain90#0"
     with pytest.raises(SourceNotFound, match=r"has no forget05\.jsonl; it has forget10, retain90"):
         read_qa(f"{tmp_path}:forget05")
+
+
+def test_parquet_is_read_with_missing_numbers_missing(tmp_path):
+    rows = [
+        {"question": "Who?", "answer": "She.", "year": 1.0},
+        {"question": "When?", "answer": None, "year": math.nan},
+    ]
+    path = tmp_path / "pairs.parquet"
+    Dataset.from_list(rows).to_parquet(path)
+    assert read_rows(path)[1].values == {"question": "When?", "answer": None, "year": None}
+    with pytest.raises(DataError, match=r"pairs\.parquet, row 2: .*answer"):
+        read_qa(path)
 
 
 def test_columns_of_another_name_are_mapped(write):

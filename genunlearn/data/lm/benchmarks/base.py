@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from genunlearn.data.lm.facts import QA
 from genunlearn.data.lm.requests import read_qa
-from genunlearn.data.rows import SUFFIXES, TEXT_SUFFIX
+from genunlearn.data.rows import SUFFIXES, TEXT_SUFFIX, files_of
 from genunlearn.errors import ConfigError
 
 PIECE = 200
@@ -51,7 +51,7 @@ class Source:
 
     def has(self, name: str) -> bool:
         """Whether there is a file ``NAME.json`` or the like; nobody asks the hub."""
-        return self.folder is None or any((self.folder / f"{name}{suffix}").is_file() for suffix in KINDS)
+        return self.folder is None or bool(files_of(self.folder, name))
 
     def place(self, name: str) -> str:
         """The source that `read_qa` takes; ``FOLDER/NAME`` is ``FOLDER:NAME`` of the hub."""
