@@ -15,7 +15,7 @@ from rich.console import Console
 from genunlearn.errors import DataError
 from genunlearn.records import COMPLETED, INTERRUPTED, Result, RunRecord
 from genunlearn.reports.headline import Tone
-from genunlearn.reports.network.compare import markdown_table, sections_of
+from genunlearn.reports.network.compare import COMPARISON
 from genunlearn.reports.network.reading import limits_of, read_group, read_items, traces_of
 from genunlearn.reports.network.report import ITEMS
 from genunlearn.reports.reporter import reporter_of
@@ -189,7 +189,7 @@ def test_runs_are_compared_by_request(tmp_path: Path, read_page: Callable[[Path]
         "c": build(method="ssd", forget="random:0.1"),
         "d": build(domain="regression", source="lab:diabetes", forget="range:..75", known=known, never=never),
     }
-    sections = sections_of(records)
+    sections = COMPARISON.sections_of(records)
     assert [section.title for section in sections] == [
         "class:3 on lab:digits",
         "random:0.1 on lab:digits",
@@ -205,14 +205,14 @@ def test_runs_are_compared_by_request(tmp_path: Path, read_page: Callable[[Path]
 
 
 def test_a_table_says_n_once_where_it_is_the_same() -> None:
-    (section,) = sections_of({"scrub": build()})
-    head, _, before, *_ = markdown_table(section, [("accuracy", "forget"), ("tow", None)]).splitlines()
+    (section,) = COMPARISON.sections_of({"scrub": build()})
+    head, _, before, *_ = COMPARISON.markdown_table(section, [("accuracy", "forget"), ("tow", None)]).splitlines()
     assert head == "| Model | Forget (n=146) | Tug of war (ToW) (n=3) |"
     assert before == "| Before | 1.00 [0.99, 1.01] | not measured (1) |"
 
 
 def test_runs_of_one_method_keep_their_labels() -> None:
-    (section,) = sections_of({"first": build(), "second": build()})
+    (section,) = COMPARISON.sections_of({"first": build(), "second": build()})
     assert list(section.runs) == ["first", "second"]
 
 
