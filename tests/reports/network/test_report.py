@@ -126,6 +126,24 @@ def test_an_oracle_is_not_told_apart_by_attacks() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("backdoor", "verdict"),
+    [
+        ((0.8, 0.05), "Like a model that never saw it"),  # it closed, which accuracy could not show
+        ((0.05, 0.05), "Done; like an oracle, as before"),  # it never opened
+        ((0.8, 0.8), "The backdoor is still open"),
+    ],
+)
+def test_a_backdoor_that_closed_shows_what_accuracy_cannot(
+    monkeypatch: pytest.MonkeyPatch, backdoor: tuple[float, float], verdict: str
+) -> None:
+    monkeypatch.setitem(SIZES, "backdoor", 300)
+    never = {"forget": 0.99, "retain": 1.0, "test": 0.99, "backdoor": 0.05}
+    record = build({"backdoor": backdoor[1]}, never=never, known=never | {"backdoor": backdoor[0]})
+    record.results = [result for result in record.results if result.name != "relearning_accuracy"]
+    assert read_items(record).verdict == verdict
+
+
 def test_a_collapse_comes_first() -> None:
     headline = read_items(build(outcome="collapsed", notes=["collapsed: retain level 1.000 before, 0.310 after"]))
     assert (headline.tone, headline.verdict) == (Tone.BAD, "The model collapsed")
