@@ -140,11 +140,11 @@ def _evidence(record: RunRecord) -> Iterator[str]:
 
 
 def _traces(record: RunRecord, target: str) -> list[str]:
-    """Attacks that find more in a network than in the oracles, beyond the intervals of both."""
+    """Attacks that find more or less in a network than in the oracles, beyond the intervals of both."""
     found = []
     for name in ("membership", "link_stealing"):
         own, never = (record.find(name, one, None) for one in (target, ORACLE))
-        if side(own, never) > 0:
+        if side(own, never):
             found.append(f"{words_of(name).label} is {plain(own)}, where oracles have {plain(never)}.")
     return found
 

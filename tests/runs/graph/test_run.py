@@ -33,6 +33,7 @@ from genunlearn.reports.graph.reading import read_graph_run
 from genunlearn.reports.graph.report import GRAPHS
 from genunlearn.reports.headline import Tone
 from genunlearn.runs.run import Run as UnlearnRun
+from tests.killed import assert_same, killed_and_resumed
 
 Run = Callable[..., RunRecord]
 GRAPH = citations(papers=100, fields=3, words=40)
@@ -205,6 +206,18 @@ def test_without_pytorch_geometric_one_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, "torch_geometric", None)
     with pytest.raises(NeedNotMet, match=r"pip install 'genunlearn\[graph\]'"):
         UnlearnRun.check(build_config(settings))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "saves"), [("d2dgn", 7), ("gnndelete", 9)])
+def test_a_killed_run_goes_on_to_the_same_numbers(
+    settings: dict[str, Any], site: Path, method: str, saves: int
+) -> None:
+    train = settings["train"] | {"max_steps": 12, "save_every": 3}
+    evaluate = {"attacks": ["membership"], "oracles": 1}
+    config: Any = build_config({**settings, "method": {"name": method}, "train": train, "evaluate": evaluate})
+    straight = UnlearnRun(config, site / f"straight-{method}")()
+    assert_same(killed_and_resumed(config, site / f"killed-{method}", saves=saves), straight)
 
 
 # ---- from Python ------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from genunlearn.registry import REPORTS
 from genunlearn.reports.headline import Tone
 from genunlearn.reports.recommender.reading import read_rankings
 from genunlearn.runs.run import Run
+from tests.killed import assert_same, killed_and_resumed
 from tests.small_recommenders import small_catalogue, small_recommender, write_mmrec
 
 
@@ -69,6 +70,14 @@ def test_a_run_measures_attacks_deletes_and_reports(settings: dict[str, Any], tm
     assert "users:2,3" in compared.read_text()
     assert "| Oracle |" in (tmp_path / "both" / "compare.md").read_text()
     json.dumps(record.request)
+
+
+@pytest.mark.parametrize("saves", [4, 6])
+def test_a_killed_run_goes_on_to_the_same_numbers(settings: dict[str, Any], tmp_path: Path, saves: int) -> None:
+    settings["train"] |= {"max_steps": 12, "save_every": 3}
+    settings["evaluate"]["attacks"] = ["choice_membership"]
+    config: Any = build_config(settings)
+    assert_same(killed_and_resumed(config, tmp_path / "out", saves=saves), Run(config, tmp_path / "straight")())
 
 
 @pytest.mark.parametrize(
