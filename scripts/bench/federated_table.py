@@ -25,7 +25,9 @@ from genunlearn.data.network.items import Item, targets_of
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.lab.network.study import fixed_threads
 from genunlearn.methods.network.conda import ConDa
-from genunlearn.reports.numbers import format_number
+from genunlearn.ops.intervals import share
+from genunlearn.records import Result
+from genunlearn.reports.numbers import format_estimate, format_number
 from genunlearn.runs.folder import ended_run
 from genunlearn.runs.methods import build_method
 from genunlearn.runs.network.federated.request import read_federated
@@ -138,11 +140,18 @@ def methods_table(records: dict[str, list[RunRecord]]) -> str:
     rows = []
     for label, runs, target in lines:
         found = [[one.find(name, target, group) for one in runs] for _, name, group in COLUMNS]
-        cells = [seeds_cell([one.value if one else None for one in column], ends=(0.0, 1.0)) for column in found]
+        cells = [_cell(column) for column in found]
         key = {"original": None, "oracle": "retraining_cpu_seconds"}.get(target, "unlearning_cpu_seconds")
         rows.append([label, *cells, format_number(fmean(float(one.cost[key]) for one in runs)) if key else ""])
     heads = [f"{head} (n={_n(first, name, group)})" for head, name, group in COLUMNS]
     return table([f"{len(first)} federations", *heads, "CPU seconds"], rows)
+
+
+def _cell(results: Sequence[Result | None]) -> str:
+    """The mean over federations; of a single one its own interval over items."""
+    if len(results) == 1 and results[0] is not None:
+        return format_estimate(results[0], with_n=False)
+    return seeds_cell([one.value if one else None for one in results], ends=(0.0, 1.0))
 
 
 def _n(runs: Sequence[RunRecord], name: str, group: str | None) -> str:
@@ -153,7 +162,7 @@ def _n(runs: Sequence[RunRecord], name: str, group: str | None) -> str:
 
 def options_table(data: Path, overrides: Sequence[str], seeds: int) -> str:
     """What ConDa does to the same originals under each of its options."""
-    found: dict[str, list[list[float]]] = {label: [] for label in OPTIONS}
+    found: dict[str, list[tuple[float, list[Result]]]] = {label: [] for label in OPTIONS}
     for seed in range(seeds):
         config = settings("conda", data, [*overrides, f"seed={seed}"])
         request = read_federated(config, build_method(config.method, family="network"))
@@ -163,16 +172,18 @@ def options_table(data: Path, overrides: Sequence[str], seeds: int) -> str:
                 model = request.federated.original()
                 done = ConDa(**fields).apply(model, request.splits()).details
                 changed = done["dampened"] / done["weights"]
-                found[label].append([changed, *(_accuracy(model, items) for items in groups)])
+                found[label].append((changed, [_accuracy(model, items) for items in groups]))
     rows = []
     for label, runs in found.items():
-        changed, *levels = zip(*runs, strict=True)
-        rows.append([label, f"{fmean(changed):.1%}", *(seeds_cell(level, ends=(0.0, 1.0)) for level in levels)])
+        columns = zip(*(levels for _, levels in runs), strict=True)
+        rows.append([label, f"{fmean(changed for changed, _ in runs):.1%}", *map(_cell, columns)])
     return table(["ConDa", "Weights changed", "R-set", "U-set", "Test", "Backdoor"], rows)
 
 
-def _accuracy(model: NetworkDomain, items: Sequence[Item]) -> float:
-    return float((model.predict(items).argmax(1) == targets_of(items)).float().mean())
+def _accuracy(model: NetworkDomain, items: Sequence[Item]) -> Result:
+    right = int((model.predict(items).argmax(1) == targets_of(items)).sum())
+    value, low, high = share(right, len(items))
+    return Result(name="accuracy", target="", value=value, low=low, high=high, n=len(items))
 
 
 if __name__ == "__main__":
