@@ -35,14 +35,15 @@ from genunlearn.runs.network.federated.request import read_federated
 SETTINGS = (
     "request.limit=6000",
     "request.forget=client:0",
-    "federation.rounds=16",
+    "federation.concentration=1.0",
+    "federation.rounds=6",
     "federation.epochs=1",
-    "federation.learning_rate=6e-3",
+    "federation.learning_rate=3e-3",
     "federation.width=8",
     "federation.keep_every=1",
     "backdoor.size=8",
     "evaluate.oracles=1",
-    "evaluate.attacks=[{name: mia_shadow, rounds: 8}, mia_conda]",
+    "evaluate.attacks=[{name: mia_shadow, shadows: 1}, mia_conda]",
 )
 SEEDS = 3
 METHODS = {
