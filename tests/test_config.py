@@ -303,3 +303,18 @@ def test_where_a_key_is_given(write):
     assert place_of(("train", "max_steps"), path, ["train.max_steps=1"]) == "--set 'train.max_steps=1'"
     assert place_of(("train", "batch_size"), path) == f"{path}:7"
     assert place_of(("evaluate", "samples"), path) == str(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("request.forget=nodes:", None),
+        ("request.forget=class: 3", "request.forget is read as a mapping: write class:3 without a blank"),
+    ],
+)
+def test_a_request_is_a_word_although_yaml_reads_a_mapping(override: str, said: str | None) -> None:
+    if said is None:
+        assert load_config("graph/cora/d2dgn", [override]).request.forget == "nodes:"
+        return
+    with pytest.raises(ConfigError, match=said):
+        load_config("graph/cora/d2dgn", [override])

@@ -197,9 +197,11 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise ConfigError(f"--set {override!r}: {parent!r} is a value, not a section")
     try:
-        place[last] = load_yaml(value)
+        given = load_yaml(value)
     except NotYaml as error:
         raise ConfigError(f"--set {override!r}: {error}") from None
+    is_unfinished = isinstance(given, dict) and value.strip().endswith(":")
+    place[last] = value.strip() if is_unfinished else given  # ``nodes:`` is a request without a value, no section
 
 
 def _freeze(value: Any) -> Any:
@@ -237,6 +239,9 @@ def _explain(
         return f"{where}: unknown key {name!r}; {hint}"
     given = problem.get("input")
     value = f" = {given!r}" if isinstance(given, str | int | float | bool | None) else ""
+    if problem["type"] == "string_type" and isinstance(given, Mapping):
+        text = ", ".join(f"{key}:{said}" for key, said in given.items())
+        return f"{where}: {name} is read as a mapping: write {text} without a blank behind the colon, or in quotes"
     return f"{where}: {name}{value}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 

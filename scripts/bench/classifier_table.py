@@ -25,7 +25,7 @@ from genunlearn.config import list_configs
 from genunlearn.errors import NeedNotMet
 from genunlearn.records import write_text
 from genunlearn.registry import RUNS
-from genunlearn.reports.network.compare import Column, markdown_table, run_rows, sections_of, write_comparison
+from genunlearn.reports.network.compare import COMPARISON, Column
 from genunlearn.reports.network.reading import GROUPS, main_metric, words_of
 
 REQUESTS = (
@@ -101,7 +101,7 @@ def main() -> None:
     jobs, refused = plan(arguments.out, chosen)
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         records = {str(job.folder): record for job, record in zip(jobs, pool.map(carry_out, jobs), strict=True)}
-    page = write_comparison(records, arguments.out)
+    page = COMPARISON.write(records, arguments.out)
     minutes = (time.monotonic() - start) / 60
     print(f"{len(jobs)} runs in {minutes:.1f} minutes; comparison: {page}")
     if arguments.markdown:
@@ -144,14 +144,14 @@ def carry_out(job: Job) -> RunRecord:
 def tables(records: Mapping[str, RunRecord], refused: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
     """One table of numbers and one of outcomes and cost for each request, in Markdown."""
     parts: list[str] = []
-    for section in sections_of(records):
+    for section in COMPARISON.sections_of(records):
         name = main_metric(section.first)
         columns = [column for column in section.columns if column in {*((name, group) for group in GROUPS), *BESIDE}]
         parts += [
             f"## {section.title}",
             f"{words_of(name).label} on forget, retain and test: {words_of(name).meaning}.",
         ]
-        parts += [markdown_table(section, columns), run_rows(section).markdown]
+        parts += [COMPARISON.markdown_table(section, columns), COMPARISON.run_rows(section).markdown]
         parts += [f"{label}: {note}." for label, record in section.runs.items() for note in on_collapse(record)]
         for reason, methods in refused.get(section.title, {}).items():
             parts.append(f"Left out: {', '.join(methods)} ({reason}).")

@@ -14,9 +14,10 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from markdown_blocks import replace_block, table
+from markdown_blocks import replace_block, seeds_cell, table
 
 from genunlearn import RunRecord, load_config, run
 from genunlearn.config.network import FederatedConfig
@@ -25,8 +26,9 @@ from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.lab.network.study import fixed_threads
 from genunlearn.methods.network.conda import ConDa
 from genunlearn.ops.intervals import share
-from genunlearn.records import COMPLETED, RECORD_NAME, Result, read_record
+from genunlearn.records import Result
 from genunlearn.reports.numbers import format_estimate, format_number
+from genunlearn.runs.folder import ended_run
 from genunlearn.runs.methods import build_method
 from genunlearn.runs.network.federated.request import read_federated
 
@@ -38,6 +40,7 @@ SETTINGS = (
     "federation.keep_every=1",
     "backdoor.size=4",
 )
+SEEDS = 1
 METHODS = {
     "grad_ascent": "NegGrad",
     "pga": "PGA",
@@ -85,17 +88,22 @@ def main() -> None:
     parser.add_argument(
         "--write", type=Path, help="Markdown file whose blocks 'methods', 'published', 'options' to fill"
     )
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="federations, each with data and clients of its own")
     arguments = parser.parse_args()
 
-    worked = time.process_time()
-    records = {name: carry_out(name, arguments.data, arguments.out / name, arguments.set) for name in METHODS}
+    worked, records = time.process_time(), dict[str, list[RunRecord]]()
+    for seed in range(arguments.seeds):
+        overrides = [*arguments.set, f"seed={seed}"]
+        for name in METHODS:
+            folder = arguments.out / f"{name}-{seed}"
+            records.setdefault(name, []).append(carry_out(settings(name, arguments.data, overrides), folder))
     blocks = {
         "methods": methods_table(records),
         "published": table(
             ["Model", "R-set, %", "U-set, %", "Backdoor, %", "Membership, %"],
             [[name, *cells] for name, cells in PUBLISHED.items()],
         ),
-        "options": options_table(arguments.data, arguments.set),
+        "options": options_table(arguments.data, arguments.set, arguments.seeds),
     }
     print(f"{(time.process_time() - worked) / 60:.1f} minutes of CPU time")
     for name, text in blocks.items():
@@ -111,60 +119,67 @@ def settings(name: str, data: Path, overrides: Sequence[str]) -> FederatedConfig
     return config
 
 
-def carry_out(name: str, data: Path, folder: Path, overrides: Sequence[str]) -> RunRecord:
+def carry_out(config: FederatedConfig, folder: Path) -> RunRecord:
     """The record of a run: read back where it has ended, gone on with where it was interrupted."""
-    if (folder / RECORD_NAME).is_file():
-        record = read_record(folder)
-        if record.status == COMPLETED:
-            return record
-    print(f"{name} ...", flush=True)
-    return run(settings(name, data, overrides), out=folder, resume=folder.is_dir())
+    if (done := ended_run(folder, config)) is not None:
+        return done
+    print(f"{folder.name} ...", flush=True)
+    return run(config, out=folder, resume=folder.is_dir())
 
 
-def methods_table(records: dict[str, RunRecord]) -> str:
+def methods_table(records: dict[str, list[RunRecord]]) -> str:
     """Models in rows, the paper's measures in columns."""
     first = next(iter(records.values()))
-    lines: list[tuple[str, RunRecord, str]] = [("Original", first, "original")]
-    lines += [(METHODS[name], record, "unlearned") for name, record in records.items()]
+    lines: list[tuple[str, list[RunRecord], str]] = [("Original", first, "original")]
+    lines += [(METHODS[name], runs, "unlearned") for name, runs in records.items()]
     lines.append(("Oracle", first, "oracle"))
     rows = []
-    for label, record, target in lines:
-        cells = [_cell(record.find(name, target, group)) for _, name, group in COLUMNS]
+    for label, runs, target in lines:
+        found = [[one.find(name, target, group) for one in runs] for _, name, group in COLUMNS]
+        cells = [_cell(column) for column in found]
         key = {"original": None, "oracle": "retraining_cpu_seconds"}.get(target, "unlearning_cpu_seconds")
-        seconds = format_number(float(record.cost[key])) if key else ""
-        rows.append([label, *cells, seconds])
+        rows.append([label, *cells, format_number(fmean(float(one.cost[key]) for one in runs)) if key else ""])
     heads = [f"{head} (n={_n(first, name, group)})" for head, name, group in COLUMNS]
     return table(["Model", *heads, "CPU seconds"], rows)
 
 
-def _n(record: RunRecord, name: str, group: str | None) -> str:
-    found = record.find(name, "original", group)
-    return "?" if found is None else f"{found.n:,}"
+def _cell(results: Sequence[Result | None]) -> str:
+    """The mean over federations; of a single one its own interval over items."""
+    if len(results) == 1 and results[0] is not None:
+        return format_estimate(results[0], with_n=False)
+    return seeds_cell([one.value if one else None for one in results], ends=(0.0, 1.0))
 
 
-def _cell(result: Result | None) -> str:
-    return "not measured" if result is None or result.value is None else format_estimate(result, with_n=False)
+def _n(runs: Sequence[RunRecord], name: str, group: str | None) -> str:
+    """How many items stand behind a column, in the smallest and the largest federation."""
+    found = sorted({one.n for run in runs if (one := run.find(name, "original", group))})
+    return " to ".join(f"{n:,}" for n in dict.fromkeys((found[0], found[-1]))) if found else "?"
 
 
-def options_table(data: Path, overrides: Sequence[str]) -> str:
-    """What ConDa does to the same original under each of its options."""
-    config = settings("conda", data, overrides)
-    request = read_federated(config, build_method(config.method, family="network"))
-    groups = {name: request.measured()[name] for name in ("retain", "forget", "test", "backdoor")}
+def options_table(data: Path, overrides: Sequence[str], seeds: int) -> str:
+    """What ConDa does to the same originals under each of its options."""
+    found: dict[str, list[tuple[float, list[Result]]]] = {label: [] for label in OPTIONS}
+    for seed in range(seeds):
+        config = settings("conda", data, [*overrides, f"seed={seed}"])
+        request = read_federated(config, build_method(config.method, family="network"))
+        groups = [request.measured()[name] for name in ("retain", "forget", "test", "backdoor")]
+        with fixed_threads():
+            for label, fields in OPTIONS.items():
+                model = request.federated.original()
+                done = ConDa(**fields).apply(model, request.splits()).details
+                changed = done["dampened"] / done["weights"]
+                found[label].append((changed, [_accuracy(model, items) for items in groups]))
     rows = []
-    with fixed_threads():
-        for label, fields in OPTIONS.items():
-            model = request.federated.original()
-            done = ConDa(**fields).apply(model, request.splits()).details
-            cells = [_accuracy(model, items) for items in groups.values()]
-            rows.append([label, f"{done['dampened'] / done['weights']:.1%}", *cells])
+    for label, runs in found.items():
+        columns = zip(*(levels for _, levels in runs), strict=True)
+        rows.append([label, f"{fmean(changed for changed, _ in runs):.1%}", *map(_cell, columns)])
     return table(["ConDa", "Weights changed", "R-set", "U-set", "Test", "Backdoor"], rows)
 
 
-def _accuracy(model: NetworkDomain, items: Sequence[Item]) -> str:
+def _accuracy(model: NetworkDomain, items: Sequence[Item]) -> Result:
     right = int((model.predict(items).argmax(1) == targets_of(items)).sum())
     value, low, high = share(right, len(items))
-    return format_estimate(Result(name="", target="", value=value, low=low, high=high, n=len(items)), with_n=False)
+    return Result(name="accuracy", target="", value=value, low=low, high=high, n=len(items))
 
 
 if __name__ == "__main__":

@@ -16,16 +16,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from markdown_blocks import replace_block, table
+from markdown_blocks import replace_block, seeds_cell, table
 
 from genunlearn.config import load_config
 from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED
-from genunlearn.ops.intervals import over_seeds
 from genunlearn.records import COMPLETED, RunRecord, read_record
 from genunlearn.registry import RUNS
 from genunlearn.reports.graph.reading import LINK_ROWS, NODE_ROWS
 from genunlearn.reports.graph.report import label_of
-from genunlearn.reports.numbers import format_number
 
 METHODS = {"d2dgn": "D2DGN", "gnndelete": "GNNDelete"}
 REQUESTS = {"nodes": "nodes:0.1", "links": "edges:0.05"}
@@ -100,20 +98,13 @@ def table_of(records: Mapping[str, Sequence[RunRecord]], columns: Sequence[tuple
 
 
 def _cell(runs: Sequence[RunRecord], name: str, target: str, group: str | None) -> str:
-    found = [result.value for run in runs if (result := run.find(name, target, group)) and result.value is not None]
-    return _mean(found) if len(found) == len(runs) else ""
+    found = [run.find(name, target, group) for run in runs]
+    return seeds_cell([result.value if result else None for result in found])
 
 
 def _seconds(runs: Sequence[RunRecord], target: str) -> str:
     key = {UNLEARNED: "unlearning_cpu_seconds", ORACLE: "retraining_cpu_seconds"}.get(target)
-    found = [float(run.cost[key]) for run in runs if key in run.cost] if key else []
-    return _mean(found) if found else ""
-
-
-def _mean(values: Sequence[float]) -> str:
-    value, low, high = over_seeds(values)
-    ends = "" if low is None or high is None else f" [{format_number(low)}, {format_number(high)}]"
-    return f"{format_number(value)}{ends}"
+    return seeds_cell([float(run.cost[key]) for run in runs if key in run.cost]) if key else ""
 
 
 if __name__ == "__main__":

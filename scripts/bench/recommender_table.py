@@ -19,7 +19,7 @@ from genunlearn import RunRecord, run
 from genunlearn.config import list_configs
 from genunlearn.errors import SourceNotFound
 from genunlearn.records import COMPLETED, read_record, write_text
-from genunlearn.reports.recommender.compare import Section, markdown_table, run_rows, sections_of, write_comparison
+from genunlearn.reports.recommender.compare import COMPARISON, Section
 from genunlearn.runs.methods import load_run
 
 SUITE = "recommender/lab"
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write the tables here")
     arguments = parser.parse_args()
     records = {str(job.folder): carry_out(job) for job in plan(arguments.out)}
-    print(f"{len(records)} runs; comparison: {write_comparison(records, arguments.out)}")
+    print(f"{len(records)} runs; comparison: {COMPARISON.write(records, arguments.out)}")
     if arguments.markdown:
         text = INTRODUCTION.format(published=published(records))
         write_text(arguments.markdown, f"{text}\n{tables(records)}")
@@ -132,9 +132,13 @@ def carry_out(job: Job) -> RunRecord:
 def tables(records: Mapping[str, RunRecord]) -> str:
     """One table of numbers and one of outcomes and cost for each request, in Markdown."""
     parts: list[str] = []
-    for section in sections_of(records):
+    for section in COMPARISON.sections_of(records):
         columns = [column for column in COLUMNS if column in section.columns]
-        parts += [f"## {section.title}", markdown_table(section, columns), run_rows(section).markdown]
+        parts += [
+            f"## {section.title}",
+            COMPARISON.markdown_table(section, columns),
+            COMPARISON.run_rows(section).markdown,
+        ]
         parts += [f"{label}: {note}." for label, note in collapses(section)]
     return "\n\n".join(parts) + "\n"
 

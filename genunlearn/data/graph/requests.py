@@ -248,6 +248,8 @@ def _draw(share: float, pool: Tensor, total: int, generator: torch.Generator, re
     if not count:
         raise DataError(f"forget set {request!r} marks nothing: {share:g} of {total} is less than one")
     if count > len(places):
+        if not len(places):
+            raise DataError(f"forget set {request!r} marks nothing: this graph has no such links; take edges:{share:g}")
         raise DataError(
             f"forget set {request!r} asks for {count} of {len(places)} that there are: take a smaller share"
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from genunlearn.records import Result, RunRecord
+from genunlearn.records import RunRecord
+from genunlearn.reports import oracles
 from genunlearn.reports.cells import Column
 from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
-from genunlearn.reports.numbers import format_estimate, format_number, format_seconds
+from genunlearn.reports.numbers import format_number
+from genunlearn.reports.oracles import Findings, plain, side
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, run_section, words_in
 
 FORGET_GROUPS = ("forget", "test_forget")
@@ -72,27 +74,35 @@ def request_of(record: RunRecord) -> str:
     return f"{asked} on {model.get('source', 'an unnamed model')} ({network})"
 
 
+def why_unsound(record: RunRecord) -> str | None:
+    """Why the oracles are no measure, if so."""
+    return oracles.why_unsound(record, ("auc", "test") if task_of(record) == "link" else ("accuracy", "retain"))
+
+
 def read_row(record: RunRecord, column: Column) -> Reading:
     """Where the unlearned network stands: among the oracles, on the side of knowing more, or of less."""
     name, group = column
-    after, never = (record.find(name, target, group) for target in (UNLEARNED, ORACLE))
+    before, after, never = (record.find(name, target, group) for target in (ORIGINAL, UNLEARNED, ORACLE))
     if after is None or after.value is None:
         return Reading(Tone.NEUTRAL, "not measured")
     if never is None or never.value is None:
-        return Reading(Tone.NEUTRAL, "no oracle to compare with")
+        return oracles.NONE
+    if why_unsound(record):
+        return oracles.UNSOUND
     gap = after.value - never.value
     found = record.find("oracle_gap", UNLEARNED, group) if name != "accuracy" or task_of(record) == "node" else None
     half = (found.high - found.value) if found and found.high is not None and found.value is not None else 0.0
+    first = None if before is None or before.value is None else before.value - never.value
     if abs(gap) <= half + SLACK:
-        return Reading(Tone.GOOD, "like an oracle")
+        was_before = first is not None and abs(first) <= half + SLACK
+        return oracles.among_oracles(after.n, was_before=was_before) if group in FORGET_GROUPS else oracles.LIKE
     knows_more = gap > 0 if name != "df_auc" else gap < 0
     size = format_number(abs(gap))
     if group not in FORGET_GROUPS:
         return Reading(Tone.NEUTRAL, f"better by {size}") if knows_more else Reading(Tone.BAD, f"worse by {size}")
     if not knows_more:
         return Reading(Tone.WARN, f"{size} beyond the oracles")
-    before = record.find(name, ORIGINAL, group)
-    is_less = before is not None and before.value is not None and abs(gap) < 0.5 * abs(before.value - never.value)
+    is_less = first is not None and abs(gap) < 0.5 * abs(first)
     return Reading(Tone.WARN, "partly forgotten") if is_less else Reading(Tone.BAD, "still known")
 
 
@@ -102,21 +112,15 @@ def read_graph_run(record: RunRecord) -> Headline:
 
 
 def _verdict(record: RunRecord) -> tuple[Tone, str]:
-    if record.outcome == "collapsed":
-        return Tone.BAD, "The network collapsed"
     first, *others = rows_of(record)
-    forget = read_row(record, first)
-    if forget.tone is Tone.NEUTRAL:
-        return Tone.NEUTRAL, f"Done; {forget.text}"
-    if forget.tone is Tone.BAD:
-        return Tone.BAD, "Not forgotten"
-    if forget.tone is Tone.WARN:
-        return Tone.WARN, "Partly forgotten" if forget.text == "partly forgotten" else "Pushed beyond forgetting"
-    if any(read_row(record, row).tone is Tone.BAD for row in others if row[1] not in FORGET_GROUPS):
-        return Tone.WARN, "Like an oracle on forget, at a cost to what stays"
-    if _traces(record):
-        return Tone.WARN, "Answers like an oracle, but attacks tell it apart"
-    return Tone.GOOD, "Like a network that never saw it"
+    found = Findings(
+        forget=read_row(record, first),
+        is_worse=any(read_row(record, row).tone is Tone.BAD for row in others if row[1] not in FORGET_GROUPS),
+        traces=_traces(record, UNLEARNED),
+        was_told_apart=bool(_traces(record, ORIGINAL))
+        or any(read_row(record, row) == oracles.LIKE for row in others if row[1] in FORGET_GROUPS),
+    )
+    return oracles.verdict_of(record, found, noun="network", verb="Answers", like="Like a network that never saw it")
 
 
 def _evidence(record: RunRecord) -> Iterator[str]:
@@ -125,40 +129,30 @@ def _evidence(record: RunRecord) -> Iterator[str]:
         was, now, never = (record.find(name, target, group) for target in (ORIGINAL, UNLEARNED, ORACLE))
         if now is None or now.value is None:
             continue
-        oracles = f"; oracles reach {_plain(never)}" if never and never.value is not None else ""
+        reach = f"; oracles reach {plain(never)}" if never and never.value is not None else ""
         label = words_of(name).label
         where = "" if name in ("auc", "df_auc") else f" on {group_words(group).label}"
-        yield f"{label}{where} went from {_plain(was)} to {_plain(now)}{oracles}."
-    yield from _traces(record)
-    speed, seconds = record.cost.get("speed_up_over_retraining"), record.cost.get("unlearning_cpu_seconds")
-    if speed and seconds is not None:
-        yield f"It took {format_seconds(seconds)} of CPU time; retraining takes {format_number(speed)} times as long."
+        yield f"{label}{where} went from {plain(was)} to {plain(now)}{reach}."
+    if reason := why_unsound(record):
+        yield reason
+    yield from _traces(record, UNLEARNED)
+    yield from oracles.time_against_retraining(record)
 
 
-def _traces(record: RunRecord) -> list[str]:
-    """Attacks that find more in the unlearned network than in the oracles, beyond the intervals of both."""
+def _traces(record: RunRecord, target: str) -> list[str]:
+    """Attacks that find more or less in a network than in the oracles, beyond the intervals of both."""
     found = []
     for name in ("membership", "link_stealing"):
-        own, never = (record.find(name, target, None) for target in (UNLEARNED, ORACLE))
-        if _is_above(own, never):
-            found.append(f"{words_of(name).label} is {_plain(own)}, where oracles have {_plain(never)}.")
+        own, never = (record.find(name, one, None) for one in (target, ORACLE))
+        if side(own, never):
+            found.append(f"{words_of(name).label} is {plain(own)}, where oracles have {plain(never)}.")
     return found
-
-
-def _is_above(own: Result | None, never: Result | None) -> bool:
-    if own is None or never is None or own.low is None or never.high is None:
-        return False
-    return own.low > never.high
-
-
-def _plain(result: Result | None) -> str:
-    return format_estimate(result, with_n=False)
 
 
 def limits_of(record: RunRecord) -> list[str]:
     """What this record does not show."""
-    if not any(result.target == UNLEARNED and result.value is not None for result in record.results):
+    if not oracles.was_measured(record):
         return [NOT_MEASURED]
-    reason = next((r.skipped for r in record.results if r.name == "oracle" and r.skipped), None)
+    reason = oracles.why_no_oracle(record, "oracle")
     missing = f"No oracle was measured ({reason}): what a network that never saw this would answer is not known."
     return [missing, *LIMITS] if reason else list(LIMITS)

@@ -36,6 +36,7 @@ LIMITS = (
 VERDICTS = {
     "forgotten": (Tone.GOOD, "Forgotten on request"),
     "not_forgotten": (Tone.BAD, "Not everything is forgotten"),
+    "undecided": (Tone.NEUTRAL, "Not told; for some of it that shows no forgetting"),
     "collapsed": (Tone.BAD, "What was to be known has collapsed"),
     "learnt": (Tone.NEUTRAL, "Learnt; nothing was to be forgotten"),
     "trained": (Tone.NEUTRAL, "Carried out; no oracle to compare with"),

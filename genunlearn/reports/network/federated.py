@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genunlearn.records import RunRecord, read_json
-from genunlearn.reports.network.compare import write_comparison
-from genunlearn.reports.network.report import print_items, write_items_page
+from genunlearn.reports.network.compare import COMPARISON
+from genunlearn.reports.network.report import write_items_page
 from genunlearn.reports.numbers import format_number
 from genunlearn.reports.plots import (
     BESIDE,
@@ -97,4 +97,4 @@ def _draw_items(axes: Any, shown: Sequence[Mapping[str, Any]], *, narrow: bool, 
     axes.tick_params(colors=INK)
 
 
-FEDERATIONS = Reporter(write=write_report, compare=write_comparison, show=print_items)
+FEDERATIONS = Reporter(write=write_report, compare=COMPARISON.write, show=COMPARISON.show)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from genunlearn.records import Result, RunRecord
+from genunlearn.reports import oracles
 from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
-from genunlearn.reports.numbers import format_estimate, format_number, format_seconds
+from genunlearn.reports.numbers import format_number
+from genunlearn.reports.oracles import Findings, plain, side
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, run_section, words_in
 
 ACCURACY, ERROR = "accuracy", "mean_absolute_error"
@@ -89,25 +91,32 @@ def read_group(record: RunRecord, group: str) -> Reading:
     if after is None or after.value is None:
         return Reading(Tone.NEUTRAL, "not measured")
     if gap is None or gap.value is None or gap.low is None or gap.high is None:
-        return _without_oracle(record, group, after.value)
-    slack = _slack(record, group)
-    if gap.low - slack <= 0 <= gap.high + slack:
-        return Reading(Tone.GOOD, "like an oracle")
+        return _without_oracle(record, group, after.value, oracles.NONE)
+    if why_unsound(record):
+        return _without_oracle(record, group, after.value, oracles.UNSOUND)
+    before = record.find("oracle_gap", ORIGINAL, group)
+    if _is_inside(record, gap):
+        was_before = _is_inside(record, before)
+        return oracles.among_oracles(after.n, was_before=was_before) if group in FORGET_GROUPS else oracles.LIKE
     knows_more = (gap.value > 0) == (main_metric(record) == ACCURACY)
     size = format_number(abs(gap.value))
     if group not in FORGET_GROUPS:
         return Reading(Tone.NEUTRAL, f"better by {size}") if knows_more else Reading(Tone.BAD, f"worse by {size}")
     if not knows_more:
         return Reading(Tone.WARN, f"{size} beyond the oracles")
-    before = record.find("oracle_gap", ORIGINAL, group)
     is_less = before is not None and before.value is not None and abs(gap.value) < 0.5 * abs(before.value)
     return Reading(Tone.WARN, "partly forgotten") if is_less else Reading(Tone.BAD, "still known")
 
 
-def _without_oracle(record: RunRecord, group: str, after: float) -> Reading:
+def why_unsound(record: RunRecord) -> str | None:
+    """Why the oracles are no measure, if so; errors have no level to fall short of."""
+    return oracles.why_unsound(record, (ACCURACY, "retain"))
+
+
+def _without_oracle(record: RunRecord, group: str, after: float, missing: Reading) -> Reading:
     before = record.find(main_metric(record), ORIGINAL, group)
     if group in FORGET_GROUPS or before is None or before.value is None:
-        return Reading(Tone.NEUTRAL, "no oracle to compare with")
+        return missing
     is_accuracy = main_metric(record) == ACCURACY
     lost = before.value - after if is_accuracy else after - before.value
     allowed = SLACK[ACCURACY] if is_accuracy else SLACK[ERROR] * before.value
@@ -131,23 +140,16 @@ def read_items(record: RunRecord) -> Headline:
 
 
 def _verdict(record: RunRecord) -> tuple[Tone, str]:
-    if record.outcome == "collapsed":
-        return Tone.BAD, "The model collapsed"
-    if (opened := read_group(record, BACKDOOR)).text in BACKDOORS:
+    read = {group: read_group(record, group) for group in GROUPS}
+    if record.outcome != "collapsed" and (opened := read[BACKDOOR]).text in BACKDOORS:
         return opened.tone, BACKDOORS[opened.text]
-    forget = read_group(record, "forget")
-    if forget.tone is Tone.NEUTRAL:
-        return Tone.NEUTRAL, f"Done; {forget.text}"
-    if forget.tone is Tone.BAD:
-        return Tone.BAD, "Not forgotten"
-    worse = [group for group in ("retain", "test") if read_group(record, group).tone is Tone.BAD]
-    if forget.tone is Tone.WARN:
-        return Tone.WARN, "Partly forgotten" if forget.text == "partly forgotten" else "Pushed beyond forgetting"
-    if worse:
-        return Tone.WARN, "Like an oracle on forget, at a cost to what stays"
-    if traces_of(record):
-        return Tone.WARN, "Answers like an oracle, but attacks tell it apart"
-    return Tone.GOOD, "Like a model that never saw it"
+    found = Findings(
+        forget=read["forget"],
+        is_worse=any(read[group].tone is Tone.BAD for group in ("retain", "test")),
+        traces=traces_of(record),
+        was_told_apart=bool(traces_of(record, ORIGINAL)) or oracles.LIKE in (read["test_forget"], read[BACKDOOR]),
+    )
+    return oracles.verdict_of(record, found, noun="model", verb="Answers", like="Like a model that never saw it")
 
 
 def _evidence(record: RunRecord) -> Iterator[str]:
@@ -157,79 +159,60 @@ def _evidence(record: RunRecord) -> Iterator[str]:
         was, now, never = (record.find(name, target, group) for target in (ORIGINAL, UNLEARNED, ORACLE))
         if now is None or now.value is None:
             continue
-        sentence = f"{words_of(name).label} on {group_words(group).label} went from {_plain(was)} to {_plain(now)}"
-        oracles = (
-            f"; models trained without the forget set reach {_plain(never)}"
-            if never and never.value is not None
-            else ""
-        )
-        yield f"{sentence}{oracles}."
-        if group == "forget" and _is_indifferent(record):
+        sentence = f"{words_of(name).label} on {group_words(group).label} went from {plain(was)} to {plain(now)}"
+        known = never is not None and never.value is not None
+        yield f"{sentence}; models trained without the forget set reach {plain(never)}." if known else f"{sentence}."
+        if group == "forget" and _is_inside(record, record.find("oracle_gap", ORIGINAL, group)):
             yield (
                 "The original answers the forget set like an oracle to begin with: this number cannot show forgetting, "
                 "and membership has to."
             )
+    if reason := why_unsound(record):
+        yield reason
     for trace in traces_of(record):
         yield f"{trace[:1].upper()}{trace[1:]}."
-    speed, seconds = record.cost.get("speed_up_over_retraining"), record.cost.get("unlearning_cpu_seconds")
-    if speed and seconds is not None:
-        yield f"It took {format_seconds(seconds)} of CPU time; retraining takes {format_number(speed)} times as long."
+    yield from oracles.time_against_retraining(record)
 
 
-def traces_of(record: RunRecord) -> list[str]:
-    """By what attacks tell the unlearned model from an oracle, one clause each: intervals that do not overlap."""
+def traces_of(record: RunRecord, target: str = UNLEARNED) -> list[str]:
+    """By what attacks tell a model from an oracle, one clause each: intervals that do not overlap."""
     found = []
     for name, attack in (("mia_matched", "a matched membership attack"), ("mia_shadow", "one with shadow models")):
-        own, never = (record.find(name, target, "matched") for target in (UNLEARNED, ORACLE))
-        if _side(own, never):
-            found.append(f"{attack} reaches an AUC of {_plain(own)}, on oracles {_plain(never)}")
+        own, never = (record.find(name, one, "matched") for one in (target, ORACLE))
+        if side(own, never):
+            found.append(f"{attack} reaches an AUC of {plain(own)}, on oracles {plain(never)}")
     steps: list[tuple[float, str]] = []
     for result in record.results:
-        if result.target != UNLEARNED or not result.name.startswith("relearning_") or result.group in (None, "step 0"):
+        if result.target != target or not result.name.startswith("relearning_") or result.group in (None, "step 0"):
             continue
         never, faster = record.find(result.name, ORACLE, result.group), 1 if result.name.endswith("accuracy") else -1
-        if never and never.value is not None and result.value is not None and _side(result, never) == faster:
+        if never and never.value is not None and result.value is not None and side(result, never) == faster:
             updates = (result.group or "").removeprefix("step ")
-            what = f"taught again, it has {_plain(result)} after {updates} updates, where oracles have {_plain(never)}"
+            what = f"taught again, it has {plain(result)} after {updates} updates, where oracles have {plain(never)}"
             steps.append((abs(result.value - never.value), what))
     return [*found, *([max(steps)[1]] if steps else [])]
 
 
-def _side(own: Result | None, never: Result | None) -> int:
-    """1 if the interval of the one lies above that of the other, -1 if below, 0 if they overlap or one is missing."""
-    if not own or not never or None in (own.low, own.high, never.low, never.high):
-        return 0
-    if own.low > never.high:  # type: ignore[operator]
-        return 1
-    return -1 if own.high < never.low else 0  # type: ignore[operator]
-
-
-def _is_indifferent(record: RunRecord) -> bool:
-    """Whether the original lies among the oracles on the forget set."""
-    gap = record.find("oracle_gap", ORIGINAL, "forget")
+def _is_inside(record: RunRecord, gap: Result | None) -> bool:
+    """Whether a model with this gap lies among the oracles."""
     if gap is None or gap.low is None or gap.high is None:
         return False
-    slack = _slack(record, "forget")
+    slack = _slack(record, gap.group or "")
     return gap.low - slack <= 0 <= gap.high + slack
-
-
-def _plain(result: Result | None) -> str:
-    return format_estimate(result, with_n=False)
 
 
 def limits_of(record: RunRecord) -> list[str]:
     """What this record does not show."""
-    if not any(result.target == UNLEARNED and result.value is not None for result in record.results):
+    if not oracles.was_measured(record):
         return [NOT_MEASURED]
-    oracle = next(
+    judged = next(
         (r for r in record.results if r.name == "tow" and r.target == UNLEARNED and r.value is not None), None
     )
-    reason = next((r.skipped for r in record.results if r.name == "oracle" and r.skipped), None)
     found = list(LIMITS)
-    if reason:
+    if reason := oracles.why_no_oracle(record, "oracle"):
         found.insert(
             0, f"No oracle was measured ({reason}): what a model that never saw this would answer is not known."
         )
-    elif oracle:
-        found.append(FEW_ORACLES.format(n=oracle.n))
+    elif judged:
+        found.append(FEW_ORACLES.format(n=judged.n))
     return found

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from genunlearn.records import RunRecord
-from genunlearn.reports import style
-from genunlearn.reports.cells import Line, measured_columns, named_records, targets_of
-from genunlearn.reports.network.compare import sections_of, write_comparison
+from genunlearn.reports.cells import Line, measured_columns, targets_of
+from genunlearn.reports.network.compare import COMPARISON
 from genunlearn.reports.network.findings import find
 from genunlearn.reports.network.plots import membership_plot, sets_plot
 from genunlearn.reports.network.reading import (
@@ -20,23 +18,16 @@ from genunlearn.reports.network.reading import (
     main_metric,
     read_group,
     read_items,
-    request_of,
     words_of,
 )
-from genunlearn.reports.parts import GroupLine, MetricTable, cautions_of, metric_table, write_report_page
+from genunlearn.reports.parts import GroupLine, MetricTable, metric_table, write_report_page
 from genunlearn.reports.pictures import Sheet, sheet_of
 from genunlearn.reports.relearning import relearning_plot
 from genunlearn.reports.reporter import Reporter
-from genunlearn.reports.sections import Section
-from genunlearn.reports.wording import ORACLE, UNLEARNED, humanise, model_label
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from genunlearn.reports.wording import ORACLE, humanise, model_label
 
 CURVES_NAME = "curves.json"
 RELEARNING = {"accuracy": "Accuracy, forgotten kind", "loss": "Loss, forgotten kind"}
-LABEL, ONE_LINE = 14, 24
-"""Columns of a row's head, and of a cell that has its interval beside the value."""
 
 
 def write_report(record: RunRecord, folder: Path) -> Path:
@@ -108,43 +99,4 @@ def _curves(folder: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-# ---- terminal ---------------------------------------------------------------------------------------------------
-
-
-def print_items(records: RunRecord | Mapping[str, RunRecord], console: Console) -> None:
-    """Print one or several runs, one table a request: models in rows, sets in columns."""
-    named = named_records(records)
-    for section in sections_of(named):
-        _print_section(section, console)
-    style.say_outcomes(console, named, read_items)
-    style.say_cautions(console, cautions_of(named, request_of))
-    for label, record in named.items():
-        for note in record.notes if record.outcome == "collapsed" else ():
-            style.say(console, f"{label}: {note}")
-
-
-def _print_section(section: Section, console: Console) -> None:
-    from rich.text import Text
-
-    name = main_metric(section.first)
-    groups = [group for group in GROUPS if (name, group) in section.columns]
-    title = Text(f"{section.title}: {words_of(name).label.lower()}, {words_of(name).meaning}")
-    heads = [humanise(group_words(group).label, capital=True) for group in groups]
-    table = style.table("", *heads, title=title)
-    gap = " " if console.width >= LABEL + ONE_LINE * len(groups) else "\n"
-    reasons: dict[str, int] = {}
-    for line in section.lines:
-        texts = []
-        cells = line.cells_of([(name, group) for group in groups], reasons)
-        for group, cell in zip(groups, cells, strict=True):
-            colour = "" if line.is_control else style.STYLES[read_group(line.record, group).tone]
-            text = Text(cell.value, style=colour)
-            text.append(f"{gap}{cell.interval}" if cell.interval else "", style="dim")
-            texts.append(text)
-        table.add_row(Text(line.label, style="bold" if line.target == UNLEARNED else ""), *texts)
-    console.print(table)
-    if reasons:
-        style.say(console, f"not measured: {'; '.join(reasons)}", "dim")
-
-
-ITEMS = Reporter(write=write_report, compare=write_comparison, show=print_items, find=find)
+ITEMS = Reporter(write=write_report, compare=COMPARISON.write, show=COMPARISON.show, find=find)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from genunlearn.records import Result, RunRecord
+from genunlearn.reports import oracles
 from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
-from genunlearn.reports.numbers import format_estimate, format_number, format_seconds
+from genunlearn.reports.numbers import format_number
+from genunlearn.reports.oracles import Findings, plain, side
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, run_section, words_in
 
 MAIN, AT = "recall", 20
@@ -76,23 +78,36 @@ def read_group(record: RunRecord, group: str) -> Reading:
     if after is None or after.value is None:
         return Reading(Tone.NEUTRAL, "not measured")
     if gap is None or gap.value is None or gap.low is None or gap.high is None:
-        return _without_oracle(record, group, after.value)
-    if gap.low - SLACK <= 0 <= gap.high + SLACK:
-        return Reading(Tone.GOOD, "like an oracle")
+        return _without_oracle(record, group, after.value, oracles.NONE)
+    if why_unsound(record):
+        return _without_oracle(record, group, after.value, oracles.UNSOUND)
+    before = record.find("oracle_gap", ORIGINAL, group)
+    if _is_inside(gap):
+        return oracles.among_oracles(after.n, was_before=_is_inside(before)) if group == FORGET else oracles.LIKE
     size = format_number(abs(gap.value))
     if group != FORGET:
         return Reading(Tone.NEUTRAL, f"better by {size}") if gap.value > 0 else Reading(Tone.BAD, f"worse by {size}")
     if gap.value < 0:
         return Reading(Tone.WARN, f"{size} below the oracles")
-    before = record.find("oracle_gap", ORIGINAL, group)
     is_less = before is not None and before.value is not None and gap.value < 0.5 * before.value
     return Reading(Tone.WARN, "partly forgotten") if is_less else Reading(Tone.BAD, "still known")
 
 
-def _without_oracle(record: RunRecord, group: str, after: float) -> Reading:
+def why_unsound(record: RunRecord) -> str | None:
+    """Why the oracles are no measure, if so."""
+    return oracles.why_unsound(record, (MAIN, f"valid@{AT}"))
+
+
+def _is_inside(gap: Result | None) -> bool:
+    if gap is None or gap.low is None or gap.high is None:
+        return False
+    return gap.low - SLACK <= 0 <= gap.high + SLACK
+
+
+def _without_oracle(record: RunRecord, group: str, after: float, missing: Reading) -> Reading:
     before = recall_of(record, ORIGINAL, group)
     if group == FORGET or before is None or before.value is None:
-        return Reading(Tone.NEUTRAL, "no oracle to compare with")
+        return missing
     if before.value - after <= SLACK:
         return Reading(Tone.GOOD, "kept")
     return Reading(Tone.BAD, f"worse by {format_number(before.value - after)}")
@@ -104,20 +119,13 @@ def read_rankings(record: RunRecord) -> Headline:
 
 
 def _verdict(record: RunRecord) -> tuple[Tone, str]:
-    if record.outcome == "collapsed":
-        return Tone.BAD, "The model collapsed"
-    forget = read_group(record, FORGET)
-    if forget.tone is Tone.NEUTRAL:
-        return Tone.NEUTRAL, "Measured without an oracle"
-    if forget.tone is Tone.BAD:
-        return Tone.BAD, "Not forgotten"
-    if forget.tone is Tone.WARN:
-        return Tone.WARN, "Partly forgotten" if forget.text == "partly forgotten" else "Pushed beyond forgetting"
-    if any(read_group(record, group).tone is Tone.BAD for group in GROUPS[1:]):
-        return Tone.WARN, "Like an oracle on forget, at a cost to what stays"
-    if traces_of(record):
-        return Tone.WARN, "Ranks like an oracle, but attacks tell it apart"
-    return Tone.GOOD, "Like a model that never knew"
+    found = Findings(
+        forget=read_group(record, FORGET),
+        is_worse=any(read_group(record, group).tone is Tone.BAD for group in GROUPS[1:]),
+        traces=traces_of(record),
+        was_told_apart=bool(traces_of(record, ORIGINAL)),
+    )
+    return oracles.verdict_of(record, found, noun="model", verb="Ranks", like="Like a model that never knew")
 
 
 def _evidence(record: RunRecord) -> Iterator[str]:
@@ -125,58 +133,44 @@ def _evidence(record: RunRecord) -> Iterator[str]:
         was, now, never = (recall_of(record, target, group) for target in (ORIGINAL, UNLEARNED, ORACLE))
         if now is None or now.value is None:
             continue
-        oracles = ""
+        reach = ""
         if never is not None and never.value is not None:
-            oracles = f"; models trained without the forget set reach {_plain(never)}"
-        yield f"Recall@{AT} on {group} went from {_plain(was)} to {_plain(now)}{oracles}."
+            reach = f"; models trained without the forget set reach {plain(never)}"
+        yield f"Recall@{AT} on {group} went from {plain(was)} to {plain(now)}{reach}."
+    if reason := why_unsound(record):
+        yield reason
     for trace in traces_of(record):
         yield f"{trace[:1].upper()}{trace[1:]}."
-    speed, seconds = record.cost.get("speed_up_over_retraining"), record.cost.get("unlearning_cpu_seconds")
-    if speed and seconds is not None:
-        yield f"It took {format_seconds(seconds)} of CPU time; retraining takes {format_number(speed)} times as long."
+    yield from oracles.time_against_retraining(record)
 
 
-def traces_of(record: RunRecord) -> list[str]:
-    """By what attacks tell the unlearned model from an oracle, one clause each: intervals that do not overlap."""
+def traces_of(record: RunRecord, target: str = UNLEARNED) -> list[str]:
+    """By what attacks tell a model from an oracle, one clause each: intervals that do not overlap."""
     found = []
     for group in ("pairs", "users"):
-        own, never = (record.find(MEMBERSHIP, target, group) for target in (UNLEARNED, ORACLE))
-        if _side(own, never):
-            found.append(f"membership of {group} has an AUC of {_plain(own)}, on oracles {_plain(never)}")
+        own, never = (record.find(MEMBERSHIP, one, group) for one in (target, ORACLE))
+        if side(own, never):
+            found.append(f"membership of {group} has an AUC of {plain(own)}, on oracles {plain(never)}")
     for result in record.results:
-        if result.target == UNLEARNED and result.name == RELEARNING and result.group != "step 0":
+        if result.target == target and result.name == RELEARNING and result.group != "step 0":
             never = record.find(RELEARNING, ORACLE, result.group)
-            if _side(result, never):
+            if side(result, never):
                 updates = (result.group or "").removeprefix("step ")
                 found.append(
-                    f"told one half again, it recalls {_plain(result)} of the other after {updates} updates, where "
-                    f"oracles recall {_plain(never)}"
+                    f"told one half again, it recalls {plain(result)} of the other after {updates} updates, where "
+                    f"oracles recall {plain(never)}"
                 )
                 break
     return found
 
 
-def _side(own: Result | None, never: Result | None) -> int:
-    """1 if the interval of the one lies above that of the other, -1 if below, 0 if they overlap or one is missing."""
-    if not own or not never or own.low is None or own.high is None or never.low is None or never.high is None:
-        return 0
-    if own.low > never.high:
-        return 1
-    return -1 if own.high < never.low else 0
-
-
-def _plain(result: Result | None) -> str:
-    return format_estimate(result, with_n=False)
-
-
 def limits_of(record: RunRecord) -> list[str]:
     """What this record does not show."""
-    if not any(result.target == UNLEARNED and result.value is not None for result in record.results):
+    if not oracles.was_measured(record):
         return [NOT_MEASURED]
     found = list(LIMITS)
     if str(record.request.get("data", "")).startswith("semi-synthetic"):
         found.insert(0, SEMI_SYNTHETIC)
-    reason = next((r.skipped for r in record.results if r.name == MAIN and r.target == ORACLE and r.skipped), None)
-    if reason:
+    if reason := oracles.why_no_oracle(record, MAIN):
         found.insert(0, f"No oracle was measured ({reason}): what a model that never knew would rank is not known.")
     return found

@@ -14,10 +14,13 @@ from genunlearn.data.graph.graph import Graph, GraphItem
 from genunlearn.data.graph.requests import GraphContext, Learnt, Task, check_request, choose, learn
 from genunlearn.domains.graph.adapter import GraphModel, build_network, read_shape
 from genunlearn.domains.sources import resolve_folder
-from genunlearn.errors import ConfigError, MismatchError
+from genunlearn.errors import ConfigError, DataError, MismatchError
 from genunlearn.lab.graph.cora import NAME, ORACLE_SEEDS, GraphStudy, study_of
 from genunlearn.records import hash_files, hash_json
 from genunlearn.registry import LAB, unknown_name
+
+LEAST_LEFT = 6
+"""Learnt elements that a request leaves at least: fewer cannot be told from none by exact 95% intervals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,21 @@ def read_request(config: GraphConfig) -> GraphRequest:
     for shape in shapes:
         _check_shape(shape, task, learnt.graph)
     splits = choose(learnt, asked.forget, seed=config.seed)
+    _check_rest(splits, learnt, asked.forget)
     return GraphRequest(name=asked.forget, learnt=learnt, splits=splits, study=study)
+
+
+def _check_rest(splits: Splits[GraphContext], learnt: Learnt, forget: str) -> None:
+    """Refuse to forget all but so few elements that nobody could see what becomes of them."""
+    what = "nodes" if learnt.task == "node" else "links"
+    left, every = (
+        sum(learnt.task == "node" or item.target > 0 for item in items) for items in (splits.retain or (), learnt.train)
+    )
+    if left < LEAST_LEFT:
+        raise DataError(
+            f"request.forget = {forget!r} leaves {left} of {every} learnt {what}: what must stay cannot be measured on "
+            f"fewer than {LEAST_LEFT}; ask for less, or delete the network"
+        )
 
 
 def _task_of(config: GraphConfig) -> Task | None:

@@ -13,12 +13,19 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from genunlearn.config import MethodConfig, TrainConfig, build_section
-from genunlearn.contracts import Method, Splits
+from genunlearn.contracts import Domain, Method, Splits
 from genunlearn.data.network.items import targets_of
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.classifier import Classifier, Regressor
-from genunlearn.errors import ConfigError, MismatchError
+from genunlearn.errors import ConfigError, MismatchError, NeedNotMet
 from genunlearn.runs.methods import build_method
+
+FEDERATED = frozenset({"federated"})
+ELSEWHERE = {
+    "graph": "genunlearn.unlearn_graph(network, data, forget='nodes:3,17') takes its network and graph",
+    "recommender": "save it (model.save(FOLDER)), and give FOLDER as model.source to a run with domain: recommender",
+}
+"""What to do with models of other families, by domain."""
 
 DEFAULTS = TrainConfig(learning_rate=1e-3, batch_size=64, max_steps=100)
 
@@ -29,6 +36,8 @@ def module_of(model: Any) -> nn.Module:
     Raises:
         MismatchError: It is none, or one without values, or made for other work.
     """
+    if isinstance(model, Domain) and model.name in ELSEWHERE:
+        raise MismatchError(f"model is a {type(model).__name__}: {ELSEWHERE[model.name]}")
     module = model.module if isinstance(model, NetworkDomain) else model
     if not isinstance(module, nn.Module):
         raise MismatchError(_no_module(model))
@@ -37,6 +46,8 @@ def module_of(model: Any) -> nn.Module:
             f"model is a {type(module).__name__}, which writes text: save it (save_pretrained) and give the folder to "
             "genunlearn.forget"
         )
+    if any(kind.__name__ == "MessagePassing" for part in module.modules() for kind in type(part).__mro__):
+        raise MismatchError(f"model is a {type(module).__name__}, which sees a graph: {ELSEWHERE['graph']}")
     weights = dict(module.named_parameters())
     if not weights:
         raise MismatchError(f"model is a {type(module).__name__} without weights: there is nothing that could forget")
@@ -66,6 +77,19 @@ def method_of(method: Any, seed: Any, *, soften: bool) -> Method:
     if "soften" in given or "soften" not in {field.name for field in fields(chosen)}:
         return chosen
     return replace(chosen, soften=soften)
+
+
+def check_federated(method: Method, where: str) -> None:
+    """Refuse a method of federations where there is none.
+
+    Raises:
+        NeedNotMet: It needs what clients have taught.
+    """
+    if method.domains == FEDERATED:
+        raise NeedNotMet(
+            f"{where}: method {method.name!r} needs a federation, whose server has recorded what each client taught: "
+            f"genunlearn run federated/digits/{method.name} has one"
+        )
 
 
 def settings_of(train: Any) -> TrainConfig:

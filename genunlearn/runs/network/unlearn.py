@@ -20,7 +20,15 @@ from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import DamageWarning, NonFiniteLoss
 from genunlearn.ops.borrowing import borrowed
-from genunlearn.runs.network.given import DEFAULTS, adapter_of, is_whole, method_of, module_of, settings_of
+from genunlearn.runs.network.given import (
+    DEFAULTS,
+    adapter_of,
+    check_federated,
+    is_whole,
+    method_of,
+    module_of,
+    settings_of,
+)
 from genunlearn.runs.network.guard import Guard, level
 from genunlearn.runs.unlearning import carry_out, on_strength
 
@@ -85,6 +93,8 @@ def unlearn(
     with torch.inference_mode(False), torch.enable_grad(), borrowed(module) as start:
         domain = adapter_of(model, splits)
         domain.frozen = frozen
+        if not chosen.fits(type(domain)):
+            check_federated(chosen, f"model is a {type(module).__name__}")
         chosen.check(type(domain), retain=retain is not None, whole_classes=is_whole(splits))
         domain.check([*splits.forget, *(splits.retain or ())])
         guard = Guard(domain, splits.retain, tolerance=TOLERANCE) if splits.retain else None

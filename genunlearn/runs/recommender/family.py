@@ -15,7 +15,7 @@ from genunlearn.domains.recommender.adapter import Recommender
 from genunlearn.engine import parameters
 from genunlearn.evaluation.recommender.metrics import AT, MAIN, Rankings
 from genunlearn.ops.intervals import over_seeds
-from genunlearn.ops.ranking import rank_metrics
+from genunlearn.ops.ranking import CUTOFFS, rank_metrics
 from genunlearn.records import Result, hash_files
 from genunlearn.registry import SUITES
 from genunlearn.runs.recommender.request import (
@@ -28,8 +28,8 @@ from genunlearn.runs.recommender.request import (
     why_no_oracle,
 )
 
-JUDGED = f"valid@{AT}"
-"""Where a collapse shows: never the test interactions."""
+LENGTHS = 4
+"""A list that is to show a collapse holds at most one in so many of the items: where it holds nearly all, it cannot."""
 
 
 class RecommenderFamily(Family[RecommenderRequest, Recommender]):
@@ -132,14 +132,16 @@ class RecommenderFamily(Family[RecommenderRequest, Recommender]):
         return float(found[MAIN].mean())
 
     def damage(self, request: RecommenderRequest, model: Recommender, beside: Beside[Recommender]) -> str | None:
-        """Recall@20 on the validation interactions has fallen too far."""
-        before, after = (_level(beside.measured[target]) for target in (ORIGINAL, UNLEARNED))
+        """Recall on the validation interactions, never on the test's, has fallen too far."""
+        items = len(request.catalogue.items)
+        at = max((k for k in CUTOFFS if k <= AT and LENGTHS * k <= items), default=CUTOFFS[0])
+        before, after = (_level(beside.measured[target], f"valid@{at}") for target in (ORIGINAL, UNLEARNED))
         if before is None or after is None:
             self.watch.announce("no validation interactions, so that a collapse would go unseen")
             return None
         if after >= before * (1 - self.config.evaluate.max_retain_loss):
             return None
-        return f"Recall@{AT} on valid fell from {before:.3f} to {after:.3f}"
+        return f"Recall@{at} on valid fell from {before:.3f} to {after:.3f}"
 
     @property
     def _suite(self) -> Suite:
@@ -175,8 +177,8 @@ class RecommenderFamily(Family[RecommenderRequest, Recommender]):
         return Written({"model": hash_files((folder / "model").glob("*.safetensors"))})
 
 
-def _level(measured: Mapping[str, Any]) -> float | None:
-    found = [row["value"] for row in measured["results"] if (row["name"], row["group"]) == (MAIN, JUDGED)]
+def _level(measured: Mapping[str, Any], group: str) -> float | None:
+    found = [row["value"] for row in measured["results"] if (row["name"], row["group"]) == (MAIN, group)]
     return found[0] if found else None
 
 

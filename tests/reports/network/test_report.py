@@ -15,7 +15,7 @@ from rich.console import Console
 from genunlearn.errors import DataError
 from genunlearn.records import COMPLETED, INTERRUPTED, Result, RunRecord
 from genunlearn.reports.headline import Tone
-from genunlearn.reports.network.compare import markdown_table, sections_of
+from genunlearn.reports.network.compare import COMPARISON
 from genunlearn.reports.network.reading import limits_of, read_group, read_items, traces_of
 from genunlearn.reports.network.report import ITEMS
 from genunlearn.reports.reporter import reporter_of
@@ -126,6 +126,24 @@ def test_an_oracle_is_not_told_apart_by_attacks() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("backdoor", "verdict"),
+    [
+        ((0.8, 0.05), "Like a model that never saw it"),  # it closed, which accuracy could not show
+        ((0.05, 0.05), "Done; like an oracle, as before"),  # it never opened
+        ((0.8, 0.8), "The backdoor is still open"),
+    ],
+)
+def test_a_backdoor_that_closed_shows_what_accuracy_cannot(
+    monkeypatch: pytest.MonkeyPatch, backdoor: tuple[float, float], verdict: str
+) -> None:
+    monkeypatch.setitem(SIZES, "backdoor", 300)
+    never = {"forget": 0.99, "retain": 1.0, "test": 0.99, "backdoor": 0.05}
+    record = build({"backdoor": backdoor[1]}, never=never, known=never | {"backdoor": backdoor[0]})
+    record.results = [result for result in record.results if result.name != "relearning_accuracy"]
+    assert read_items(record).verdict == verdict
+
+
 def test_a_collapse_comes_first() -> None:
     headline = read_items(build(outcome="collapsed", notes=["collapsed: retain level 1.000 before, 0.310 after"]))
     assert (headline.tone, headline.verdict) == (Tone.BAD, "The model collapsed")
@@ -189,7 +207,7 @@ def test_runs_are_compared_by_request(tmp_path: Path, read_page: Callable[[Path]
         "c": build(method="ssd", forget="random:0.1"),
         "d": build(domain="regression", source="lab:diabetes", forget="range:..75", known=known, never=never),
     }
-    sections = sections_of(records)
+    sections = COMPARISON.sections_of(records)
     assert [section.title for section in sections] == [
         "class:3 on lab:digits",
         "random:0.1 on lab:digits",
@@ -205,14 +223,14 @@ def test_runs_are_compared_by_request(tmp_path: Path, read_page: Callable[[Path]
 
 
 def test_a_table_says_n_once_where_it_is_the_same() -> None:
-    (section,) = sections_of({"scrub": build()})
-    head, _, before, *_ = markdown_table(section, [("accuracy", "forget"), ("tow", None)]).splitlines()
+    (section,) = COMPARISON.sections_of({"scrub": build()})
+    head, _, before, *_ = COMPARISON.markdown_table(section, [("accuracy", "forget"), ("tow", None)]).splitlines()
     assert head == "| Model | Forget (n=146) | Tug of war (ToW) (n=3) |"
     assert before == "| Before | 1.00 [0.99, 1.01] | not measured (1) |"
 
 
 def test_runs_of_one_method_keep_their_labels() -> None:
-    (section,) = sections_of({"first": build(), "second": build()})
+    (section,) = COMPARISON.sections_of({"first": build(), "second": build()})
     assert list(section.runs) == ["first", "second"]
 
 

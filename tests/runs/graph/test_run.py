@@ -31,7 +31,9 @@ from genunlearn.lab.graph.cora import citations
 from genunlearn.records import RunRecord
 from genunlearn.reports.graph.reading import read_graph_run
 from genunlearn.reports.graph.report import GRAPHS
+from genunlearn.reports.headline import Tone
 from genunlearn.runs.run import Run as UnlearnRun
+from tests.killed import assert_same, killed_and_resumed
 
 Run = Callable[..., RunRecord]
 GRAPH = citations(papers=100, fields=3, words=40)
@@ -99,6 +101,29 @@ def test_a_run_on_nodes_measures_three_kinds_of_network(nodes: RunRecord, site: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("planted", "tone", "verdict"),
+    [
+        ({"max_steps": 1, "learning_rate": 1e-6}, Tone.NEUTRAL, "Done; like an oracle, as before"),
+        ({"max_steps": 60, "learning_rate": 0.5}, Tone.BAD, "The network collapsed"),
+    ],
+)
+def test_beside_oracles_that_know_nothing_is_forgotten_and_a_wreck_is_called_so(
+    nodes: RunRecord, run: Run, site: Path, planted: dict[str, Any], tone: Tone, verdict: str
+) -> None:
+    folder = str(site / "nodes" / "model")
+    record = run(
+        f"beside-{verdict[:4]}",
+        model={"source": folder},
+        method={"name": "grad_ascent"},
+        train=planted,
+        evaluate={"attacks": [], "oracle_folders": [folder] * 3},
+    )
+    headline = read_graph_run(record)
+    assert (headline.tone, headline.verdict) == (tone, verdict)
+
+
+@pytest.mark.slow
 def test_a_run_on_links_measures_them(links: RunRecord) -> None:
     for name, group in (
         ("auc", "test"),
@@ -144,6 +169,8 @@ def test_a_saved_network_is_opened_again_with_its_operators(links: RunRecord, ru
         ({"request": {"forget": None}}, ConfigError, "request.forget is empty"),
         ({"request": {"forget": "nodes:500"}}, DataError, "node 500 is not in the graph, which has nodes 0 to 99"),
         ({"request": {"forget": "nodes:0.999"}}, DataError, "marks all 80 learnt nodes"),
+        ({"request": {"forget": "edges:0.985"}}, DataError, r"leaves \d of \d+ learnt links: what must stay cannot"),
+        ({"request": {"forget": "edges_out:0.1"}}, DataError, "this graph has no such links; take edges:0.1"),
         ({"request": {"forget": "edges:0.1", "task": "node"}}, DataError, "a network that classifies nodes forgets"),
         ({"request": {"data": "/nowhere"}}, SourceNotFound, "no graph there"),
         ({"model": {"source": "lab:lm"}}, NameNotFound, "cora"),
@@ -179,6 +206,18 @@ def test_without_pytorch_geometric_one_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, "torch_geometric", None)
     with pytest.raises(NeedNotMet, match=r"pip install 'genunlearn\[graph\]'"):
         UnlearnRun.check(build_config(settings))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "saves"), [("d2dgn", 7), ("gnndelete", 9)])
+def test_a_killed_run_goes_on_to_the_same_numbers(
+    settings: dict[str, Any], site: Path, method: str, saves: int
+) -> None:
+    train = settings["train"] | {"max_steps": 12, "save_every": 3}
+    evaluate = {"attacks": ["membership"], "oracles": 1}
+    config: Any = build_config({**settings, "method": {"name": method}, "train": train, "evaluate": evaluate})
+    straight = UnlearnRun(config, site / f"straight-{method}")()
+    assert_same(killed_and_resumed(config, site / f"killed-{method}", saves=saves), straight)
 
 
 # ---- from Python ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from genunlearn.lab.network import federated as lab
 from genunlearn.registry import RUNS
 from genunlearn.reports.network.federated import clients_plot
 from genunlearn.reports.reporter import reporter_of
+from tests.killed import assert_same, killed_and_resumed
 
 SMALL = (
     "federation.clients=3",
@@ -96,6 +97,15 @@ def test_every_method_runs_on_the_cached_federation(method: str, pictures: Path,
     record = run(config, out=tmp_path / method)
     found = record.find("accuracy", "unlearned", "retain")
     assert found is not None and found.value is not None and record.outcome in ("trained", "collapsed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "saves"), [("pga", 2), ("fed_eraser", 3)])
+def test_a_killed_run_goes_on_to_the_same_numbers(method: str, saves: int, pictures: Path, tmp_path: Path) -> None:
+    settings = ("federation.keep_every=1", "evaluate.attacks=[]", f"request.data={pictures}")
+    config = load_config(f"federated/digits/{method}", [*SMALL, *settings])
+    straight = run(config, out=tmp_path / "straight")
+    assert_same(killed_and_resumed(config, tmp_path / "out", saves=saves), straight)
 
 
 @pytest.mark.parametrize(

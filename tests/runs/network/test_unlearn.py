@@ -207,6 +207,20 @@ def test_what_goes_elsewhere_is_told_where():
         genunlearn.unlearn(Writer(2, 3), forget=None)
 
 
+def test_recommenders_graphs_and_federations_are_told_their_way(taught):
+    from torch_geometric.nn import GCN
+
+    from tests.small_recommenders import small_recommender
+
+    network, x, y = taught
+    with pytest.raises(MismatchError, match=r"model is a Recommender: save it \(model.save\(FOLDER\)\), and give"):
+        genunlearn.unlearn(small_recommender(steps=1), forget=(x, y))
+    with pytest.raises(MismatchError, match=r"a GCN, which sees a graph: genunlearn.unlearn_graph\(network, data"):
+        genunlearn.unlearn(GCN(2, 4, 1), forget=(x, y))
+    with pytest.raises(NeedNotMet, match="method 'conda' needs a federation, whose server has recorded"):
+        genunlearn.unlearn(network, forget=(x[:9], y[:9]), retain=(x[9:], y[9:]), method="conda")
+
+
 def test_an_adapter_of_the_caller_is_not_changed(taught):
     network, x, y = taught
     adapter = Classifier(network)

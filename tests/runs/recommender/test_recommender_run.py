@@ -12,7 +12,10 @@ from safetensors.torch import load_file
 from genunlearn.config import build_config
 from genunlearn.errors import ConfigError, DataError, GenunlearnError, MismatchError, NameNotFound, SourceNotFound
 from genunlearn.registry import REPORTS
+from genunlearn.reports.headline import Tone
+from genunlearn.reports.recommender.reading import read_rankings
 from genunlearn.runs.run import Run
+from tests.killed import assert_same, killed_and_resumed
 from tests.small_recommenders import small_catalogue, small_recommender, write_mmrec
 
 
@@ -67,6 +70,32 @@ def test_a_run_measures_attacks_deletes_and_reports(settings: dict[str, Any], tm
     assert "users:2,3" in compared.read_text()
     assert "| Oracle |" in (tmp_path / "both" / "compare.md").read_text()
     json.dumps(record.request)
+
+
+@pytest.mark.parametrize("saves", [4, 6])
+def test_a_killed_run_goes_on_to_the_same_numbers(settings: dict[str, Any], tmp_path: Path, saves: int) -> None:
+    settings["train"] |= {"max_steps": 12, "save_every": 3}
+    settings["evaluate"]["attacks"] = ["choice_membership"]
+    config: Any = build_config(settings)
+    assert_same(killed_and_resumed(config, tmp_path / "out", saves=saves), Run(config, tmp_path / "straight")())
+
+
+@pytest.mark.parametrize(
+    ("planted", "tone", "verdict"),
+    [
+        ({"max_steps": 1, "learning_rate": 1e-6}, Tone.NEUTRAL, "Done; like an oracle, as before"),
+        ({"max_steps": 60, "learning_rate": 5.0}, Tone.BAD, "The model collapsed"),
+    ],
+)
+def test_beside_oracles_that_know_nothing_is_forgotten_and_a_wreck_is_called_so(
+    settings: dict[str, Any], models: Path, tmp_path: Path, planted: dict[str, Any], tone: Tone, verdict: str
+) -> None:
+    settings["method"] = {"name": "grad_ascent"}
+    settings["train"] |= planted | {"max_grad_norm": 1000.0}
+    settings["evaluate"] = {"attacks": [], "oracle_folders": [str(models / "model")] * 3}
+    config: Any = build_config(settings)
+    headline = read_rankings(Run(config, tmp_path / "out")())
+    assert (headline.tone, headline.verdict) == (tone, verdict)
 
 
 BAD: dict[str, tuple[dict[str, Any], type[GenunlearnError], str]] = {

@@ -25,6 +25,7 @@ from genunlearn.records import hash_json
 from genunlearn.registry import LAB, REPORTS
 from genunlearn.runs.methods import build_learner, build_method
 from genunlearn.runs.network.continual.learner import USUAL_METHOD
+from genunlearn.runs.network.given import check_federated
 from genunlearn.runs.network.request import study_of
 from genunlearn.runs.requirements import check_requirements
 
@@ -98,6 +99,7 @@ def unlearn_method(config: ContinualConfig, learner: Learner) -> Method | None:
     name = {"name": USUAL_METHOD} if asked is None else asked.model_dump()
     section = config.method.model_validate(name)
     method = build_method(section, "unlearn.{}".format, family=config.family, seed=config.seed)
+    check_federated(method, "unlearn.name")
     method.check(Classifier)
     return method
 

@@ -20,6 +20,7 @@ from genunlearn.engine.progress import Watch
 from genunlearn.evaluation.network.continual import START, History
 from genunlearn.records import Result, RunRecord, hash_files
 from genunlearn.registry import LAB
+from genunlearn.reports.oracles import FEWEST
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.network.continual.learner import ContinualLearner
 from genunlearn.runs.network.continual.measure import TEST, StreamProbe, View, set_name, views_of
@@ -27,6 +28,8 @@ from genunlearn.runs.network.continual.prepare import Prepared, prepare
 from genunlearn.runs.unlearning import COLLAPSED
 
 MODEL = "model"
+HALF = 0.5
+"""Of what is to be known: a learner and an oracle that both know less are no measure of anything."""
 ORACLE_SEEDS = 1000
 """Seeds of oracles are this far from the run's, and from each other."""
 
@@ -151,33 +154,53 @@ class ContinualRun:
         if not settings.oracles:
             self.record.outcome = "trained"
             return
-        for number, request in enumerate(self.prepared.requests):
-            if request.kind == "forget":
-                self._judge_at_once(number, set_name(number, request))
+        requests = [(k, set_name(k, one)) for k, one in enumerate(self.prepared.requests) if one.kind == "forget"]
+        unsure = [name for number, name in requests if not self._judge_at_once(number, name)]
         gaps = {name: self._gap(name) for name in (TEST, *view.sets)}
         told = [name for name in view.sets if gaps[name] > settings.tolerance]
-        self.record.outcome = "not_forgotten" if told else "forgotten"
+        self.record.outcome = "not_forgotten" if told else "undecided" if unsure else "forgotten"
         for name in told:
             self._note(f"{name}: told more often than by the oracle, by {gaps[name]:.2f} of accuracy")
+        levels = self._levels(self.record.results, TEST)
         if -gaps[TEST] > settings.max_retain_loss:
             self.record.outcome = COLLAPSED
             self._note(f"{COLLAPSED}: what is to be known is {-gaps[TEST]:.2f} of accuracy below the oracle")
+        elif max(levels[UNLEARNED], levels[ORACLE]) < HALF:
+            self.record.outcome = COLLAPSED
+            self._note(
+                f"{COLLAPSED}: of what is to be known the learner tells {levels[UNLEARNED]:.2f} and the oracle "
+                f"{levels[ORACLE]:.2f}, both less than half"
+            )
 
-    def _judge_at_once(self, number: int, name: str) -> None:
-        """Say where a set was still told right after its own request, whatever later requests have made of it."""
-        own, oracle = self._levels([Result(**row) for row in self.record.rounds[number]["results"]], name)
-        if own - oracle > self.config.evaluate.tolerance:
+    def _judge_at_once(self, number: int, name: str) -> bool:
+        """Say how a set was told right after its own request, whatever later requests have made of it.
+
+        Returns:
+            Whether that can show forgetting: the set was told before, more often than by the oracle, and is no handful.
+        """
+        level = self._levels([Result(**row) for row in self.record.rounds[number]["results"]], name)
+        tolerance, oracle = self.config.evaluate.tolerance, level[ORACLE]
+        if (own := level[UNLEARNED]) - oracle > tolerance:
             self._note(f"right after request {name}: told with accuracy {own:.2f}, by the oracle with {oracle:.2f}")
+        if (before := level[ORIGINAL]) - oracle <= tolerance:
+            self._note(
+                f"request {name} shows no forgetting: just before it the set was told with accuracy {before:.2f}, by "
+                f"the oracle with {oracle:.2f}"
+            )
+            return False
+        if (count := len(self.prepared.requests[number].ids)) < FEWEST:
+            self._note(f"request {name} shows no forgetting: {count} items are too few to tell")
+            return False
+        return True
 
     def _gap(self, group: str) -> float:
-        own, oracle = self._levels(self.record.results, group)
-        return own - oracle
+        level = self._levels(self.record.results, group)
+        return level[UNLEARNED] - level[ORACLE]
 
     @staticmethod
-    def _levels(results: Sequence[Result], group: str) -> tuple[float, float]:
-        """Accuracy of the learner and of the oracle."""
-        found = {one.target: one.value for one in results if (one.name, one.group) == ("accuracy", group)}
-        return found[UNLEARNED] or 0.0, found[ORACLE] or 0.0
+    def _levels(results: Sequence[Result], group: str) -> dict[str, float]:
+        """Accuracy on a group by model."""
+        return {one.target: one.value or 0.0 for one in results if (one.name, one.group) == ("accuracy", group)}
 
     def _save(self, learner: ContinualLearner) -> None:
         if self.folder.is_main:

@@ -10,7 +10,7 @@ from torch import nn
 from genunlearn.config import load_config
 from genunlearn.engine.loop import Loop
 from genunlearn.errors import InputError
-from genunlearn.records import RunRecord
+from genunlearn.records import Result, RunRecord
 from genunlearn.reports.network.continual import read_steps, read_stream, write_comparison, write_report
 from genunlearn.runs.api import run
 from genunlearn.runs.network.continual import ContinualLearner
@@ -99,6 +99,41 @@ def test_the_codes_form_and_ewc_go_through_the_stream(tmp_path):
     assert any("no oracle row" in note for note in record.notes)
 
 
+PLANTED = {
+    # accuracy of learner before, learner after and oracle on what goes; of learner and oracle on what stays
+    "forgotten": ((0.9, 0.1, 0.0), (0.9, 0.9), "forgotten", None),
+    "still told": ((0.9, 0.8, 0.0), (0.9, 0.9), "not_forgotten", "told more often than by the oracle, by 0.80"),
+    "an oracle that knows": ((0.9, 0.9, 0.9), (0.9, 0.9), "undecided", "accuracy 0.90, by the oracle with 0.90"),
+    "never known": ((0.05, 0.0, 0.0), (0.9, 0.9), "undecided", "request 3 forget:class:2 shows no forgetting"),
+    "a wreck": ((0.9, 0.0, 0.0), (0.2, 0.9), "collapsed", "0.70 of accuracy below the oracle"),
+    "two wrecks": ((0.9, 0.0, 0.0), (0.3, 0.2), "collapsed", "both less than half"),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_no_stream_is_called_forgotten_that_could_not_have_shown_otherwise(name, tmp_path):
+    goes, stays, outcome, said = PLANTED[name]
+    planted = ContinualRun(config(), tmp_path / "out")
+    rows = list(zip(("original", "unlearned", "oracle"), ["3 forget:class:2"] * 3, goes, strict=True))
+    rows += zip(("unlearned", "oracle"), ["test"] * 2, stays, strict=True)
+    results = [Result(name="accuracy", target=target, group=group, value=value) for target, group, value in rows]
+    planted.record.rounds = [{"results": [vars(one) for one in results]}] * 4
+    planted.record.results = results
+    planted._judge()
+    assert planted.record.outcome == outcome
+    assert said in " ".join(planted.record.notes) if said else not planted.record.notes
+
+
+def test_a_handful_of_items_shows_no_forgetting(tmp_path):
+    planted = ContinualRun(config("uniclun", "request.limit=5"), tmp_path / "out")
+    levels = zip(("original", "unlearned", "oracle"), (1.0, 0.0, 0.0), strict=True)
+    group = "3 forget:class:2"
+    results = [Result(name="accuracy", target=target, group=group, value=value) for target, value in levels]
+    planted.record.rounds = [{"results": [vars(one) for one in results]}] * 4
+    assert not planted._judge_at_once(2, group)
+    assert planted.record.notes == [f"request {group} shows no forgetting: 5 items are too few to tell"]
+
+
 BAD = {
     "empty stream": (("request.stream=[]",), "the stream is empty"),
     "never learnt": (("request.stream=[learn:0, forget:class:4]",), "class 4 is not known"),
@@ -111,6 +146,7 @@ BAD = {
     "method": (("unlearn.name=unsire",), "did you mean 'unsir'"),
     "part": (("unlearn.name=unsir", "request.stream=[learn:0, learn:1, forget:random:5]"), "forgets whole classes"),
     "field": (("unlearn.name=unsir", "unlearn.noise=3"), "unlearn.noise: method 'unsir' has no 'noise'"),
+    "federation": (("unlearn.name=conda",), "unlearn.name: method 'conda' needs a federation, whose server has"),
     "learner": (("method.name=unicln",), "did you mean 'uniclun'"),
     "gamma": (("method.gamma=2",), "gamma = 2"),
     "lab": (("model.source=lab:diabetes",), "is for domain 'regression'"),
