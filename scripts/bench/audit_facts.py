@@ -19,6 +19,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from markdown_blocks import replace_block, table
 
@@ -106,30 +107,29 @@ def is_done(folder: Path) -> bool:
 # ---- the tables -------------------------------------------------------------------------------------------------
 
 
-def comparisons(record: RunRecord, without: str = "") -> list[Comparison]:
-    """What the verdict was reached from, one control left out."""
+def comparisons(row: Mapping[str, Any], without: str = "") -> list[Comparison]:
+    """What a verdict was reached from, one control left out."""
     return [
         Comparison(
-            row["attack"],
-            row["strength"],
-            {name: Share(each["shown"], each["n"]) for name, each in row["shares"].items() if name != without},
+            each["attack"],
+            each["strength"],
+            {name: Share(found["shown"], found["n"]) for name, found in each["shares"].items() if name != without},
         )
-        for row in record.verdicts[0]["comparisons"]
+        for each in row["comparisons"]
     ]
 
 
-def beside_decoys(record: RunRecord) -> str:
-    """The verdict had there been no oracle; with one, an audit's own verdict is the one beside it."""
-    (row,) = record.verdicts
+def beside_decoys(record: RunRecord, row: Mapping[str, Any]) -> str:
+    """The verdict `row` had there been no oracle; with one, an audit's own verdict is the one beside it."""
     if row["verdict"] == DAMAGED:
         return DAMAGED
     rules = Rules(tolerance=record.config["evaluate"]["tolerance"], panel=LMAudit.panel, counted=LMAudit.counted)
-    return judge(row["concept"], comparisons(record, without=ORACLE), rules).verdict
+    return judge(row["concept"], comparisons(row, without=ORACLE), rules).verdict
 
 
 def has_decoys(records: Records) -> bool:
     """Whether any fact stands beside decoys."""
-    return any(DECOYS in row.shares for record in records.values() for row in comparisons(record))
+    return any(DECOYS in row.shares for record in records.values() for row in comparisons(record.verdicts[0]))
 
 
 def verdicts(records: Records) -> str:
@@ -140,7 +140,10 @@ def verdicts(records: Records) -> str:
         rows.append([fact, method, found["verdict"], "; ".join(found["recovered_by"]) or "nothing"])
     if has_decoys(records):
         header.append("beside decoys")
-        rows = [[*row, beside_decoys(record)] for row, record in zip(rows, records.values(), strict=True)]
+        rows = [
+            [*row, beside_decoys(record, record.verdicts[0])]
+            for row, record in zip(rows, records.values(), strict=True)
+        ]
     return table(header, rows)
 
 
@@ -149,7 +152,7 @@ def shares(records: Records) -> str:
     methods = list(dict.fromkeys(method for _, method in records))
     found: dict[str, dict[str, dict[str, Share]]] = {}
     for (fact, method), record in records.items():
-        for row in comparisons(record):
+        for row in comparisons(record.verdicts[0]):
             cells = found.setdefault(row.label, {})
             for target, each in row.shares.items():
                 # decoys are asked of every model; original and oracle are the same beside each

@@ -127,8 +127,8 @@ FACTS = AuditWords(
         "gives it marks it as well.",
         "An attack that fails on the original as well has no power over this kind of model; that it finds nothing says "
         "nothing.",
-        "A lens or a probe reads hidden states, and membership scores read log-probabilities: what they find need never "
-        "be said aloud.",
+        "A lens and a probe read hidden states, and membership scores log-probabilities: what they find need never be "
+        "said aloud.",
         "A LoRA can always be taken off: that the base still knows is no recovery from the model with it, and decides "
         "nothing.",
     ),
