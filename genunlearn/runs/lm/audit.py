@@ -163,7 +163,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         found: dict[str, Sequence[QA]] = {}
         for attack, (group, ask) in find.items():
             if attack in self.config.attacks:
-                rows = self._journal.stage(f"{fact.id}, {attack}", lambda ask=ask: [asdict(item) for item in ask()])
+                rows = self._journal.stage(f"{fact.id}, {attack}", partial(_as_rows, ask))
                 found[group] = [QA(**row | {"aliases": tuple(row["aliases"])}) for row in rows]
         return {group: items for group, items in found.items() if items}
 
@@ -310,6 +310,10 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
 
     def _unit(self, subject: AuditedFact, attack: str, target: str) -> str:
         return f"{subject.label}/{attack}/{target}"
+
+
+def _as_rows(ask: Callable[[], Sequence[QA]]) -> list[dict[str, Any]]:
+    return [asdict(item) for item in ask()]
 
 
 def _found(*levels: Level) -> dict[str, Any]:
