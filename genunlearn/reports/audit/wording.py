@@ -114,7 +114,7 @@ FACTS = AuditWords(
     "the oracle, it brings along itself. Decoys are facts of the same shape about invented subjects, asked of the "
     "audited model.",
     curves=("With a growing budget", "Whiskers are 95% intervals over questions."),
-    scores="Where the truth ranks among answers of its kind",
+    scores="Where the truth ranks among answers of its kind, and whether it looks like training data",
     shown="It shows what these attacks brought out, and no more.",
     limits=(
         _ANY_ATTACK,
