@@ -54,6 +54,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10, help="how many facts")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--attacks", default=PANEL, help="as in a configuration")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=["evaluate.decoys=1", "evaluate.phrasings=48"],
+        help="section.key=value, of audits",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("runs/planted"), help="folder of the runs")
     parser.add_argument("--write", type=Path, help="Markdown file whose block 'planted' is replaced")
     arguments = parser.parse_args()
@@ -67,7 +71,7 @@ def main() -> None:
         if not is_done(place):
             model = oracle if case == "oracle" else make(facts, arguments.out / "models" / f"{name}-{len(facts)}")
             shared = f"controls={arguments.out / 'controls'}"
-            overrides = [f"attacks={arguments.attacks}", "evaluate.decoys=2", "request.force=true", shared]
+            overrides = [f"attacks={arguments.attacks}", *arguments.overrides, "request.force=true", shared]
             config = audit_config(str(model), {"facts": facts}, oracle=str(oracle), overrides=overrides)
             run(config, out=place, resume=place.exists())
         records[case] = read_record(place)
