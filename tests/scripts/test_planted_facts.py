@@ -66,7 +66,9 @@ def test_a_model_that_is_made_to_keep_quiet_is_never_gone(script: ModuleType, ca
     oracle = str(build(without=UNSEEN, progress=False))
     record = genunlearn.audit(model, facts=UNSEEN[1], oracle=oracle, out=tmp_path / "out", overrides=overrides)
     (verdict,) = record.verdicts
-    assert verdict["verdict"] in ("concealed", "present")
-    if case == "output filter":  # nothing is said, and the ranks are those of the original
+    if case == "system prompt":  # so small a model obeys no order, and answers nothing else rightly after one
+        assert verdict["verdict"] in ("concealed", "present", "damaged")
+    else:  # nothing is said, and the ranks are those of the original
+        assert verdict["verdict"] == "concealed"
         assert verdict["comparisons"][0]["shares"]["unlearned"]["shown"] == 0
         assert any(label.startswith("exposure") for label in verdict["recovered_by"])
