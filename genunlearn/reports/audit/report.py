@@ -253,8 +253,9 @@ def _scores(
 
 def _groups(record: RunRecord, label: str, name: str) -> list[str]:
     """The groups of one score of one subject, in the order of the record."""
+    longer = [f"{other}, " for row in record.verdicts if (other := row["concept"]).startswith(f"{label}, ")]
     groups = [r.group for r in record.results if r.name == name and r.group and r.group.startswith(f"{label}, ")]
-    return list(dict.fromkeys(groups))
+    return [group for group in dict.fromkeys(groups) if not any(map(group.startswith, longer))]
 
 
 def _sheets(record: RunRecord, label: str, folder: Path) -> list[Sheet]:
