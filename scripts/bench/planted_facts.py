@@ -190,7 +190,8 @@ def lines(records: Mapping[str, RunRecord]) -> str:
                     for label, one, two in pairs if one != two]  # fmt: skip
     facts = next(iter(records.values())).request["concepts"]
     said = f"{len(facts)} facts: {'; '.join(facts)}."
-    part = f"They part {len(parting)} times: {'; '.join(parting)}." if parting else "The two part nowhere."
+    total = sum(len(record.verdicts) for record in records.values())
+    part = f"They part in {len(parting)} of {total} verdicts: {'; '.join(parting)}." if parting else "The two part nowhere."
     heads = ["model", "beside the oracle", "beside decoys", "brought out by (facts)"]
     return f"{table(heads, rows)}\n\n{said} {part}"
 

@@ -49,7 +49,7 @@ def test_verdicts_beside_the_oracle_and_beside_decoys_are_counted_and_told_apart
     lines = script.lines({"half strength": record}).splitlines()
     assert lines[2] == "| half strength | concealed 2 | concealed 1, gone 1 | exposure (2) |"
     assert lines[-1].endswith(
-        "They part 1 times: d | e | f in half strength: concealed beside the oracle, gone beside decoys."
+        "They part in 1 of 2 verdicts: d | e | f in half strength: concealed beside the oracle, gone beside decoys."
     )
 
 
