@@ -191,8 +191,9 @@ def lines(records: Mapping[str, RunRecord]) -> str:
     facts = next(iter(records.values())).request["concepts"]
     said = f"{len(facts)} facts: {'; '.join(facts)}."
     total = sum(len(record.verdicts) for record in records.values())
-    part = f"They part in {len(parting)} of {total} verdicts: {'; '.join(parting)}." if parting else "The two part nowhere."
-    heads = ["model", "beside the oracle", "beside decoys", "brought out by (facts)"]
+    part = "The two part nowhere."
+    if parting:
+        part = f"They part in {len(parting)} of {total} verdicts: {'; '.join(parting)}."
     return f"{table(heads, rows)}\n\n{said} {part}"
 
 
