@@ -194,6 +194,7 @@ def lines(records: Mapping[str, RunRecord]) -> str:
     part = "The two part nowhere."
     if parting:
         part = f"They part in {len(parting)} of {total} verdicts: {'; '.join(parting)}."
+    heads = ["model", "beside the oracle", "beside decoys", "brought out by (facts)"]
     return f"{table(heads, rows)}\n\n{said} {part}"
 
 
