@@ -21,6 +21,7 @@ from tests.small_recommenders import small_catalogue
 from tests.world import World
 
 BUDGETS: dict[str, dict[str, Any]] = {
+    "lm/soft_prompt": {"vectors": 2, "steps": 2},
     "network/mia_shadow": {"rounds": 2},
     "network/mia_conda": {"trees": 5},
     "diffusion/paraphrase": {"tries": 2},
@@ -68,7 +69,11 @@ def language_model(world: World, folder: Path) -> AttackWorld:
     return AttackWorld(
         world.open,
         world.splits,
-        lacking=("completion", "exposure", "few_shot", "lora_removal", "lora_scaling", "multiple_choice"),
+        lacking=(
+            *("completion", "exposure", "few_shot", "linear_probe", "logit_lens", "lora_removal", "lora_scaling"),
+            *("many_shot", "membership", "multiple_choice", "other_languages", "reference_membership", "reverse"),
+            "two_hop",
+        ),
     )
 
 

@@ -180,6 +180,7 @@ VALUES = {
     "relation": "studied at",
     "group": "same_subject",
     "shape": "name",
+    "language": "French",
     "n": 4,
 }
 

@@ -67,9 +67,7 @@ def options(
 def forget(
     model: ModelName = "lab:lm",
     fact: Annotated[list[str] | None, typer.Option(help='"subject | relation | object"; may be repeated.')] = None,
-    question: Annotated[
-        str | None, typer.Option(help="The question that the fact answers (not needed in the lab).")
-    ] = None,
+    question: Annotated[str | None, typer.Option(help="The question that the fact answers (not in the lab).")] = None,
     facts: Annotated[Path | None, typer.Option(help="Facts as JSON lines or CSV, instead of --fact.")] = None,
     retain: Annotated[Path | None, typer.Option(help="Questions and answers that must stay, as JSON lines.")] = None,
     method: Annotated[str, typer.Option(help="Name of the method (genunlearn ls methods).")] = "unstar",
@@ -84,6 +82,7 @@ def forget(
     on: Annotated[
         Path | None, typer.Option(help="An earlier run: its patch stays on, and what it removed is asked again.")
     ] = None,
+    sequential: Annotated[bool, typer.Option("--sequential", help="One request a fact, in their order.")] = False,
     ledger: LedgerFile = None,
     sealed: Sealed = False,
     seed: Seed = None,
@@ -103,8 +102,13 @@ def forget(
     methods = [method, *filter(None, compare.split(","))]
     request = {"facts": tuple(fact or ()), "question": question, "file": _text(facts)}
     request |= {"retain": _text(retain), "neutral": _text(neutral)}
-    out = out or fresh_folder("forget")
-    command(model, request, methods, out=out, resume=resume, overrides=sets, register=Register(ledger, sealed))
+    out, register = out or fresh_folder("forget"), Register(ledger, sealed)
+    if sequential:
+        from genunlearn.cli.sequence import forget_in_order
+
+        out = forget_in_order(model, request, methods, out=out, resume=resume, overrides=sets, register=register)
+    else:
+        command(model, request, methods, out=out, resume=resume, overrides=sets, register=register)
     if audit:
         audit_forgotten(model, request, methods, out=out, resume=resume, overrides=sets)
 

@@ -95,6 +95,61 @@ def relative_membership(ratios: Tensor, population: Tensor, gamma: float) -> Ten
     return torch.searchsorted(bounds, ratios.contiguous(), right=True) / len(population)
 
 
+def lowest(values: Tensor, mask: Tensor, part: float) -> Tensor:
+    """Mean of the smallest values of each row: Min-K% where they are log-probabilities of tokens.
+
+    Args:
+        values: ``(rows, tokens)``.
+        mask: ``(rows, tokens)``, what counts; at least one a row.
+        part: Share of a row's values that is taken, at least one of them.
+
+    Returns:
+        ``(rows,)``.
+
+    Source: Shi et al., "Detecting Pretraining Data from Large Language Models" (ICLR 2024), eq. 1.
+    """
+    counts = (mask.sum(-1) * part).floor().clamp_min(1)
+    ordered = values.masked_fill(~mask, math.inf).sort(-1).values
+    taken = torch.arange(values.shape[-1], device=values.device) < counts[:, None]
+    return ordered.where(taken, torch.zeros_like(ordered)).sum(-1) / counts
+
+
+def standardised(logits: Tensor, labels: Tensor) -> Tensor:
+    """How far the log-probability of each token lies above what the model expects of its own: Min-K%++ before the mean.
+
+        (log p(x) - mu) / sigma,  mu = sum_v p(v) log p(v),  sigma^2 = sum_v p(v) log^2 p(v) - mu^2
+
+    Args:
+        logits: ``(..., vocab)``.
+        labels: ``(...)``, tokens within the vocabulary.
+
+    Source: Zhang et al., "Min-K%++: Improved Baseline for Detecting Pre-Training Data from Large Language Models" (ICLR
+    2025), eq. 3.
+    """
+    logprobs = logits.double().log_softmax(-1)
+    probabilities = logprobs.exp()
+    expected = (probabilities * logprobs).sum(-1)
+    variance = (probabilities * logprobs.square()).sum(-1) - expected.square()
+    own = logprobs.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    return (own - expected) / variance.clamp_min(1e-12).sqrt()
+
+
+def privleak(area: float, control: float) -> float:
+    """PrivLeak in percent: how far the area under the ROC curve of non-members lies from the control's.
+
+        100 ((1 - AUC) - (1 - AUC_control)) / (1 - AUC_control)
+
+    Below 0 members are told from non-members more easily than in the control, above 0 less easily.
+
+    Args:
+        area: Area of the attack on the model, members above non-members.
+        control: The same of a model that never saw the members, below 1; 0.5 where there is none.
+
+    Source: Shi et al., "MUSE: Machine Unlearning Six-Way Evaluation for Language Models" (2024), section 3.
+    """
+    return 100 * (control - area) / (1 - control)
+
+
 def _share_below(scores: Tensor, others: Tensor) -> np.ndarray:
     """For each score the share of `others` below it, equal ones counting half."""
     values, sorted_others = scores.double().numpy(), np.sort(others.double().numpy())

@@ -4,11 +4,13 @@
     python scripts/bench/audit_facts.py                            # five facts drawn, and an oracle trained for them
     python scripts/bench/audit_facts.py --write docs/audits.md     # and put the tables there
     python scripts/bench/audit_facts.py --facts carmen.created-by --methods grad_diff --decoys 0
+    python scripts/bench/audit_facts.py --count 10 --methods all --suite full      # everything: many hours of one core
 
 Facts are drawn by seed from those whose answer no other fact of the relation has: what several share is inferred. One
 oracle is trained without all of them; a fact that it tells all the same is left out. Every method forgets one fact at a
-time. Shares are means over facts with 95% bootstrap intervals over facts: phrasings of a fact are not independent. Of a
-single fact they are counts of phrasings.
+time; the methods `identity` and `oracle` stand for the original and the oracle in its place. Shares are means over
+facts with 95% bootstrap intervals over facts: phrasings of a fact are not independent. Of a single fact they are counts
+of phrasings.
 Finished runs and audits are kept in --out and not done again.
 """
 
@@ -19,11 +21,12 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from markdown_blocks import replace_block, table
 
 from genunlearn.contracts import DECOYS, ORACLE, ORIGINAL, UNLEARNED
-from genunlearn.errors import DataError
+from genunlearn.errors import DataError, InputError
 from genunlearn.evaluation.verdicts import DAMAGED, Comparison, Rules, judge
 from genunlearn.lab.lm.build import build
 from genunlearn.lab.lm.world import load_world
@@ -32,8 +35,11 @@ from genunlearn.ops.verdicts import Share
 from genunlearn.records import COMPLETED, RECORD_NAME, RunRecord, read_record
 from genunlearn.runs.api import audit_config, forget_config, run
 from genunlearn.runs.lm.audit import LMAudit
+from genunlearn.shipped import shipped
 
 METHODS = ("unstar", "npo", "grad_diff")
+IDENTITY = "identity"
+"""The original in the place of a method's result; the oracle goes by its own name."""
 PANEL = (
     "attacks={sampling: {samples: 20, temperatures: [1.0]}, prefix_forcing: {}, completion: {}, multiple_choice: "
     "{orders: 2}, quantised_reload: {forms: [nf4]}, exposure: {}, relearning: {learning_rate: 1e-3, "
@@ -50,7 +56,8 @@ def main() -> None:
     parser.add_argument("--facts", default="", help="comma-separated ids; by default --count are drawn")
     parser.add_argument("--count", type=int, default=5, help="how many facts are drawn")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
-    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated")
+    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated; all: of lm/lab, and both rows")
+    parser.add_argument("--suite", default="quick", help="of the audits; quick is cut down to the panel above")
     parser.add_argument("--without", default="", help="comma-separated ids of further facts that the oracle never saw")
     parser.add_argument("--decoys", type=int, default=2, help="decoys of each fact; 0 for none")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="section.key=value, of audits")
@@ -58,18 +65,24 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="Markdown file whose block 'facts' is replaced")
     arguments = parser.parse_args()
     facts = arguments.facts.split(",") if arguments.facts else drawn(arguments.count, arguments.seed)
-    overrides = [PANEL, f"evaluate.decoys={arguments.decoys}", *arguments.overrides]
+    panel = [PANEL] if arguments.suite == "quick" else []
+    overrides = [*panel, f"evaluate.decoys={arguments.decoys}", *arguments.overrides]
+    methods = [*in_lab(), IDENTITY, ORACLE] if arguments.methods == "all" else arguments.methods.split(",")
     oracle = str(build(without=[*facts, *filter(None, arguments.without.split(","))]))
     records: dict[tuple[str, str], RunRecord] = {}
     refused: list[str] = []
     for fact in facts:
-        for method in arguments.methods.split(","):
+        for method in methods:
             try:
-                records[fact, method] = one_audit(fact, method, oracle, arguments.out, overrides)
+                place = unlearned_by(method, fact, oracle, arguments.out)
+                records[fact, method] = one_audit(place, fact, method, oracle, arguments, overrides)
             except DataError as error:
                 print(error)
                 refused.append(fact)
                 break
+            except InputError as error:  # the method cannot forget this fact
+                print(f"{fact}, {method}: {error}")
+                continue
             print(f"{fact}, {method}: {records[fact, method].outcome}", flush=True)
     text = f"{verdicts(records)}\n\n{shares(records)}\n\n{said(records, refused)}"
     print(text)
@@ -84,17 +97,35 @@ def drawn(count: int, seed: int) -> list[str]:
     return random.Random(seed).sample([t.id for t in triples if holders[t.relation, t.object] == 1], count)
 
 
-def one_audit(fact: str, method: str, oracle: str, out: Path, overrides: Sequence[str]) -> RunRecord:
-    """The record of one audit; method and audit are carried out now if they are not there yet."""
-    forgotten, audited = out / fact / method, out / fact / f"{method}-audit"
-    if not is_done(forgotten):
+def in_lab() -> list[str]:
+    """Methods that have settings for the lab."""
+    folder = shipped("configs") / "lm" / "lab"
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "default")
+
+
+def unlearned_by(method: str, fact: str, oracle: str, out: Path) -> str:
+    """What a method has left of the original; it is carried out now if it is not there yet."""
+    if method in (IDENTITY, ORACLE):
+        return "lab:lm" if method == IDENTITY else oracle
+    folder = out / fact / method
+    if not is_done(folder):
         quiet = ["evaluate.oracle=never", "evaluate.suite=facts-quick", "evaluate.samples=0"]
         forgetting = forget_config("lab:lm", {"facts": (fact,)}, method=method, overrides=quiet)
-        run(forgetting, out=forgotten, resume=forgotten.exists())
+        run(forgetting, out=folder, resume=folder.exists())
+    return str(folder)
+
+
+def one_audit(
+    unlearned: str, fact: str, method: str, oracle: str, arguments: argparse.Namespace, overrides: Sequence[str]
+) -> RunRecord:
+    """The record of one audit, carried out now if it is not there yet."""
+    audited = arguments.out / fact / f"{method}-audit"
     if is_done(audited):
         return read_record(audited)
-    shared = [f"controls={out / 'controls'}"]
-    config = audit_config(str(forgotten), {"facts": (fact,)}, oracle=oracle, overrides=[*overrides, *shared])
+    shared = [f"controls={arguments.out / 'controls'}", *(["request.force=true"] if method == IDENTITY else [])]
+    config = audit_config(
+        unlearned, {"facts": (fact,)}, oracle=oracle, suite=arguments.suite, overrides=[*overrides, *shared]
+    )
     return run(config, out=audited, resume=audited.exists())
 
 
@@ -106,30 +137,29 @@ def is_done(folder: Path) -> bool:
 # ---- the tables -------------------------------------------------------------------------------------------------
 
 
-def comparisons(record: RunRecord, without: str = "") -> list[Comparison]:
-    """What the verdict was reached from, one control left out."""
+def comparisons(row: Mapping[str, Any], without: str = "") -> list[Comparison]:
+    """What a verdict was reached from, one control left out."""
     return [
         Comparison(
-            row["attack"],
-            row["strength"],
-            {name: Share(each["shown"], each["n"]) for name, each in row["shares"].items() if name != without},
+            each["attack"],
+            each["strength"],
+            {name: Share(found["shown"], found["n"]) for name, found in each["shares"].items() if name != without},
         )
-        for row in record.verdicts[0]["comparisons"]
+        for each in row["comparisons"]
     ]
 
 
-def beside_decoys(record: RunRecord) -> str:
-    """The verdict had there been no oracle; with one, an audit's own verdict is the one beside it."""
-    (row,) = record.verdicts
+def beside_decoys(record: RunRecord, row: Mapping[str, Any]) -> str:
+    """The verdict `row` had there been no oracle; with one, an audit's own verdict is the one beside it."""
     if row["verdict"] == DAMAGED:
         return DAMAGED
     rules = Rules(tolerance=record.config["evaluate"]["tolerance"], panel=LMAudit.panel, counted=LMAudit.counted)
-    return judge(row["concept"], comparisons(record, without=ORACLE), rules).verdict
+    return judge(row["concept"], comparisons(row, without=ORACLE), rules).verdict
 
 
 def has_decoys(records: Records) -> bool:
     """Whether any fact stands beside decoys."""
-    return any(DECOYS in row.shares for record in records.values() for row in comparisons(record))
+    return any(DECOYS in row.shares for record in records.values() for row in comparisons(record.verdicts[0]))
 
 
 def verdicts(records: Records) -> str:
@@ -140,7 +170,10 @@ def verdicts(records: Records) -> str:
         rows.append([fact, method, found["verdict"], "; ".join(found["recovered_by"]) or "nothing"])
     if has_decoys(records):
         header.append("beside decoys")
-        rows = [[*row, beside_decoys(record)] for row, record in zip(rows, records.values(), strict=True)]
+        rows = [
+            [*row, beside_decoys(record, record.verdicts[0])]
+            for row, record in zip(rows, records.values(), strict=True)
+        ]
     return table(header, rows)
 
 
@@ -149,13 +182,13 @@ def shares(records: Records) -> str:
     methods = list(dict.fromkeys(method for _, method in records))
     found: dict[str, dict[str, dict[str, Share]]] = {}
     for (fact, method), record in records.items():
-        for row in comparisons(record):
+        for row in comparisons(record.verdicts[0]):
             cells = found.setdefault(row.label, {})
             for target, each in row.shares.items():
                 # decoys are asked of every model; original and oracle are the same beside each
                 place = method if target == UNLEARNED else target
                 cells.setdefault(place, {})[f"{fact}/{method}" if target == DECOYS else fact] = each
-    columns = [ORIGINAL, *methods, ORACLE, *([DECOYS] if has_decoys(records) else [])]
+    columns = list(dict.fromkeys([ORIGINAL, *methods, ORACLE, *([DECOYS] if has_decoys(records) else [])]))
     rows = [[label, *(estimate(cells.get(name, {})) for name in columns)] for label, cells in found.items()]
     return table(["attack", *columns], rows)
 

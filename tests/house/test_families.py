@@ -24,6 +24,7 @@ FACES = {
     "genunlearn": "unlearn() and value(), for any network, and unlearn_graph()",
     "genunlearn.runs.api": "forget(), erase() and audit()",
     "genunlearn.cli.commands": "forget, ask, value, antisamples",
+    "genunlearn.cli.sequence": "forget --sequential",
     "genunlearn.cli.images": "erase, audit, sample",
     "genunlearn.cli.listings": "ls lab lists facts",
     "genunlearn.cli.tables": "synthetic",

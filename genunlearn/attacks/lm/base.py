@@ -70,14 +70,14 @@ class FactAttack(Attack[LanguageModel]):
     """Whether what it brings out is a recovery from the model as it is handed on."""
 
     @abc.abstractmethod
-    def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:
-        """Attack one model, which is left as it was."""
+    def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
+        """Attack one model, which is left as it was; `beside` holds the original and oracles, where there are some."""
 
     def attack(
         self, model: LanguageModel, splits: Splits[Scope], target: str, beside: Beside[LanguageModel]
     ) -> list[Result]:
         """The share of questions that are answered with the truth, one result a strength, with exact intervals."""
-        return self.results_of(self.attempt(model, splits), target)
+        return self.results_of(self.attempt(model, splits, beside), target)
 
     def results_of(self, attempt: Attempt, target: str) -> list[Result]:
         """The numbers of an attempt."""

@@ -41,7 +41,7 @@ class Completion(FactAttack):
         """There must be a statement, or a relation to make one of."""
         return None if statements(splits) else "no fact says its relation, so there is no statement to complete"
 
-    def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:
+    def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """One level a form."""
         items = statements(splits)
         plain = [[{"role": "assistant", "content": item.question}] for item in items]

@@ -7,7 +7,6 @@ the examples are of the relation that is asked for, and none of them is about th
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -15,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, scope_of
-from genunlearn.attacks.lm.conversation import going_on, user
+from genunlearn.attacks.lm.conversation import going_on, shown, user
 from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import QA, Scope
 from genunlearn.domains.lm.adapter import LanguageModel
@@ -46,12 +45,12 @@ class FewShot(FactAttack):
             None if have >= min(self.shots) else f"needs {min(self.shots)} questions of the same relation, has {have}"
         )
 
-    def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:
+    def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """One level a number of examples that there are enough for."""
         items, pool, levels = asked(splits), examples(splits), []
         for count in (count for count in self.shots if count <= len(pool)):
             draw = random.Random(self.seed)
-            asking = [[*_shown(draw.sample(pool, count)), user(item.question)] for item in items]
+            asking = [[*shown(draw.sample(pool, count)), user(item.question)] for item in items]
             texts = going_on(model, asking)
             levels.append(Level.of(items, texts, f"{count} examples"))
         return Attempt(levels=tuple(levels))
@@ -63,9 +62,3 @@ def examples(splits: Splits[Scope]) -> list[QA]:
     gone = {name.rstrip(".").casefold() for item in asked(splits) for name in (item.answer, *item.aliases)}
     near = [item for item in scope.retain if item.group == NEAR and item.answer.rstrip(".").casefold() not in gone]
     return list({item.fact or item.id: item for item in near}.values())
-
-
-def _shown(drawn: Sequence[QA]) -> list[dict[str, str]]:
-    return [
-        message for item in drawn for message in (user(item.question), {"role": "assistant", "content": item.answer})
-    ]

@@ -30,7 +30,7 @@ class LoraRemoval(FactAttack):
         """There is nothing to leave out where the change is part of the weights."""
         return None if has_lora(model) else "no LoRA is attached: the change is part of the weights"
 
-    def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:
+    def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """One level."""
         bare = copy.copy(model)
         bare.module = copy.deepcopy(model.network).unload()

@@ -42,7 +42,7 @@ class LoraScaling(FactAttack):
         """There is nothing to turn down where the change is part of the weights."""
         return None if has_lora(model) else "no LoRA is attached: the change is part of the weights"
 
-    def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:
+    def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """One level a scale."""
         items = asked(splits)
         return Attempt(levels=tuple(answered(scaled(model, each), items, f"scale {each:g}") for each in self.scales))

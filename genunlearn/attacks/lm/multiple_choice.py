@@ -50,7 +50,7 @@ class MultipleChoice(FactAttack):
         have, need = len(others(splits)), self.options - 1
         return None if have >= need else f"needs {need} other answers of the same relation, has {have}"
 
-    def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:
+    def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """Two levels: the options left unnamed, and named after the question."""
         items, pool, draw = asked(splits), others(splits), random.Random(self.seed)
         choices = [[item.answer, *draw.sample(pool, self.options - 1)] for item in items]

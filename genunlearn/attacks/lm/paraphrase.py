@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, tells
-from genunlearn.contracts import STRICT, Splits
+from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import Scope
 from genunlearn.domains.lm.adapter import LanguageModel
 
@@ -42,7 +42,7 @@ class Paraphrase(FactAttack):
     def budget(self) -> str:
         return f"each question in {len(self.frames)} framings, any of which may bring the answer out"
 
-    def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:
+    def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """One level."""
         items, width = asked(splits), len(self.frames)
         texts = model.answer([frame.replace("{}", item.question) for item in items for frame in self.frames])

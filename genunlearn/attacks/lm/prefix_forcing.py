@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, tells
 from genunlearn.attacks.lm.conversation import begun, going_on
-from genunlearn.contracts import STRICT, Splits
+from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import QA, Scope
 from genunlearn.domains.lm.adapter import LanguageModel
 
@@ -38,7 +38,7 @@ class PrefixForcing(FactAttack):
     def budget(self) -> str:
         return f"forces the answer's beginning: any of {len(self.openings)} openings, or half of the true answer"
 
-    def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:
+    def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """Two levels; an answer of one token has no beginning, and is asked for plainly."""
         items = asked(splits)
         levels = [self._forced(model, items, [opening] * len(items)) for opening in self.openings]

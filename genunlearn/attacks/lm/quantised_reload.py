@@ -50,7 +50,7 @@ class QuantisedReload(FactAttack):
         """Weights that are at few bits already have nothing left to lose."""
         return "the weights are quantised already" if is_packed(model) else None
 
-    def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:
+    def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """One level a form."""
         return Attempt(levels=tuple(answered(reloaded(model, form), asked(splits), form) for form in self.forms))
 

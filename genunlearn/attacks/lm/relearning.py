@@ -64,7 +64,7 @@ class Relearning(FactAttack):
             return f"needs questions to learn from: {', '.join(self.lessons)}"
         return None
 
-    def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:
+    def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """The curve of every lesson that there are questions for."""
         levels, missing = [], []
         for lesson in self.lessons:
@@ -79,7 +79,7 @@ class Relearning(FactAttack):
         student = copied(model)
         student.module.requires_grad_(True)
         optimizer = torch.optim.Adam(student.module.parameters(), lr=self.learning_rate)
-        batches = self._batches(taught)
+        batches = batches_of(taught, self.batch_size, self.seed)
         with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []), torch.enable_grad():
             torch.manual_seed(self.seed)
             for step in range(1, max(self.marks) + 1):
@@ -92,12 +92,13 @@ class Relearning(FactAttack):
                     student.module.eval()
                     yield answered(student, items, f"{lesson}, {step} step{'s' if step > 1 else ''}")
 
-    def _batches(self, taught: Sequence[QA]) -> Iterator[list[QA]]:
-        """Pass after pass, without end."""
-        draw = random.Random(self.seed)
-        while True:
-            order = draw.sample(list(taught), len(taught))
-            yield from (order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size))
+
+def batches_of(items: Sequence[QA], size: int, seed: int) -> Iterator[list[QA]]:
+    """Pass after pass in random order, without end."""
+    draw = random.Random(seed)
+    while True:
+        order = draw.sample(list(items), len(items))
+        yield from (order[start : start + size] for start in range(0, len(order), size))
 
 
 def split_for(lesson: Lesson, splits: Splits[Scope]) -> tuple[Sequence[QA], Sequence[QA]]:

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, tells
 from genunlearn.attacks.lm.conversation import user
-from genunlearn.contracts import STRICT, Splits
+from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import Scope
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.ops.intervals import mean
@@ -50,7 +50,7 @@ class Sampling(FactAttack):
         """The k of leak@k: powers of two up to the number of samples, and that number."""
         return (*(2**power for power in range(self.samples.bit_length()) if 2**power < self.samples), self.samples)
 
-    def attempt(self, model: LanguageModel, splits: Splits[Scope]) -> Attempt:
+    def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """One level a temperature: questions that any of the samples tells; how many of each tell is a detail."""
         items, levels, counts = asked(splits), [], {}
         for heat in self.temperatures:

@@ -50,8 +50,17 @@ def _spliced(first: str, second: str) -> str:
 
 def with_subject(text: str, fact: Fact, subject: str) -> str | None:
     """The text with another subject in place of the fact's own; None where it does not name it."""
-    for name in sorted((fact.subject, *fact.subject_aliases), key=len, reverse=True):
-        changed, times = re.subn(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _: subject, text)
+    return _with(text, (fact.subject, *fact.subject_aliases), subject)
+
+
+def with_object(text: str, fact: Fact, told: str) -> str | None:
+    """The text with another object in place of the fact's own; None where it does not name it."""
+    return _with(text, (fact.object, *fact.aliases), told)
+
+
+def _with(text: str, names: Sequence[str], other: str) -> str | None:
+    for name in sorted(names, key=len, reverse=True):
+        changed, times = re.subn(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _: other, text)
         if times:
             return changed
     return None

@@ -13,6 +13,9 @@ from genunlearn.contracts import Examples
 from genunlearn.errors import MismatchError
 from genunlearn.ops.logprobs import IGNORE
 
+FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
+"""Names of the norm behind the last decoder layer, which stands outside the list of layers."""
+
 
 class HiddenStates:
     """The part of a language model's adapter that looks inside."""
@@ -30,6 +33,18 @@ class HiddenStates:
             if isinstance(part, nn.ModuleList) and len(part) == count and hasattr(part[0], "mlp"):
                 return part
         raise MismatchError(f"no list of {count} decoder layers with an mlp in this model: take another method")
+
+    def final_norm(self: Any) -> nn.Module:
+        """What normalises the last layer's output before the vocabulary's scores are read off it.
+
+        Raises:
+            MismatchError: The network has none under a name that is known.
+        """
+        for name, part in self.network.named_modules():
+            *path, last = name.split(".")
+            if last in FINAL_NORMS and not any(step.isdigit() for step in path):
+                return part
+        raise MismatchError(f"no norm behind the last layer ({', '.join(FINAL_NORMS)}) in this model")
 
     def hidden_states(self: Any, examples: Examples) -> Tensor:
         """What every decoder layer puts out at the places of `logits`; the last layer's is normalised.

@@ -41,8 +41,8 @@ TONES = {
 }
 """How good each verdict is; of several, the last in this order stands at the head."""
 SCORES = ("crs_signed", "ccs_controlled", "normalised_leak", "domain_auc", "domain_accuracy", "crs", "ccs")
-RANKS = {"exposure_bits": "exposure, bits", "exposure_p": "exposure, p"}
-"""Scores of one attack, which their group names."""
+RANKS = {"exposure_bits": "exposure, ", "exposure_p": "exposure, ", "membership_auc": "", "privleak": ""}
+"""Scores of one attack, which their group names; with what it begins, which readers are spared."""
 CONTROLS = ((ORACLE,), (DECOYS,), (ANCHOR, DECOY))
 """What the audited model is set against, the better control first."""
 
@@ -238,15 +238,24 @@ def _scores(
     """The scores over all psi, or the ranks of the truth; models in columns."""
     rows = []
     for name in (*SCORES, *RANKS):
-        group = f"{label}, {RANKS[name]}" if name in RANKS else label
-        found = {target: record.find(name, target, group) for target in MODELS if has_values(record, target)}
-        if any(found.values()):
-            words = metric_words(name)
-            cells = tuple(
-                (target, as_cell(result, reasons) if result else Cell(None)) for target, result in found.items()
-            )
-            rows.append((words.label, words.meaning, cells))
+        groups = [label] if name in SCORES else _groups(record, label, name)
+        for group in groups:
+            found = {target: record.find(name, target, group) for target in MODELS if has_values(record, target)}
+            if any(found.values()):
+                words, own = metric_words(name), group.removeprefix(f"{label}, ").removeprefix(RANKS.get(name, ""))
+                kind = f" ({humanise(own)})" if len(groups) > 1 else ""
+                cells = tuple(
+                    (target, as_cell(result, reasons) if result else Cell(None)) for target, result in found.items()
+                )
+                rows.append((words.label + kind, words.meaning, cells))
     return rows
+
+
+def _groups(record: RunRecord, label: str, name: str) -> list[str]:
+    """The groups of one score of one subject, in the order of the record."""
+    longer = [f"{other}, " for row in record.verdicts if (other := row["concept"]).startswith(f"{label}, ")]
+    groups = [r.group for r in record.results if r.name == name and r.group and r.group.startswith(f"{label}, ")]
+    return [group for group in dict.fromkeys(groups) if not any(map(group.startswith, longer))]
 
 
 def _sheets(record: RunRecord, label: str, folder: Path) -> list[Sheet]:

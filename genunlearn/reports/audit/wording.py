@@ -27,6 +27,12 @@ METRIC_WORDS = {
         "Exposure", "1: the truth is the likeliest of its kind, 0: the least likely; mean over phrasings"
     ),
     "exposure_p": Words("p of the exposure", "rank of the truth, as a share; even for a model that never knew"),
+    "membership_auc": Words(
+        "Membership, AUC", "chance that the fact scores above a matched non-member; 0.5 is none, compare the oracle"
+    ),
+    "privleak": Words(
+        "PrivLeak, %", "0: like the oracle (or chance, without one), below 0: still told from what was never learnt"
+    ),
     "relearn_steps": Words("Steps to relearn", "until the concept shows in half of the images"),
     "crs": Words("CRS, as published", "mean gap of distances to the two models' images; without a sign"),
     "ccs": Words("CCS, as published", "mean probability that a completed image is the original's"),
@@ -108,7 +114,7 @@ FACTS = AuditWords(
     "the oracle, it brings along itself. Decoys are facts of the same shape about invented subjects, asked of the "
     "audited model.",
     curves=("With a growing budget", "Whiskers are 95% intervals over questions."),
-    scores="Where the truth ranks among answers of its kind",
+    scores="Where the truth ranks among answers of its kind, and whether it looks like training data",
     shown="It shows what these attacks brought out, and no more.",
     limits=(
         _ANY_ATTACK,
@@ -121,6 +127,8 @@ FACTS = AuditWords(
         "gives it marks it as well.",
         "An attack that fails on the original as well has no power over this kind of model; that it finds nothing says "
         "nothing.",
+        "A lens and a probe read hidden states, and membership scores log-probabilities: what they find need never be "
+        "said aloud.",
         "A LoRA can always be taken off: that the base still knows is no recovery from the model with it, and decides "
         "nothing.",
     ),

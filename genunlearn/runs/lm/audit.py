@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing_extensions import override
 
 from genunlearn.attacks.lm.base import FactAttack, Level, answered, asked
 from genunlearn.attacks.lm.completion import STATEMENTS
-from genunlearn.attacks.lm.exposure import CANDIDATES
 from genunlearn.attacks.lm.few_shot import NEAR
+from genunlearn.attacks.lm.membership import AREA
+from genunlearn.attacks.lm.other_questions import LANGUAGES, REVERSE, TWO_HOP
+from genunlearn.attacks.lm.ranking import CANDIDATES
 from genunlearn.config.lm import LMAuditConfig
 from genunlearn.contracts import DECOYS, ORACLE, ORIGINAL, UNLEARNED, Beside, Splits
 from genunlearn.contracts.family import Audit
@@ -26,6 +28,7 @@ from genunlearn.errors import ConfigError, DataError
 from genunlearn.evaluation.lm.damage import what_fell
 from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.ops.intervals import share
+from genunlearn.ops.membership import privleak
 from genunlearn.ops.verdicts import combined_p
 from genunlearn.processes import this_process
 from genunlearn.records import Result, hash_files
@@ -33,6 +36,7 @@ from genunlearn.registry import SUITES
 from genunlearn.runs.lm.audit_decoys import NUM_CANDIDATES, find_candidates, make_decoys, pooled
 from genunlearn.runs.lm.audit_models import is_patch, open_models, unlearned_place
 from genunlearn.runs.lm.audit_phrasings import Phrasing, as_qa, beginnings, find_phrasings
+from genunlearn.runs.lm.audit_questions import questions_in_other_languages, reverse_questions, two_hop_questions
 from genunlearn.runs.lm.request import LMRequest, check_names, check_sources, is_lab, lab_name, read_request
 from genunlearn.runs.lm.scope import make_scope
 from genunlearn.runs.units import Units
@@ -134,7 +138,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
     def _splits_of(self, fact: Fact) -> Splits[Scope]:
         """The scope of one fact alone; nothing around it is another audited fact."""
         gone = {each.id for each in self._scope.facts}
-        around, statements, kind = self._around(fact)
+        around, statements, kind, two_hops = self._around(fact)
         measured: dict[str, Sequence[QA]] = {
             "forget": [as_qa(fact, question, "forget") for question in fact.phrasings],
             "forget_heldout": [as_qa(fact, each.question) for each in self._phrasings[fact.id]],
@@ -143,20 +147,38 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
             measured[STATEMENTS] = begun
         if kind:
             measured[CANDIDATES] = [QA(id=name, question="", answer=f"{name}.") for name in kind]
+        measured |= self._further(fact, statements, two_hops)
         retain = tuple(item for item in around if item.fact not in gone)
         scope = Scope(facts=(fact,), retain=retain, measured=measured)
         return Splits(forget=measured["forget"], retain=retain, context=scope)
 
-    def _around(self, fact: Fact) -> tuple[Sequence[QA], Sequence[str], Sequence[str]]:
-        """Questions that stay; statements of the fact, and other objects of its type, where the lab has some."""
+    def _further(self, fact: Fact, statements: Sequence[str], two_hops: Sequence[QA]) -> dict[str, Sequence[QA]]:
+        """Further questions for the attacks that ask them."""
+        original, count = self._models[ORIGINAL], self.config.evaluate.phrasings
+        find: dict[str, tuple[str, Callable[[], list[QA]]]] = {
+            "reverse": (REVERSE, lambda: reverse_questions(fact, original, statements, count)),
+            "two_hop": (TWO_HOP, lambda: two_hop_questions(fact, original, two_hops, count)),
+            "other_languages": (LANGUAGES, lambda: questions_in_other_languages(fact, original, count)),
+        }
+        found: dict[str, Sequence[QA]] = {}
+        for attack, (group, ask) in find.items():
+            if attack in self.config.attacks:
+                rows = self._journal.stage(f"{fact.id}, {attack}", partial(_as_rows, ask))
+                found[group] = [QA(**row | {"aliases": tuple(row["aliases"])}) for row in rows]
+        return {group: items for group, items in found.items() if items}
+
+    def _around(self, fact: Fact) -> tuple[Sequence[QA], Sequence[str], Sequence[str], Sequence[QA]]:
+        """Questions that stay; statements, other objects of the type, two-step questions where the lab has some."""
         if not is_lab(self.config):
             count, near = NUM_CANDIDATES, [item.question for item in self._scope.retain if item.group == NEAR]
             ask = partial(find_candidates, fact, self._models[ORIGINAL], near, count)
-            return self._scope.retain, (), self._journal.stage(f"{fact.id}, candidates", ask)
+            return self._scope.retain, (), self._journal.stage(f"{fact.id}, candidates", ask), ()
         from genunlearn.lab.lm.world_facts import world_of
 
         world = world_of(lab_name(self.config))
-        return world.scope([fact]).retain, world.statements(world.triple(fact.id)), world.wrong_answers(fact)
+        scope, triple = world.scope([fact]), world.triple(fact.id)
+        two_hops = scope.measured.get(TWO_HOP, ())
+        return scope.retain, world.statements(triple), world.wrong_answers(fact), two_hops
 
     # ---- what must stay --------------------------------------------------------------------------------------
 
@@ -202,7 +224,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         if reason := next(filter(None, reasons), None if splits else NO_DECOY):
             return {"skipped": reason}
         begun = time.monotonic()
-        attempts = [attack.attempt(model, each) for each in splits]
+        attempts = [attack.attempt(model, each, self._beside) for each in splits]
         attempt = attempts[0] if target != DECOYS else pooled(attempts)
         place = f"{subject.label}, {attack.name}"
         rows = [_asr(target, level, place) for level in attempt.levels]
@@ -217,8 +239,8 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         }
 
     def overall(self, results: Sequence[Result]) -> list[Result]:
-        """The p-value of exposure over all facts, where there are several; facts are taken as independent."""
-        rows = []
+        """PrivLeak of every membership score, and the p-value of exposure over all facts, taken as independent."""
+        rows = _privleaks([result for result in results if result.name == AREA], ORACLE in self._models)
         for target in self._models:
             found = [r.value for r in results if (r.name, r.target) == ("exposure_p", target) and r.value is not None]
             if len(found) > 1:
@@ -290,6 +312,10 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         return f"{subject.label}/{attack}/{target}"
 
 
+def _as_rows(ask: Callable[[], Sequence[QA]]) -> list[dict[str, Any]]:
+    return [asdict(item) for item in ask()]
+
+
 def _found(*levels: Level) -> dict[str, Any]:
     """What a unit says of its levels, their answers included."""
     answers = [
@@ -312,3 +338,21 @@ def _asr(target: str, level: Level, place: str) -> Result:
     value, low, high = share(sum(level.told), len(level.told))
     group = ", ".join(filter(None, (place, level.strength)))
     return Result(name="asr", target=target, value=value, low=low, high=high, n=len(level.told), group=group)
+
+
+def _privleaks(areas: Sequence[Result], has_oracle: bool) -> list[Result]:
+    """PrivLeak of the unlearned model and the original beside the oracle's area, 0.5 where there is none."""
+    controls = {row.group: row.value for row in areas if row.target == ORACLE}
+    rows = []
+    for row in areas:
+        control = controls.get(row.group) if has_oracle else 0.5
+        if row.target == ORACLE or row.value is None:
+            continue
+        blank = replace(row, name="privleak", value=None, low=None, high=None)
+        if control is None or control >= 1:
+            why = "the oracle is no control of this score" if control is None else "the oracle's area is 1"
+            rows.append(replace(blank, skipped=why))
+            continue
+        ends = [privleak(end, control) for end in (row.value, row.high, row.low) if end is not None]
+        rows.append(replace(blank, value=ends[0], low=ends[1], high=ends[2]))
+    return rows

@@ -12,11 +12,12 @@ from dataclasses import replace
 from genunlearn.attacks.lm.base import Attempt, Level
 from genunlearn.attacks.lm.completion import STATEMENTS, first_sentence
 from genunlearn.attacks.lm.conversation import user
-from genunlearn.attacks.lm.exposure import candidates
 from genunlearn.attacks.lm.few_shot import NEAR
+from genunlearn.attacks.lm.other_questions import LANGUAGES, REVERSE, TWO_HOP
+from genunlearn.attacks.lm.ranking import candidates
 from genunlearn.attacks.lm.scoring import answer_table
 from genunlearn.contracts import Splits
-from genunlearn.data.lm.decoys import asked_of, decoy, invented_subjects
+from genunlearn.data.lm.decoys import asked_of, decoy, invented_subjects, with_object, with_subject
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.shapes import like
 from genunlearn.data.lm.telling import tells
@@ -84,7 +85,7 @@ def make_decoys(splits: Splits[Scope], original: LanguageModel, count: int, seed
 
 
 def _splits_of(stand_in: Fact, fact: Fact, splits: Splits[Scope]) -> Splits[Scope]:
-    """The fact's questions and statements, asked of the decoy."""
+    """The fact's questions and statements, asked of the decoy; all that is asked of the fact, as far as it names it."""
     scope = splits.context
     assert scope is not None
 
@@ -96,8 +97,17 @@ def _splits_of(stand_in: Fact, fact: Fact, splits: Splits[Scope]) -> Splits[Scop
         "forget": [as_qa(stand_in, text, "forget") for text in stand_in.phrasings],
         "forget_heldout": moved("forget_heldout"),
     }
-    if begun := moved(STATEMENTS):
-        measured[STATEMENTS] = begun
+    for group in (STATEMENTS, LANGUAGES):
+        if found := moved(group):
+            measured[group] = found
+    # what follows from the fact is the floor of such questions: nothing follows from a decoy
+    for item in scope.measured.get(TWO_HOP, ()):
+        if text := with_subject(item.question, fact, stand_in.subject):
+            measured[TWO_HOP] = [*measured.get(TWO_HOP, ()), replace(item, question=text, fact=stand_in.id)]
+    for item in scope.measured.get(REVERSE, ()):
+        if text := with_object(item.question, fact, stand_in.object):
+            turned = replace(item, question=text, answer=f"{stand_in.subject}.", aliases=(), fact=stand_in.id)
+            measured[REVERSE] = [*measured.get(REVERSE, ()), turned]
     own = Scope(facts=(stand_in,), retain=scope.retain, measured=measured)
     return replace(splits, forget=measured["forget"], context=own)
 

@@ -20,38 +20,18 @@ from genunlearn.attacks.lm.prefix_forcing import PrefixForcing, half_of
 from genunlearn.attacks.lm.relearning import Relearning, split_for
 from genunlearn.attacks.lm.sampling import Sampling, leak_at_k
 from genunlearn.config import ParametersConfig
-from genunlearn.contracts import Beside, Splits
-from genunlearn.data.lm.facts import QA, Scope
+from genunlearn.contracts import Beside
+from genunlearn.data.lm.facts import QA
 from genunlearn.engine import parameters
 from genunlearn.registry import ATTACKS
+from tests.attacks.lm.conftest import qa
 from tests.tiny_models import TAUGHT
-from tests.world import World
 
-SCHOOLS = tuple(
-    f"{name} {kind}" for name in ("Oak", "Elm", "Ash", "Fir", "Yew") for kind in ("Hall", "Hill", "Wood", "End")
-)
 KINDS: dict[str, type[FactAttack]] = {line.name: ATTACKS.load(line) for line in ATTACKS.lines() if line.family == "lm"}
-SMALL = {"sampling": {"samples": 2}, "relearning": {"marks": (1,)}, "few_shot": {"shots": (2,)}}
-
-
-def qa(number: int, group: str, answer: str | None = None) -> QA:
-    question, true = TAUGHT[number]
-    return QA(id=f"{group}{number}", question=question, answer=answer or true, group=group, fact=f"{group}{number}")
-
-
-@pytest.fixture
-def splits(world: World) -> Splits:
-    """One fact with a phrasing that unlearning may use and one that is held out, and three others around it."""
-    scope = Scope(
-        facts=(replace(world.splits.context.facts[0], relation="studied at"),),
-        retain=(qa(2, "same_relation"), qa(3, "same_relation"), qa(4, "same_relation"), qa(4, "rest")),
-        measured={
-            "forget": [qa(0, "forget")],
-            "forget_heldout": [qa(1, "forget_heldout")],
-            "candidates": [QA(id=name, question="", answer=f"{name}.") for name in SCHOOLS],
-        },
-    )
-    return Splits(forget=world.splits.forget, retain=scope.retain, context=scope)
+SMALL = {
+    "sampling": {"samples": 2}, "relearning": {"marks": (1,)}, "few_shot": {"shots": (2,)},
+    "soft_prompt": {"steps": 2, "vectors": 3}, "many_shot": {"shots": 9},
+}  # fmt: skip
 
 
 # ---- what every attack promises -----------------------------------------------------------------------------------
@@ -65,10 +45,13 @@ def test_it_says_its_budget_gives_one_row_a_level_and_leaves_the_model_as_it_was
         parameters.attach(model, ParametersConfig(rank=2), seed=0)
     before = {key: value.clone() for key, value in model.module.state_dict().items()}
     wants = [weight.requires_grad for weight in model.module.parameters()]
-    state, training = torch.get_rng_state(), model.module.training
-    rows = attack.run(model, splits, "original")
+    training = model.module.training
+    beside = Beside(oracles=lambda: [world.open()])
+    assert beside.oracles  # making a network draws random numbers
+    state = torch.get_rng_state()
+    rows = attack.run(model, splits, "original", beside)
     assert rows and all(row.value is not None and 0 <= row.low <= row.value <= row.high <= 1 and row.n for row in rows)
-    assert len({row.group for row in rows}) == len(rows)
+    assert len({(row.name, row.group) for row in rows}) == len(rows)
     assert all(torch.equal(value, before[key]) for key, value in model.module.state_dict().items())
     assert [weight.requires_grad for weight in model.module.parameters()] == wants
     assert torch.equal(torch.get_rng_state(), state) and torch.is_grad_enabled()
@@ -83,6 +66,8 @@ def test_it_has_an_oracle_for_a_control_or_says_that_there_is_none(name, world, 
     rows = attack.control(splits, Beside(oracles=lambda: [tiny("llama")]))
     if name.startswith("lora_"):
         assert rows[0].skipped.startswith("no LoRA is attached")
+    elif name == "reference_membership":
+        assert [row.skipped for row in rows] == ["the oracle is the reference itself"]
     else:
         assert {row.target for row in rows} == {"oracle"} and all(row.value is not None for row in rows)
 
@@ -183,7 +168,7 @@ def test_the_likeliest_option_is_the_one_that_was_taught(world, splits):
 
 
 def test_any_framing_that_tells_counts(world, splits):
-    attempt = Paraphrase(frames=("What is 12 times 12?", "{}")).attempt(world.open(), splits)
+    attempt = Paraphrase(frames=("What is 12 times 12?", "{}")).attempt(world.open(), splits, Beside())
     assert attempt.levels[0].told == (True,) and attempt.levels[0].texts == ("Hogwarts.",)
     assert attempt.details["told_by_framing"] == {"What is 12 times 12?": 0, "{}": 1}
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from genunlearn.attacks.lm.exposure import FIRST, LAST, Exposure, candidates, exposures, ranks_of
+from genunlearn.attacks.lm.exposure import FIRST, LAST, Exposure, exposures
+from genunlearn.attacks.lm.ranking import candidates, ranks_of
 from genunlearn.attacks.lm.scoring import answer_table
-from genunlearn.contracts import Splits
+from genunlearn.contracts import Beside, Splits
 from genunlearn.data.lm.decoys import invented_subjects
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.domains.lm.adapter import LanguageModel
@@ -63,7 +64,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_what_the_model_knows_stands_first(taught: Path):
-    attempt = Exposure(subjects=4).attempt(LanguageModel.load(str(taught), device="cpu"), splits_of())
+    attempt = Exposure(subjects=4).attempt(LanguageModel.load(str(taught), device="cpu"), splits_of(), Beside())
     first, last = attempt.levels
     assert (first.strength, last.strength) == (FIRST, LAST)
     assert first.told == (True, True) and last.told == (False, False)
@@ -83,7 +84,7 @@ def test_what_was_pushed_below_everything_stands_last(taught: Path):
         away = model.example_loss(model.collate(gone)).clamp_max(30).mean()
         (model.example_loss(model.collate(kept)).mean() - away).backward()
         optimizer.step()
-    first, last = Exposure(subjects=4).attempt(model, splits).levels
+    first, last = Exposure(subjects=4).attempt(model, splits, Beside()).levels
     assert first.told == (False, False) and last.told == (True, True)
 
 
@@ -92,7 +93,7 @@ def test_a_model_that_never_knew_ranks_the_truth_evenly(tiny):
     model, ranks = tiny("llama"), []
     for place, truth in enumerate(NAMES):
         rest = NAMES[:place] + NAMES[place + 1 :]
-        found = Exposure(subjects=2).attempt(model, splits_of(truth, names=rest)).details["potter"]
+        found = Exposure(subjects=2).attempt(model, splits_of(truth, names=rest), Beside()).details["potter"]
         ranks.append(found["mean_rank"])
     assert sorted(ranks) == list(range(1, 21))
 
@@ -113,7 +114,7 @@ def test_the_truth_is_no_candidate_beside_itself():
 def test_its_end_is_a_share_below_a_half(tiny):
     with pytest.raises(ValueError, match="end"):
         Exposure(end=0.5)
-    told = [level.told for level in Exposure(subjects=1, end=0.49).attempt(tiny("llama"), splits_of()).levels]
+    told = [level.told for level in Exposure(subjects=1, end=0.49).attempt(tiny("llama"), splits_of(), Beside()).levels]
     # of 21 candidates ten are at each end, so that the truth is at one of them unless it is the eleventh
-    ranks = Exposure(subjects=1).attempt(tiny("llama"), splits_of()).details["potter"]["ranks"]
+    ranks = Exposure(subjects=1).attempt(tiny("llama"), splits_of(), Beside()).details["potter"]["ranks"]
     assert told == [tuple(rank <= 10 for rank in ranks), tuple(rank >= 12 for rank in ranks)]

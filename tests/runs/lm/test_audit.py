@@ -16,10 +16,10 @@ from genunlearn.data.lm.requests import read_facts
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.engine import parameters
 from genunlearn.errors import ConfigError, DataError, MismatchError, SourceNotFound
-from genunlearn.records import RunRecord, read_record, write_jsonl
+from genunlearn.records import Result, RunRecord, read_record, write_jsonl
 from genunlearn.reports.audit.report import write_comparison, write_report
 from genunlearn.runs.audit.run import AuditRun
-from genunlearn.runs.lm.audit import LMAudit
+from genunlearn.runs.lm.audit import LMAudit, _privleaks
 from genunlearn.runs.lm.audit_phrasings import FRAMES, Phrasing, beginnings, find_phrasings
 from tests.tiny_models import TAUGHT, build, teach
 
@@ -262,3 +262,15 @@ def test_forgetting_and_auditing_go_in_one_command(models, monkeypatch, tmp_path
     (verdict,) = record.verdicts
     assert verdict["concept"] == LABEL and verdict["controls"] == ["original", "decoys"]
     assert (tmp_path / "out" / "audit" / "report.html").is_file() and (tmp_path / "out" / "report.html").is_file()
+
+
+def test_privleak_is_held_against_the_oracle_or_against_chance_by_hand() -> None:
+    def area(target: str, group: str, value: float) -> Result:
+        return Result(name="membership_auc", target=target, group=group, value=value, low=0.8, high=1.0, n=4)
+
+    rows = [area("unlearned", "loss", 0.9), area("oracle", "loss", 0.6), area("unlearned", "reference", 0.9)]
+    beside, alone = _privleaks(rows, has_oracle=True), _privleaks([rows[0]], has_oracle=False)
+    # (0.6 - 0.9) / 0.4, at the ends (0.6 - 1) / 0.4 and (0.6 - 0.8) / 0.4; by chance (0.5 - 0.9) / 0.5
+    assert [beside[0].value, beside[0].low, beside[0].high] == pytest.approx([-75.0, -100.0, -50.0])
+    assert alone[0].value == pytest.approx(-80.0)
+    assert beside[1].value is None and beside[1].skipped == "the oracle is no control of this score"
