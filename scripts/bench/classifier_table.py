@@ -124,7 +124,7 @@ def plan(out: Path, chosen: set[str]) -> tuple[list[Job], dict[str, dict[str, li
                 continue
             settings = load_config(config, [f"request.forget={forget}"])
             try:
-                RUNS.get(settings.kind).check(settings)
+                RUNS.get(settings.task).check(settings)
                 jobs.append(job)
             except NeedNotMet as error:
                 why = str(error).removeprefix(f"method {job.method!r} ")

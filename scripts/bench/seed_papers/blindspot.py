@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from markdown_blocks import table
 
 from genunlearn.attacks.network.anamnesis import AnamnesisIndex, anamnesis_index
-from genunlearn.attacks.network.base import Company
+from genunlearn.attacks.network.base import AttackContext
 from genunlearn.attacks.network.membership import LossMembership
 from genunlearn.contracts import Method, Splits
 from genunlearn.data.network.items import Item
@@ -97,7 +97,7 @@ def note(
         forget=lab.splits.forget,
         retain=lab.splits.retain,
         holdout=lab.splits.holdout,
-        context=Company(test=lab.test, original=original),
+        context=AttackContext(test=lab.test),
     )
     column.membership.append(LossMembership().attack(model, splits, "model")[0].value or 0.0)
     column.relearning.append(INDEX.time(model, original, splits))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from markdown_blocks import table
 
-from genunlearn.attacks.network.base import Company
+from genunlearn.attacks.network.base import AttackContext
 from genunlearn.attacks.network.membership import MatchedMembership
 from genunlearn.contracts import Method, Splits
 from genunlearn.data.network.items import Item
@@ -66,7 +66,7 @@ def accuracies(models: Sequence[NetworkDomain], lab: Lab) -> list[str]:
 def membership() -> str:
     """Area under the curve of the loss attack on original and oracles, by its non-members."""
     lab = open_lab(DIGITS, "class:3")
-    splits = replace(lab.splits, context=Company(test=lab.test))
+    splits = replace(lab.splits, context=AttackContext(test=lab.test))
     rows = []
     for name, models in (("original", [lab.original]), ("oracle", lab.oracles)):
         areas = [[area(model, splits, kind) for model in models] for kind in ("test", "matched")]
