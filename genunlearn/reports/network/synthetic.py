@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 DISTANCES_NAME = "distances.json"
 CHANCE = 0.5
-WIDEST = 0.5
-"""Width of an interval around chance beyond which it says nothing: of some five rows, or fewer."""
+MARGIN = 0.15
+"""How far above chance the interval may reach for rows that are said to lie no nearer."""
 TOO_FEW = Reading(Tone.NEUTRAL, "too few rows to tell")
 GIVEN = "given"
 SCORES = {
@@ -116,7 +116,7 @@ def read_synthetic(record: RunRecord) -> Headline:
     if found[-1] is TOO_FEW:
         return Headline(Tone.NEUTRAL, "Too few rows to tell", subject, tuple(said))
     is_out = found[0].tone is Tone.BAD
-    title = "Learning anew takes the forgotten rows out" if is_out else "Not seen to lie nearer to forgotten rows"
+    title = "Learning anew takes the forgotten rows out" if is_out else "No nearer to forgotten rows than to others"
     return Headline(Tone.GOOD, title, subject, tuple(said))
 
 
@@ -127,13 +127,12 @@ def _counts(record: RunRecord) -> str:
 
 
 def read_closeness(result: Result) -> Reading:
-    """Whether the interval leaves out chance; one that is wide tells neither."""
-    if result.low is None or result.high is None:
+    """Nearer where the interval leaves out chance, not nearer where it leaves out ``MARGIN`` above; else neither."""
+    if result.low is None or result.high is None or result.low <= CHANCE < result.high - MARGIN:
         return TOO_FEW
-    if result.low <= CHANCE <= result.high:
-        is_told = result.high - result.low <= WIDEST
-        return Reading(Tone.GOOD, "not seen to lie nearer") if is_told else TOO_FEW
-    return Reading(Tone.BAD, "nearer") if result.low > CHANCE else Reading(Tone.NEUTRAL, "farther")
+    if result.low > CHANCE:
+        return Reading(Tone.BAD, "nearer")
+    return Reading(Tone.GOOD, "not nearer") if result.high >= CHANCE else Reading(Tone.NEUTRAL, "farther")
 
 
 def _score_lines(

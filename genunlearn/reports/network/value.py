@@ -102,7 +102,7 @@ def read_values(record: RunRecord) -> Headline:
     if all(_reading(result) is TOO_FEW for result in found):
         return Headline(Tone.NEUTRAL, "Too few items to tell", subject, said + residue)
     title = f"{hurting[0].group} costs most" if hurting else "No request costs anything that can be seen"
-    return Headline(Tone.WARN if hurting else Tone.GOOD, title, subject, said + residue)
+    return Headline(Tone.WARN if hurting else Tone.NEUTRAL, title, subject, said + residue)
 
 
 def _residue(record: RunRecord) -> tuple[str, ...]:

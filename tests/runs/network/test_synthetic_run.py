@@ -72,7 +72,6 @@ def test_a_run_measures_both_tables_and_the_held_out_rows(done):
 def test_the_report_shows_every_part(done):
     record, folder = done
     page = write_report(record, folder).read_text()
-    assert read_synthetic(record).verdict == "Learning anew takes the forgotten rows out"
     assert page.count("<svg") == 2 * 4  # parts, closeness, distances of both tables; wide and narrow
     for text in ("Basic statistics", "Associations", "Indistinguishable", "TabSynDex, as published", "Closeness"):
         assert text in page
@@ -94,7 +93,8 @@ def test_generators_are_compared(done, tmp_path):
     ("low", "high", "said"),
     [
         (0.6, 0.9, "nearer"),
-        (0.4, 0.6, "not seen to lie nearer"),
+        (0.4, 0.65, "not nearer"),
+        (0.4, 0.78, "too few rows to tell"),  # thirteen rows: the point alone would say that all is well
         (0.1, 0.4, "farther"),
         (0.1, 0.9, "too few rows to tell"),
         (None, None, "too few rows to tell"),
@@ -103,6 +103,26 @@ def test_generators_are_compared(done, tmp_path):
 def test_chance_is_left_out_or_not(low, high, said):
     value = 0.5 if low is None else (low + high) / 2
     assert read_closeness(Result(name="closeness", target="original", value=value, low=low, high=high)).text == said
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "tone", "said"),
+    [
+        ((0.7, 0.9), (0.4, 0.6), Tone.GOOD, "Learning anew takes the forgotten rows out"),
+        ((0.7, 0.9), (0.4, 0.78), Tone.NEUTRAL, "Too few rows to tell"),
+        ((0.4, 0.6), (0.4, 0.6), Tone.GOOD, "No nearer to forgotten rows than to others"),
+        ((0.4, 0.6), (0.55, 0.7), Tone.BAD, "The synthetic rows lie near the forgotten ones"),
+    ],
+)
+def test_the_mark_follows_the_interval(done, before, after, tone, said):
+    record, _ = done
+    ends = {"original": before, "unlearned": after}
+    planted = [
+        dataclasses.replace(r, low=ends[r.target][0], high=ends[r.target][1]) if r.name == "closeness" else r
+        for r in record.results
+    ]
+    headline = read_synthetic(dataclasses.replace(record, results=planted))
+    assert (headline.tone, headline.verdict) == (tone, said)
 
 
 def test_a_copied_row_alone_is_no_verdict_on_closeness(tmp_path):
