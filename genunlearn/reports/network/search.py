@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +74,14 @@ def read_search(record: RunRecord) -> Headline:
         return Headline(
             Tone.WARN, "Retrain", subject, (*said, f"The steps are no stand-in: their accuracy is off by {told}.")
         )
-    close = f"No accuracy is more than {TOLERANCE} from that of the retrained network."
-    return Headline(Tone.GOOD, "A few steps come close to retraining", subject, (*said, close))
+    close = f"No accuracy is more than {TOLERANCE} from that of the retrained network"
+    group, reach = max(((group, _reach(record, group)) for group in GROUPS), key=lambda pair: pair[1])
+    if reach > TOLERANCE:
+        unsure = f"{close}, but on so few items the gap may be as large as {reach:.2f} on {group}."
+        return Headline(Tone.NEUTRAL, "Not told apart from retraining", subject, (*said, unsure))
+    return Headline(
+        Tone.GOOD, "A few steps come close to retraining", subject, (*said, f"{close}, intervals included.")
+    )
 
 
 def _apart(record: RunRecord) -> dict[str, float]:
@@ -87,6 +94,21 @@ def _gap(record: RunRecord, target: str, group: str) -> float:
     """Accuracy beyond that of the retrained network; 0 where one of them was not measured."""
     mine, its = (record.find("accuracy", each, group) for each in (target, ORACLE))
     return mine.value - its.value if mine and its and mine.value is not None and its.value is not None else 0.0
+
+
+def _reach(record: RunRecord, group: str) -> float:
+    """The farther end of the interval of the gap, by Newcombe's method from those of both accuracies; 1 without one."""
+    mine, its = (record.find("accuracy", each, group) for each in (UNLEARNED, ORACLE))
+    if not mine or not its:
+        return 1.0
+    ends = (mine.low, mine.value, mine.high, its.low, its.value, its.high)
+    low, value, high, its_low, its_value, its_high = (math.nan if end is None else end for end in ends)
+    gap = value - its_value
+    reaches = (
+        abs(gap - math.hypot(value - low, its_high - its_value)),
+        abs(gap + math.hypot(high - value, its_value - its_low)),
+    )
+    return 1.0 if math.isnan(sum(reaches)) else max(reaches)
 
 
 def _ways(record: RunRecord) -> dict[str, float]:

@@ -13,6 +13,7 @@ from genunlearn.backbones.search import Search
 from genunlearn.config import build_config
 from genunlearn.errors import InputError
 from genunlearn.records import read_json
+from genunlearn.reports.headline import Tone
 from genunlearn.reports.network.search import SEARCHES, read_search
 from genunlearn.runs.api import run, write_reports
 from genunlearn.runs.network.search_run import SearchRun
@@ -59,18 +60,18 @@ def test_the_report_draws_the_cell_and_says_whether_to_retrain(done):
 
 
 def test_steps_that_are_no_stand_in_mean_retraining(done):
-    def told(forget, known=1.0):
+    def told(forget, known=1.0, width=0.0):
         """What is said where all accuracies are 0.5 but those on the forget set, after the steps and before."""
-        moved = [
-            replace(
-                one,
-                value={"unlearned": forget, "original": known}.get(one.target if one.group == "forget" else "", 0.5),
-            )
-            for one in done[0].results
-        ]
+        at = {"unlearned": forget, "original": known}
+        moved = []
+        for one in done[0].results:
+            value = at.get(one.target if one.group == "forget" else "", 0.5)
+            moved.append(replace(one, value=value, low=value - width, high=value + width))
         return read_search(replace(done[0], results=moved))
 
-    assert "close to retraining" in told(0.54).verdict
+    assert "close to retraining" in told(0.54).verdict and told(0.54).tone is Tone.GOOD
+    unsure = told(0.54, width=0.1)  # the mark follows the interval, not the point
+    assert unsure.tone is Tone.NEUTRAL and "as large as 0.18 on forget" in " ".join(unsure.sentences)
     assert told(0.54, known=0.5).verdict == "Nothing to forget"
     assert told(0.6).verdict == "Retrain" and "+0.10 on forget" in " ".join(told(0.6).sentences)
 
