@@ -25,7 +25,8 @@ from genunlearn.config import list_configs
 from genunlearn.errors import NeedNotMet
 from genunlearn.records import write_text
 from genunlearn.registry import RUNS
-from genunlearn.reports.network.compare import COMPARISON, Column
+from genunlearn.reports.cells import Column
+from genunlearn.reports.network.compare import COMPARISON
 from genunlearn.reports.network.reading import GROUPS, main_metric, words_of
 
 REQUESTS = (
