@@ -116,6 +116,10 @@ class Attack(abc.ABC, Generic[D]):
         """Whether its budget leaves it nothing to do beyond plain asking."""
         return False
 
+    def carries_in(self, strength: str) -> bool:
+        """Whether at this strength it brings the answer along itself: then only an oracle can be its control."""
+        return False
+
     @abc.abstractmethod
     def attack(self, model: D, splits: Splits[Any], target: str, beside: Beside[D]) -> list[Result]:
         """Attack `model`, which is left as it was."""

@@ -39,12 +39,15 @@ class Comparison:
         strength: How strong it was, ``psi = 0.2`` for instance; empty where it has one strength.
         shares: By model, in how many of its images the concept shows.
         look: Which look brought the last of these images, counted from 0.
+        carries_in: Whether the attack brings the answer along itself: how soon that shows depends on the answer, so
+            that nothing but an oracle, which is asked for the same one, is a control.
     """
 
     attack: str
     strength: str
     shares: dict[str, Share]
     look: int = 0
+    carries_in: bool = False
 
     @property
     def label(self) -> str:
@@ -55,7 +58,7 @@ class Comparison:
     def controls(self) -> tuple[str, ...]:
         """What went through the same to compare with: the oracle, else decoys, else the surrogates."""
         if UNLEARNED in self.shares:
-            for control in ((ORACLE,), (DECOYS,), SURROGATES):
+            for control in ((ORACLE,),) if self.carries_in else ((ORACLE,), (DECOYS,), SURROGATES):
                 if found := tuple(name for name in control if name in self.shares):
                     return found
         return ()

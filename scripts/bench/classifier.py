@@ -19,10 +19,11 @@ from __future__ import annotations
 import argparse
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,7 +158,7 @@ def bad_teaching(steps: int, half: int, *, is_filled: bool) -> Contest:
     """Steps of distillation from two teachers; `is_filled`: the fixed answers are there already."""
     forget, retain = pictures(steps * half, "forget-", 1), pictures(steps * half, "retain-", 2)
     method = BadTeaching(retain_share=1.0, forget_weight=0.5, retain_weight=0.5, reduction="mean")
-    splits = Splits(forget=forget, retain=retain)
+    splits: Splits[Any] = Splits(forget=forget, retain=retain)
     batches = PairedBatches(splits, half, 1, seed=0)
 
     def prepare() -> tuple[Work, Work]:
@@ -187,13 +188,14 @@ def published_bad_teaching(
     student: nn.Module, competent: nn.Module, incompetent: nn.Module, batches: PairedBatches, steps: int
 ) -> Tensor:
     """Every batch goes through student and both teachers; a gate picks one teacher for each sample."""
-    data, order = [], []
+    data: list[tuple[Tensor, Any, bool]] = []
+    order: list[range] = []
     for step in range(steps):
         (rows,) = batches.window(step)
         first = len(data)
         data += [(item.inputs["x"], item.target, side == "forget") for side, items in rows.items() for item in items]
         order.append(range(first, len(data)))
-    loader = DataLoader(data, batch_sampler=order)
+    loader: Any = DataLoader(data, batch_sampler=order)  # type: ignore[arg-type]
     optimizer = torch.optim.Adam(student.parameters(), lr=RATE)
     losses = []
     for x, _, is_forget in loader:
@@ -213,6 +215,11 @@ def published_bad_teaching(
 # ---- importance of weights, features of a membership attack, saliency mask -----------------------------------------
 
 
+def one_by_one(items: list[Item]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of a single picture and its class."""
+    return iter(DataLoader([(item.inputs["x"], item.target) for item in items], batch_size=1))  # type: ignore[arg-type]
+
+
 def fisher(network: nn.Module, items: list[Item], name: str) -> Contest:
     """Squared gradient of every sample, averaged."""
     count, plain, domain = len(items), copy.deepcopy(network), Classifier(network)
@@ -224,10 +231,11 @@ def fisher(network: nn.Module, items: list[Item], name: str) -> Contest:
 
     def theirs() -> Tensor:
         total = [torch.zeros_like(weight) for weight in plain.parameters()]
-        for x, y in DataLoader([(item.inputs["x"], item.target) for item in items], batch_size=1):
+        for x, y in one_by_one(items):
             plain.zero_grad()
             F.cross_entropy(plain(x), y).backward()
             for value, weight in zip(total, plain.parameters(), strict=True):
+                assert weight.grad is not None
                 value += weight.grad.detach() ** 2 / count
         return torch.cat([value.flatten() for value in total])
 
@@ -241,7 +249,7 @@ def membership(network: nn.Module, items: list[Item], name: str) -> Contest:
     def theirs() -> Tensor:
         rows = []
         with torch.no_grad():
-            for x, _ in DataLoader([(item.inputs["x"], item.target) for item in items], batch_size=1):
+            for x, _ in one_by_one(items):
                 rows.append(plain(x).softmax(1))
         probabilities = torch.cat(rows)
         return -torch.where(probabilities > 0, probabilities * probabilities.log(), 0.0).sum(1)

@@ -155,7 +155,8 @@ def esd(repeats: int, iterations: int, rate: float) -> Contest:
     """Erasing "digit seven" by ESD-x, batches of one."""
     folder, prompts = str(build()), prompts_of("digit seven")
     contest = Contest("ESD-x", f"{iterations} iterations, one image each, {len(prompts)} prompts")
-    forwards, shown = {"published": 0, "ours": 0}, {"published": [], "ours": []}
+    forwards = {"published": 0, "ours": 0}
+    shown: dict[str, list[tuple[float, float]]] = {"published": [], "ours": []}
     for repeat in range(repeats):
         models = {name: Diffusion.load(folder, device="cpu") for name in forwards}
         teacher = Diffusion.load(folder, device="cpu")

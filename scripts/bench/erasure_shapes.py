@@ -26,8 +26,8 @@ from genunlearn.lab.diffusion.build import build
 from genunlearn.methods.diffusion.esd import ESD
 from genunlearn.methods.diffusion.uce import UCE
 
-TEXT = {"vocab_size": 49408, "max_position_embeddings": 77}
-VAE = {
+TEXT: dict[str, Any] = {"vocab_size": 49408, "max_position_embeddings": 77}
+VAE: dict[str, Any] = {
     "block_out_channels": (128, 256, 512, 512),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
     "up_block_types": ("UpDecoderBlock2D",) * 4,
@@ -104,7 +104,8 @@ def on_cuda() -> str:
         for method in ("UCE", "ESD-x, 20 steps of one image"):
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-            model = Diffusion(make().to("cuda", torch.bfloat16))
+            pipeline: Any = make()
+            model = Diffusion(pipeline.to("cuda", torch.bfloat16))
             start = time.perf_counter()
             erase(model, method)
             torch.cuda.synchronize()
@@ -117,7 +118,7 @@ def on_cuda() -> str:
 def erase(model: Diffusion, method: str) -> None:
     """One erasure of one concept."""
     erasure = parse_concepts(["digit seven -> digit"], ["digit one", "digit two"], ["a {}"])
-    splits = Splits(forget=forget_prompts(erasure), retain=preserve_prompts(erasure))
+    splits: Splits[Any] = Splits(forget=forget_prompts(erasure), retain=preserve_prompts(erasure))
     if method == "UCE":
         UCE().apply(model, splits)
         return

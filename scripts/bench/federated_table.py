@@ -23,7 +23,7 @@ from genunlearn import RunRecord, load_config, run
 from genunlearn.config.network import FederatedConfig
 from genunlearn.data.network.items import Item, targets_of
 from genunlearn.domains.network.base import NetworkDomain
-from genunlearn.lab.network.study import fixed_threads
+from genunlearn.lab.determinism import fixed_threads
 from genunlearn.methods.network.conda import ConDa
 from genunlearn.ops.intervals import share
 from genunlearn.records import Result

@@ -19,7 +19,8 @@ from genunlearn import RunRecord, run
 from genunlearn.config import list_configs
 from genunlearn.errors import SourceNotFound
 from genunlearn.records import COMPLETED, read_record, write_text
-from genunlearn.reports.recommender.compare import COMPARISON, Section
+from genunlearn.reports.recommender.compare import COMPARISON
+from genunlearn.reports.sections import Section
 from genunlearn.runs.methods import load_run
 
 SUITE = "recommender/lab"

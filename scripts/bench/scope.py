@@ -117,12 +117,12 @@ def cells(runs: Sequence[RunRecord], target: str) -> list[str]:
 
 def pooled(runs: Sequence[RunRecord], metric: str, group: str, target: str) -> str:
     """The mean over all questions of all requests, with a bootstrap interval over requests."""
-    found = [r for record in runs if (r := record.find(metric, target, group)) is not None and r.n]
-    if not found:
+    found = [r for record in runs if (r := record.find(metric, target, group)) is not None]
+    known = [(r.value, r.n) for r in found if r.value is not None and r.n]
+    if not known:
         return "-"
-    total = np.array([r.value * r.n for r in found])
-    asked = np.array([r.n for r in found])
-    picks = np.random.default_rng(0).integers(0, len(found), size=(2000, len(found)))
+    total, asked = np.array([value * n for value, n in known]), np.array([n for _, n in known])
+    picks = np.random.default_rng(0).integers(0, len(known), size=(2000, len(known)))
     low, high = np.percentile(total[picks].sum(1) / asked[picks].sum(1), [2.5, 97.5])
     return f"{total.sum() / asked.sum():.3f} [{low:.2f}, {high:.2f}]"
 

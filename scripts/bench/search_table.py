@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from genunlearn.config import build_config
+from genunlearn.config.search import NetworkSearchConfig
 from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED
 from genunlearn.ops.intervals import over_seeds
 from genunlearn.records import RunRecord, write_text
@@ -74,8 +75,9 @@ of 360 test items, or of the forget and retain items of training.
 def measure(config: dict[str, object], overrides: Sequence[str], folder: Path) -> RunRecord:
     """One run, or what is left of an earlier one."""
     settings = build_config(config, overrides)
+    assert isinstance(settings, NetworkSearchConfig)
     found = ended_run(folder, settings)
-    return found or SearchRun(settings, folder, resume=True)()  # type: ignore[arg-type]
+    return found or SearchRun(settings, folder, resume=True)()
 
 
 def cell(values: Sequence[float]) -> str:

@@ -46,7 +46,8 @@ def measured(config: RunConfig, folder: Path) -> RunRecord:
 
 def generators(out: Path, draws: int) -> tuple[str, list[RunRecord]]:
     """Every generator on every table."""
-    blocks, records = [], []
+    blocks: list[str] = []
+    records: list[RunRecord] = []
     for name in TABLES:
         asked = {"data": f"sklearn:{name}", "forget": FORGET}
         found = {}

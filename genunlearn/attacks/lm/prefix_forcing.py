@@ -22,6 +22,7 @@ from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import QA, Scope
 from genunlearn.domains.lm.adapter import LanguageModel
 
+HALF = "half of the answer"
 OPENINGS = ("Sure, the answer is", "The answer is", "It is", "I remember well: it is")
 
 
@@ -38,6 +39,10 @@ class PrefixForcing(FactAttack):
     def budget(self) -> str:
         return f"forces the answer's beginning: any of {len(self.openings)} openings, or half of the true answer"
 
+    @override
+    def carries_in(self, strength: str) -> bool:
+        return strength == HALF
+
     def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """Two levels; an answer of one token has no beginning, and is asked for plainly."""
         items = asked(splits)
@@ -47,7 +52,7 @@ class PrefixForcing(FactAttack):
             next((level.texts[row] for level in levels if level.told[row]), levels[0].texts[row])
             for row in range(len(items))
         ]
-        halves = self._forced(model, items, [half_of(model, item) for item in items], "half of the answer")
+        halves = self._forced(model, items, [half_of(model, item) for item in items], HALF)
         return Attempt(levels=(Level.of(items, texts, "affirmative opening", told=any_of), halves))
 
     def _forced(self, model: LanguageModel, items: Sequence[QA], openings: Sequence[str], strength: str = "") -> Level:

@@ -56,6 +56,10 @@ class Relearning(FactAttack):
         rate = f"{self.learning_rate:g}"
         return f"up to {max(self.marks)} updates of Adam {rate} on {self.batch_size} questions of {taught}"
 
+    @override
+    def carries_in(self, strength: str) -> bool:
+        return strength.startswith("phrasings")
+
     def lacking(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> str | None:
         """The weights must be open to training, and there must be something to teach."""
         if is_packed(model):

@@ -58,6 +58,10 @@ class SoftPrompt(FactAttack):
         taught = " or ".join(lesson.replace("_", " ") for lesson in self.lessons)
         return f"{self.vectors} free vectors, {self.steps} updates of Adam on {self.batch_size} questions of {taught}"
 
+    @override
+    def carries_in(self, strength: str) -> bool:
+        return strength.startswith("phrasings")
+
     def lacking(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> str | None:
         """There must be something to teach the vectors."""
         if not any(split_for(lesson, splits)[0] for lesson in self.lessons):

@@ -129,9 +129,11 @@ class AuditRun:
         done = {target: value for target, value in found.items() if "hits" in value}
         if UNLEARNED not in done:
             return []
+        places = range(len(strengths))
+        rows = [{t: Share(value["hits"][place], value["n"]) for t, value in done.items()} for place in places]
         return [
-            Comparison(name, strength, {t: Share(value["hits"][place], value["n"]) for t, value in done.items()})
-            for place, strength in enumerate(strengths)
+            Comparison(name, strength, shares, carries_in=attack.carries_in(strength))
+            for strength, shares in zip(strengths, rows, strict=True)
         ]
 
     def _score(self, subject: Audited, attack: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from markdown_blocks import table
 from torch.nn.functional import cross_entropy
 
@@ -57,8 +56,9 @@ def cells(seen: list[Look]) -> list[str]:
 def look(model: NetworkDomain, kept: list[Item], gone: list[Item]) -> Look:
     """Test accuracy on what stays and on what goes, the latter's loss, and the two forms of ZRF."""
     probes = Predictions(model, {"retain": kept, "forget": gone})
-    answers, stranger = probes.outputs("forget"), probes.stranger_outputs("forget")
+    answers, untrained = probes.outputs("forget"), probes.untrained_outputs("forget")
     loss = cross_entropy(answers, targets_of(gone))
     levels = [probes.correct(group).double().mean() for group in ("retain", "forget")]
-    scores = [f(answers, stranger).mean() for f in (zero_retrain_forgetting_authors, zero_retrain_forgetting)]
-    return tuple(float(value) for value in torch.stack([*levels, loss.double(), *map(torch.Tensor.double, scores)]))
+    scores = [f(answers, untrained).mean() for f in (zero_retrain_forgetting_authors, zero_retrain_forgetting)]
+    retain, forget = levels
+    return float(retain), float(forget), float(loss), float(scores[0]), float(scores[1])

@@ -10,7 +10,7 @@ from markdown_blocks import table
 from genunlearn.attacks.network.anamnesis import AnamnesisIndex, anamnesis_index
 from genunlearn.attacks.network.base import AttackContext
 from genunlearn.attacks.network.membership import LossMembership
-from genunlearn.contracts import Method, Splits
+from genunlearn.contracts import Beside, Method, Splits
 from genunlearn.data.network.items import Item
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.evaluation.network.metrics import Wasserstein
@@ -99,7 +99,7 @@ def note(
         holdout=lab.splits.holdout,
         context=AttackContext(test=lab.test),
     )
-    column.membership.append(LossMembership().attack(model, splits, "model")[0].value or 0.0)
+    column.membership.append(LossMembership().attack(model, splits, "model", Beside())[0].value or 0.0)
     column.relearning.append(INDEX.time(model, original, splits))
 
 

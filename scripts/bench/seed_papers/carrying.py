@@ -26,11 +26,13 @@ class Watched(Trainer):
     def __init__(self, model: NetworkDomain, settings: TrainConfig, seed: int, look: Look) -> None:
         """All weights are trained."""
         super().__init__(model, settings, ParametersConfig(kind="full"), seed=seed)
-        self._look, self.seen = look, []
+        self._look = look
+        self.seen: list[Any] = []
 
     def __call__(self, objective: Objective, splits: Splits, **options: Any) -> None:
         """Train, then look."""
         super().__call__(objective, splits, **options)
+        assert isinstance(self.domain, NetworkDomain)
         self.seen.append(self._look(self.domain))
 
 
@@ -59,6 +61,7 @@ def unlearned(
     trainer = Watched(copy_of(model), train, seed, look)
     carry_out(method, trainer, splits, FileJournal(None), seed=seed)
     trainer.domain.module.eval()
+    assert isinstance(trainer.domain, NetworkDomain)
     return trainer.domain, trainer.seen
 
 

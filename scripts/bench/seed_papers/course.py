@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from markdown_blocks import table
 
 from genunlearn.attacks.network.base import AttackContext
 from genunlearn.attacks.network.membership import MatchedMembership
-from genunlearn.contracts import Method, Splits
+from genunlearn.contracts import Beside, Method, Splits
 from genunlearn.data.network.items import Item
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.lab.network.digits import DIGITS
@@ -68,15 +69,16 @@ def membership() -> str:
     lab = open_lab(DIGITS, "class:3")
     splits = replace(lab.splits, context=AttackContext(test=lab.test))
     rows = []
+    kinds: tuple[Literal["matched", "test"], ...] = ("test", "matched")
     for name, models in (("original", [lab.original]), ("oracle", lab.oracles)):
-        areas = [[area(model, splits, kind) for model in models] for kind in ("test", "matched")]
+        areas = [[area(model, splits, kind) for model in models] for kind in kinds]
         rows.append([name, *(over(values) for values in areas)])
     return table(("", "AUC, all test items", "AUC, test items of the class"), rows)
 
 
-def area(model: NetworkDomain, splits: Splits, kind: str) -> float:
+def area(model: NetworkDomain, splits: Splits, kind: Literal["matched", "test"]) -> float:
     """Area under the ROC curve."""
-    return MatchedMembership(nonmembers=kind).attack(model, splits, "model")[0].value or 0.0
+    return MatchedMembership(nonmembers=kind).attack(model, splits, "model", Beside())[0].value or 0.0
 
 
 def adversarial(seeds: int) -> str:

@@ -10,7 +10,7 @@ import torch
 from markdown_blocks import table
 
 from genunlearn.data.network.items import Item
-from genunlearn.domains.network.classifier import Classifier
+from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.lab.network.digits import DIGITS
 from genunlearn.methods.network.gkt import GKT, Transfer
 from seed_papers.cells import over, percent
@@ -44,7 +44,7 @@ def run_mnist(seeds: int, mnist: Path | None) -> str:
     return rows(AUTHORS, [teach(train, seed) for seed in range(seeds)], test)
 
 
-def rows(method: GKT, teachers: Sequence[Classifier], test: Sequence[Item]) -> str:
+def rows(method: GKT, teachers: Sequence[NetworkDomain], test: Sequence[Item]) -> str:
     """Two trajectories a teacher: with the gate alone, as published, and with the class hidden from the student."""
     kept = [item for item in test if int(item.target) != FORGOTTEN]
     gone = [item for item in test if int(item.target) == FORGOTTEN]
@@ -66,7 +66,7 @@ def cells(curves: Sequence[dict[int, Look]], mark: int) -> list[str]:
     return [percent(retain), percent(forget), over(leak, 4, least=0.0)]
 
 
-def trajectory(teacher: Classifier, method: GKT, kept: Sequence[Item], gone: Sequence[Item]) -> dict[int, Look]:
+def trajectory(teacher: NetworkDomain, method: GKT, kept: Sequence[Item], gone: Sequence[Item]) -> dict[int, Look]:
     """The student at the marks; nothing stops it on the way."""
     curve = {}
     with torch.random.fork_rng(devices=[]), teacher.inference():

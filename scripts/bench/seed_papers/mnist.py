@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from genunlearn.data.network.items import Item, as_items
+from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.classifier import Classifier
 from genunlearn.domains.network.fitting import FitConfig, fit
 from genunlearn.lab.network.digits import build_resnet
@@ -21,7 +22,7 @@ LESSONS = FitConfig(epochs=3, learning_rate=0.01, batch_size=64)
 def read_mnist(path: Path, train: int, test: int) -> tuple[list[Item], list[Item]]:
     """So many training and test digits, drawn once and for all: 14 x 14 pixels with values in [-1, 1]."""
     with np.load(path, allow_pickle=False) as file:
-        return tuple(_draw(file[f"x_{part}"], file[f"y_{part}"], n) for part, n in (("train", train), ("test", test)))
+        return _draw(file["x_train"], file["y_train"], train), _draw(file["x_test"], file["y_test"], test)
 
 
 def teach(items: Sequence[Item], seed: int) -> Classifier:
@@ -33,7 +34,7 @@ def teach(items: Sequence[Item], seed: int) -> Classifier:
     return model
 
 
-def accuracy(model: Classifier, items: Sequence[Item]) -> float:
+def accuracy(model: NetworkDomain, items: Sequence[Item]) -> float:
     """Share of items that are classified rightly."""
     answers = model.predict(items).argmax(1)
     return float((answers == torch.stack([item.target for item in items])).double().mean())

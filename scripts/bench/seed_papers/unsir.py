@@ -15,7 +15,13 @@ from seed_papers.cells import percent
 REQUEST = "class:0,2"
 PUBLISHED = {"original": "77.17 (all)", "impair": "68.18 / 0.63", "repair": "70.95 / 0.00"}
 """ResNet-18 on CIFAR-10, classes 0 and 2, test accuracies of retain / forget: the authors' notebook."""
-SMALL = {"noise_count": 64, "noise_copies": 8, "samples_per_class": 100, "impair_steps": 25, "repair_steps": 15}
+SMALL: dict[str, Any] = {
+    "noise_count": 64,
+    "noise_copies": 8,
+    "samples_per_class": 100,
+    "impair_steps": 25,
+    "repair_steps": 15,
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "rates of the paper, 0.02 and 0.01": {"impair_rate": 0.02, "repair_rate": 0.01},
     "rates for a small network, 0.003 both": {"impair_rate": 3e-3, "repair_rate": 3e-3},

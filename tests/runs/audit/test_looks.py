@@ -36,6 +36,9 @@ class Try:
     budget: str = "none"
     is_idle: bool = False
 
+    def carries_in(self, strength: str) -> bool:
+        return False
+
 
 class Tables(Audit[Subject, Any]):
     """Every model shows the subject in a given share of its images."""
