@@ -148,7 +148,8 @@ def _lines(record: RunRecord, kept: Mapping[str, Any]) -> list[RequestLine]:
         value = next((r for r in record.results if r.name == "value" and r.group == name), None)
         found = repairs.get(name, {})
         how = "by value" if found.get("chosen") == "valued" else "at random"
-        enough = f"{len(found['rows']):,} items {how}" if "rows" in found else "none that was tried"
+        count = len(found.get("rows", ()))
+        enough = f"{count:,} item{'s' * (count != 1)} {how}" if count else "none that was tried"
         if cost.n < FEWEST:
             enough = TOO_FEW.text
         amount = MISSING if value is None or value.value is None else format_number(value.value)
