@@ -11,7 +11,7 @@ from genunlearn.records import RunRecord, read_json
 from genunlearn.reports import style
 from genunlearn.reports.headline import Headline, Tone, unfinished
 from genunlearn.reports.network.search_plots import cell_plot, cost_plot, curves_plot, known_plot
-from genunlearn.reports.numbers import MISSING, format_estimate, format_seconds
+from genunlearn.reports.numbers import MISSING, estimate_of, format_estimate, format_seconds
 from genunlearn.reports.parts import cautions_of, check_any, run_table, write_report_page, write_table
 from genunlearn.reports.pictures import picture
 from genunlearn.reports.reporter import Reporter
@@ -87,11 +87,10 @@ def read_search(record: RunRecord) -> Headline:
 def _gap(record: RunRecord, target: str, group: str) -> Estimate:
     """Accuracy beyond that of the retrained network, with its interval; one that says nothing without both."""
     found = [record.find("accuracy", each, group) for each in (target, ORACLE)]
-    ends = [(one.value, one.low, one.high) if one else (None,) * 3 for one in found]
-    mine, its = ((value, low, high) for value, low, high in ends)
-    if None in (*mine, *its):
-        values = [value or 0.0 for value, *_ in ends]
-        return values[0] - values[1], -1.0, 1.0
+    mine, its = map(estimate_of, found)
+    if mine is None or its is None:
+        first, second = ((one.value or 0.0) if one else 0.0 for one in found)
+        return first - second, -1.0, 1.0
     return difference(mine, its)
 
 

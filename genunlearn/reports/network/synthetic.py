@@ -13,7 +13,7 @@ from genunlearn.reports import style
 from genunlearn.reports.cells import Cell, as_cell, named_records
 from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
 from genunlearn.reports.network.synthetic_plots import PARTS, REFERENCE, closeness_plot, distances_plot, parts_plot
-from genunlearn.reports.numbers import MISSING, format_estimate
+from genunlearn.reports.numbers import MISSING, estimate_of, format_estimate
 from genunlearn.reports.parts import cautions_of, check_any, run_table, write_report_page, write_table
 from genunlearn.reports.reporter import Reporter
 from genunlearn.reports.wording import ORIGINAL, UNLEARNED, Words, humanise, run_section
@@ -130,9 +130,8 @@ def read_synthetic(record: RunRecord) -> Headline:
 def _copied(record: RunRecord, target: str) -> str:
     """What closeness passes over: more forgotten rows than held-out ones stand there as they are; else nothing."""
     found = [record.find("copied", target, group) for group in ("forgotten", "held out")]
-    ends = [(one.value, one.low, one.high) if one else (None,) * 3 for one in found]
-    mine, its = ((value, low, high) for value, low, high in ends)
-    if None in (*mine, *its) or difference(mine, its)[1] <= 0:
+    mine, its = map(estimate_of, found)
+    if mine is None or its is None or difference(mine, its)[1] <= 0:
         return ""
     return "Standing there as they are: {} of the forgotten rows, {} of the held-out ones.".format(
         *map(format_estimate, found)
