@@ -227,8 +227,7 @@ def _blank_if_nan(value: Any) -> Any:
 
 
 def _table_rows(path: Path, text: str) -> Iterator[Row]:
-    head = text.partition("\n")[0]
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ";" if ";" in head and "," not in head else ","
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else delimiter_of(text.partition("\n")[0])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns: list[str] | None = None
     line = 1
@@ -246,6 +245,11 @@ def _table_rows(path: Path, text: str) -> Iterator[Row]:
             yield Row(where, dict(zip(columns, cells, strict=False)))
     except csv.Error as error:
         raise DataError(f"{path}, line {line}: malformed CSV ({error}); check the quotes") from error
+
+
+def delimiter_of(head: str) -> str:
+    """What parts the columns of a table with this first line: a comma, or what stands there without any."""
+    return next((mark for mark in (",", ";", "\t") if mark in head), ",")
 
 
 def _columns(where: str, cells: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ Floats = NDArray[np.float64]
 BLANK = ""
 BLANKS = {"", "na", "n/a", "nan", "null", "none"}
 """Cells that stand for nothing, in any case."""
+WITH_COMMA = re.compile(r"[-+]?\d+,\d+")
 LARGEST = 1e100
 """Beyond it squares overflow."""
 MOST_LEVELS = 200
@@ -231,6 +233,11 @@ def _column(name: str, cells: Sequence[Any], reading: Reading, origin: str) -> t
         raise DataError(f"{origin}: column {shown(name)} is blank in all rows: leave it out (--drop)")
     if not is_category or name in reading.numbers:
         return Column(name), _numbers(name, texts, origin)
+    if name not in reading.categories and all(map(WITH_COMMA.fullmatch, wanted)):
+        raise DataError(
+            f"{origin}: column {shown(name)} holds numbers with a comma, such as {shown(min(wanted))}: write 1234.5 "
+            "for them, or call it a category (--category)"
+        )
     levels = tuple(sorted(set(map(_level, texts)), key=_sorting))
     if len(levels) > MOST_LEVELS:
         raise DataError(

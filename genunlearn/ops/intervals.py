@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+Estimate = tuple[float, float, float]
+"""A value with the ends of its interval."""
+
 LEVEL = 0.95
 RESAMPLES = 2000
 
@@ -78,6 +81,25 @@ def _low_of_pairs(value: float, first: int, second: int) -> float:
         return value - p - quantile * math.sqrt(spread)
 
     return float(brentq(beyond, 0, min(value, 1 - 1e-9)))
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """What one share is above another of other items, by their own intervals.
+
+    The ends are ``d - sqrt((a - a_low)^2 + (b_high - b)^2)`` and ``d + sqrt((a_high - a)^2 + (b - b_low)^2)``.
+
+    Source: Newcombe, "Interval estimation for the difference between independent proportions", method 10
+    (Statistics in Medicine 1998), there with Wilson's intervals.
+
+    Args:
+        first: ``(value, low, high)`` of a share.
+        second: That of the share that is taken off.
+
+    Returns:
+        ``(value, low, high)``.
+    """
+    (a, a_low, a_high), (b, b_low, b_high) = first, second
+    return a - b, a - b - math.hypot(a - a_low, b_high - b), a - b + math.hypot(a_high - a, b - b_low)
 
 
 def over_seeds(values: Sequence[float]) -> tuple[float, float | None, float | None]:

@@ -52,6 +52,13 @@ def format_interval(result: Result) -> str:
     return f"[{format_number(result.low)}, {format_number(result.high)}]"
 
 
+def estimate_of(result: Result | None) -> tuple[float, float, float] | None:
+    """A measured value with the ends of its interval; None where one of them lacks."""
+    if result is None or result.value is None or result.low is None or result.high is None:
+        return None
+    return result.value, result.low, result.high
+
+
 def format_estimate(result: Result | None, *, with_n: bool = True) -> str:
     """``0.96 [0.90, 0.99] (n=48)``, or ``not measured: reason``."""
     if result is None or result.value is None:

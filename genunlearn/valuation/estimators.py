@@ -27,13 +27,13 @@ class EstimatorLearner:
         """Take an estimator, which stays as it is, and pairs of inputs ``(items, ...)`` and targets ``(items,)``.
 
         Raises:
-            DataError: Inputs and targets do not go together, or some are not finite.
+            DataError: Inputs and targets do not go together, or some are no numbers or not finite.
         """
         from sklearn.base import is_classifier
 
         self._estimator, self._is_classifier = estimator, bool(is_classifier(estimator))
-        inputs, targets = _flat("train", *train)
-        others, valid_targets = _flat("valid", *valid)
+        inputs, targets = _flat("train", train)
+        others, valid_targets = _flat("valid", valid)
         if inputs.shape[1] != others.shape[1]:
             raise DataError(f"train has {inputs.shape[1]} columns and valid {others.shape[1]}: give the same ones")
         spread = inputs.std(0)
@@ -41,11 +41,16 @@ class EstimatorLearner:
         self.targets: NDArray[Any]
         self.valid_targets: NDArray[Any]
         self._train, self._valid = (inputs - inputs.mean(0)) / spread, (others - inputs.mean(0)) / spread
-        self.names = np.unique(targets) if self._is_classifier else np.zeros(0)
-        self.classes = len(self.names)
         if not self._is_classifier:
-            self.targets, self.valid_targets = targets.astype(np.float64), valid_targets.astype(np.float64)
+            self.names, self.classes = np.zeros(0), 0
+            self.targets, self.valid_targets = _numbers("train", targets), _numbers("valid", valid_targets)
             return
+        kinds = {type(one) for one in (*targets.tolist(), *valid_targets.tolist())}
+        if len(kinds) > 1:
+            told = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise DataError(f"targets of several types ({told}): give classes of one, numbers or texts, and no blanks")
+        self.names = np.unique(targets)
+        self.classes = len(self.names)
         if len(unknown := np.setdiff1d(valid_targets, self.names)):
             raise DataError(f"class {unknown[0]} is in valid and not in train: nothing could learn it")
         if self.classes < 2:
@@ -58,7 +63,11 @@ class EstimatorLearner:
         return self._train, self._valid
 
     def answer(self, rows: Rows, asked: Rows, *, with_valid: bool = False) -> tuple[Floats, Floats]:
-        """Fit a clone; one class or one item alone is answered with itself."""
+        """Fit a clone; one class or one item alone is answered with itself.
+
+        Raises:
+            DataError: The estimator cannot learn from these items, or is asked about others than it has seen.
+        """
         from sklearn.base import clone
 
         inputs, targets = self._train[rows], self.targets[rows]
@@ -68,8 +77,15 @@ class EstimatorLearner:
         known = np.unique(targets)
         if len(known) == 1:
             return self._constant(known[0], len(self._valid)), self._constant(known[0], len(asked))
-        fitted = clone(self._estimator).fit(inputs, targets)
-        return self._ask(fitted, self._valid), self._ask(fitted, self._train[asked])
+        try:
+            fitted = clone(self._estimator).fit(inputs, targets)
+            return self._ask(fitted, self._valid), self._ask(fitted, self._train[asked])
+        except ValueError as error:  # what scikit-learn raises where items do not suit an estimator
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(
+                f"{type(self._estimator).__name__} cannot learn from {len(inputs)} of the items, standardised: "
+                f"{reason}; take another learner, or knn_shapley or lava, which train none"
+            ) from error
 
     def _ask(self, fitted: Any, inputs: Floats) -> Floats:
         if not len(inputs):
@@ -91,14 +107,24 @@ class EstimatorLearner:
         return answers
 
 
-def _flat(name: str, inputs: Any, targets: Any) -> tuple[Floats, NDArray[Any]]:
+def _flat(name: str, pair: tuple[Any, Any]) -> tuple[Floats, NDArray[Any]]:
     """Inputs as a matrix beside their targets."""
-    table, found = np.asarray(inputs, dtype=np.float64), np.asarray(targets)
+    if len(pair) != 2:
+        raise DataError(f"{name} holds {len(pair)} parts: give (inputs, targets)")
+    table, found = _numbers(name, pair[0]), np.asarray(pair[1])
     if found.ndim != 1 or len(table) != len(found) or not len(found):
         raise DataError(f"{name}: inputs of shape {table.shape} and targets of {found.shape}: give one target an item")
     if not np.isfinite(table).all() or (found.dtype.kind == "f" and not np.isfinite(found).all()):
         raise DataError(f"{name} holds NaN or infinity: remove the row or fill it in")
     return table.reshape(len(table), -1), found
+
+
+def _numbers(name: str, values: Any) -> Floats:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{name} is no table of numbers ({reason}): encode texts, and give a dense array") from error
 
 
 def _logistic() -> Any:

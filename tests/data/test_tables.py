@@ -50,6 +50,13 @@ def test_long_whole_numbers_are_no_categories_though_their_floats_are_one(tmp_pa
     assert [column.is_category for column in table.columns] == [False, False, True]
 
 
+def test_columns_are_parted_by_commas_semicolons_or_tabs(tmp_path):
+    tables = [read_table(write(tmp_path, [line.replace(",", mark) for line in ROWS])) for mark in ",;\t"]
+    assert [table.columns for table in tables] == [tables[0].columns] * 3
+    commas = ["a;target", *(f"1,{k};{k % 2}" for k in range(9))]
+    assert read_table(write(tmp_path, commas), Reading(categories=("a",))).columns[0].is_category
+
+
 def test_parquet_and_csv_are_one_table(tmp_path):
     cells = read_columns(write(tmp_path))
     columns = {"a": pyarrow.array([float(text) for text in cells["a"]]), "b": [float(text) for text in cells["b"]]}
@@ -98,6 +105,11 @@ BAD = {
     "one column": (["target", *"123456789"], {}, "one column"),
     "twice": (["a,a,target", *["1,2,3"] * 9], {}, "column 'a' is there twice"),
     "text among numbers": ([*ROWS, "1,x,u,0"], {"numbers": ("b",)}, "column 'b', row 13: 'x' is no number"),
+    "decimal commas": (
+        ["a;target", *(f"1,{k};{k % 2}" for k in range(9))],
+        {},
+        "column 'a' holds numbers with a comma",
+    ),
     "quotes": ([*ROWS, '"1,1,u,0'], {}, "malformed CSV"),
 }
 

@@ -62,3 +62,8 @@ def test_one_seed_says_nothing_about_the_spread():
 def test_next_seed_is_wider_than_the_interval_of_the_mean():
     # The same three: 4.302653 sqrt(1 + 1/3).
     assert intervals.next_seed([1.0, 2.0, 3.0]) == pytest.approx(4.302653 * (4 / 3) ** 0.5, abs=1e-5)
+
+
+def test_difference_of_two_shares():
+    # 0.5 - 0.2; down by sqrt(0.3^2 + 0.4^2) = 0.5, up by sqrt(0.05^2 + 0.12^2) = 0.13
+    assert intervals.difference((0.5, 0.2, 0.55), (0.2, 0.08, 0.6)) == pytest.approx((0.3, -0.2, 0.43))

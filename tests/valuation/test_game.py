@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 from torch import nn
 
@@ -113,6 +115,16 @@ def test_a_small_set_leaves_no_kind_out():
 X, Y = np.arange(8.0).reshape(4, 2), np.array([0, 1, 0, 1])
 BAD = {
     "no estimator": ({"learner": "forest"}, DataError, "learner = str: give a scikit-learn estimator"),
+    "a class": ({"learner": LinearSVC}, DataError, "learner = the class LinearSVC: give a scikit-learn estimator"),
+    "no pair": ({"train": X, "valid": X}, DataError, r"train holds 4 parts: give \(inputs, targets\)"),
+    "text": ({"train": ([["a", 1]] * 4, Y)}, DataError, "train is no table of numbers"),
+    "ragged": ({"train": ([[1, 2], [3]] * 2, Y)}, DataError, "train is no table of numbers"),
+    "types": ({"train": (X, np.array([None, "a"] * 2))}, DataError, r"several types \(NoneType, int, str\)"),
+    "text to predict": ({"learner": Ridge(), "train": (X, ["a"] * 4)}, DataError, "train is no table of numbers"),
+    "too small": ({"learner": KNeighborsClassifier(5)}, DataError, "KNeighborsClassifier cannot learn from 4 of the"),
+    "score": ({"score": "f1"}, DataError, "score = 'f1': take one of accuracy, probability"),
+    "flat players": ({"players": [0, 1]}, DataError, r"players = \[0, 1\]: give a list of row numbers for each"),
+    "halves": ({"players": [[0.5]]}, DataError, "give a list of row numbers for each"),
     "columns": ({"valid": (X[:, :1], Y)}, DataError, "2 columns and valid 1"),
     "lengths": ({"train": (X, Y[:3])}, DataError, "give one target an item"),
     "nan": ({"train": (X * np.nan, Y)}, DataError, "train holds NaN or infinity"),

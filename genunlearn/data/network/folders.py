@@ -8,12 +8,14 @@ dataset_dict.json           what ``DatasetDict.save_to_disk`` has written
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from genunlearn.data.archives import read_archive
 from genunlearn.data.network.items import Encode, Item, as_items
+from genunlearn.data.rows import delimiter_of
 from genunlearn.errors import DataError, SourceNotFound
 
 SPLITS = ("train", "forget", "retain", "test")
@@ -78,12 +80,31 @@ def _load(reader: str, name: str, path: Path) -> Any:
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
 
+    parted: dict[str, Any] = {}
+    if reader == "csv":
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            parted["sep"] = delimiter_of(file.readline())
     try:
-        return load_dataset(reader, data_files={name: str(path)}, split=name)
-    except DatasetGenerationError as error:
+        with _no_progress_bars():
+            return load_dataset(reader, data_files={name: str(path)}, split=name, **parted)
+    except (DatasetGenerationError, ValueError) as error:  # the latter of a file without rows
         cause = error.__cause__ or error
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:100]
         raise DataError(f"{path}: cannot be read ({reason}); give a file in UTF-8 with a row for each item") from None
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Keep datasets from drawing bars while it reads a file."""
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    is_shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if is_shown:
+            enable_progress_bars()
 
 
 def _read_pictures(folders: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from genunlearn.contracts import Splits
 from genunlearn.data.network.sources import SUBCLASS, inputs_of, rows_of, target_of
+from genunlearn.data.rows import shown
 from genunlearn.errors import DataError
 
 Encode = Callable[[Any], Mapping[str, Tensor]]
@@ -148,6 +149,9 @@ def _tensor(value: Any, what: str) -> Tensor:
     """A tensor without gradient on the CPU: 64-bit integers for whole numbers, float32 for all others."""
     if value is None:
         raise DataError(f"{what} is blank: remove the row or fill it in")
+    if isinstance(value, str):
+        remedy = "number the classes from 0" if what.endswith(": target") else "encode it as numbers, or give encode="
+        raise DataError(f"{what}: {shown(value)} is a text: {remedy}")
     try:
         tensor = torch.as_tensor(value).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:

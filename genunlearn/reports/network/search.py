@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genunlearn.ops.intervals import Estimate, difference
 from genunlearn.records import RunRecord, read_json
 from genunlearn.reports import style
 from genunlearn.reports.headline import Headline, Tone, unfinished
 from genunlearn.reports.network.search_plots import cell_plot, cost_plot, curves_plot, known_plot
-from genunlearn.reports.numbers import MISSING, format_estimate, format_seconds
+from genunlearn.reports.numbers import MISSING, estimate_of, format_estimate, format_seconds
 from genunlearn.reports.parts import cautions_of, check_any, run_table, write_report_page, write_table
 from genunlearn.reports.pictures import picture
 from genunlearn.reports.reporter import Reporter
@@ -61,54 +61,37 @@ def read_search(record: RunRecord) -> Headline:
     subject = f"{record.request.get('data', 'pictures')}, forget {record.request.get('forget', MISSING)}"
     if ended := unfinished(record, subject, "search"):
         return ended
-    ways, apart = _ways(record), _apart(record)
-    retraining, steps = (format_seconds(seconds) for seconds in ways.values())
+    retraining, steps = (format_seconds(seconds) for seconds in _ways(record).values())
     said = (
         f"The network answers {_estimate(record, ORIGINAL, 'test')} of the test pictures right.",
         f"Retraining without the forget set takes {retraining}; the unlearning steps take {steps}.",
     )
-    if _gap(record, ORIGINAL, "forget") <= TOLERANCE:
-        return Headline(Tone.WARN, "Nothing to forget", subject, (*said, "The network never knew the forget set."))
-    if apart:
+    if _gap(record, ORIGINAL, "forget")[0] <= TOLERANCE:
+        answers = (_estimate(record, target, "forget") for target in (ORIGINAL, ORACLE))
+        alike = "The network answers {} of the forget set right, the retrained one {}.".format(*answers)
+        return Headline(Tone.WARN, "Nothing seen to forget", subject, (*said, alike))
+    gaps = {group: _gap(record, UNLEARNED, group) for group in GROUPS}
+    if apart := {group: gap for group, (gap, low, high) in gaps.items() if abs(gap) > TOLERANCE and low * high > 0}:
         told = ", ".join(f"{gap:+.2f} on {group}" for group, gap in apart.items())
         return Headline(
             Tone.WARN, "Retrain", subject, (*said, f"The steps are no stand-in: their accuracy is off by {told}.")
         )
-    close = f"No accuracy is more than {TOLERANCE} from that of the retrained network"
-    group, reach = max(((group, _reach(record, group)) for group in GROUPS), key=lambda pair: pair[1])
+    reach, group = max((max(abs(low), abs(high)), group) for group, (_, low, high) in gaps.items())
     if reach > TOLERANCE:
-        unsure = f"{close}, but on so few items the gap may be as large as {reach:.2f} on {group}."
+        unsure = f"On so few items the gap to the retrained network may be as large as {reach:.2f} on {group}."
         return Headline(Tone.NEUTRAL, "Not told apart from retraining", subject, (*said, unsure))
-    return Headline(
-        Tone.GOOD, "A few steps come close to retraining", subject, (*said, f"{close}, intervals included.")
-    )
+    close = f"No accuracy is more than {TOLERANCE} from that of the retrained network, intervals included."
+    return Headline(Tone.GOOD, "A few steps come close to retraining", subject, (*said, close))
 
 
-def _apart(record: RunRecord) -> dict[str, float]:
-    """By set how far the unlearned network is from the retrained one, where that is beyond the tolerance."""
-    gaps = {group: _gap(record, UNLEARNED, group) for group in GROUPS}
-    return {group: gap for group, gap in gaps.items() if abs(gap) > TOLERANCE}
-
-
-def _gap(record: RunRecord, target: str, group: str) -> float:
-    """Accuracy beyond that of the retrained network; 0 where one of them was not measured."""
-    mine, its = (record.find("accuracy", each, group) for each in (target, ORACLE))
-    return mine.value - its.value if mine and its and mine.value is not None and its.value is not None else 0.0
-
-
-def _reach(record: RunRecord, group: str) -> float:
-    """The farther end of the interval of the gap, by Newcombe's method from those of both accuracies; 1 without one."""
-    mine, its = (record.find("accuracy", each, group) for each in (UNLEARNED, ORACLE))
-    if not mine or not its:
-        return 1.0
-    ends = (mine.low, mine.value, mine.high, its.low, its.value, its.high)
-    low, value, high, its_low, its_value, its_high = (math.nan if end is None else end for end in ends)
-    gap = value - its_value
-    reaches = (
-        abs(gap - math.hypot(value - low, its_high - its_value)),
-        abs(gap + math.hypot(high - value, its_value - its_low)),
-    )
-    return 1.0 if math.isnan(sum(reaches)) else max(reaches)
+def _gap(record: RunRecord, target: str, group: str) -> Estimate:
+    """Accuracy beyond that of the retrained network, with its interval; one that says nothing without both."""
+    found = [record.find("accuracy", each, group) for each in (target, ORACLE)]
+    mine, its = map(estimate_of, found)
+    if mine is None or its is None:
+        first, second = ((one.value or 0.0) if one else 0.0 for one in found)
+        return first - second, -1.0, 1.0
+    return difference(mine, its)
 
 
 def _ways(record: RunRecord) -> dict[str, float]:

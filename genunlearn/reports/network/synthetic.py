@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genunlearn.ops.intervals import difference
 from genunlearn.records import Result, RunRecord, read_json
 from genunlearn.reports import style
 from genunlearn.reports.cells import Cell, as_cell, named_records
 from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
 from genunlearn.reports.network.synthetic_plots import PARTS, REFERENCE, closeness_plot, distances_plot, parts_plot
-from genunlearn.reports.numbers import MISSING, format_estimate
+from genunlearn.reports.numbers import MISSING, estimate_of, format_estimate
 from genunlearn.reports.parts import cautions_of, check_any, run_table, write_report_page, write_table
 from genunlearn.reports.reporter import Reporter
 from genunlearn.reports.wording import ORIGINAL, UNLEARNED, Words, humanise, run_section
@@ -113,11 +114,28 @@ def read_synthetic(record: RunRecord) -> Headline:
     said.append(_counts(record))
     if found[-1].tone is Tone.BAD:
         return Headline(Tone.BAD, "The synthetic rows lie near the forgotten ones", subject, tuple(said))
-    if found[-1] is TOO_FEW:
+    if TOO_FEW in found:
         return Headline(Tone.NEUTRAL, "Too few rows to tell", subject, tuple(said))
-    is_out = found[0].tone is Tone.BAD
-    title = "Learning anew takes the forgotten rows out" if is_out else "No nearer to forgotten rows than to others"
+    if copies := _copied(record, ORIGINAL if after is None else UNLEARNED):
+        return Headline(Tone.BAD, "Forgotten rows stand among the synthetic ones", subject, (*said, copies))
+    if found[0].tone is not Tone.BAD:
+        title = "No nearer to forgotten rows than to others"
+    elif before and after and (before.low or 0.0) > (1.0 if after.high is None else after.high):
+        title = "Learning anew takes the forgotten rows out"
+    else:
+        title = "No nearer once learnt without the forgotten rows"
     return Headline(Tone.GOOD, title, subject, tuple(said))
+
+
+def _copied(record: RunRecord, target: str) -> str:
+    """What closeness passes over: more forgotten rows than held-out ones stand there as they are; else nothing."""
+    found = [record.find("copied", target, group) for group in ("forgotten", "held out")]
+    mine, its = map(estimate_of, found)
+    if mine is None or its is None or difference(mine, its)[1] <= 0:
+        return ""
+    return "Standing there as they are: {} of the forgotten rows, {} of the held-out ones.".format(
+        *map(format_estimate, found)
+    )
 
 
 def _counts(record: RunRecord) -> str:

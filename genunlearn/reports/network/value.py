@@ -101,8 +101,19 @@ def read_values(record: RunRecord) -> Headline:
     said = tuple(f"{result.group}: {_reading(result).text}, {format_estimate(result)}." for result in found[:4])
     if all(_reading(result) is TOO_FEW for result in found):
         return Headline(Tone.NEUTRAL, "Too few items to tell", subject, said + residue)
-    title = f"{hurting[0].group} costs most" if hurting else "No request costs anything that can be seen"
+    title = _title(hurting, found) if hurting else "No request costs anything that can be seen"
     return Headline(Tone.WARN if hurting else Tone.NEUTRAL, title, subject, said + residue)
+
+
+def _title(hurting: list[Result], found: list[Result]) -> str:
+    """What costs; the most is what costs more than any other by both their intervals."""
+    first = hurting[0]
+    others = [result for result in found if result is not first]
+    if others and all((first.low or 0.0) > (1.0 if other.high is None else other.high) for other in others):
+        return f"{first.group} costs most"
+    if len(hurting) > 2:
+        return f"{len(hurting)} requests cost"
+    return " and ".join(str(result.group) for result in hurting) + (" cost" if hurting[1:] else " costs")
 
 
 def _residue(record: RunRecord) -> tuple[str, ...]:
@@ -110,11 +121,10 @@ def _residue(record: RunRecord) -> tuple[str, ...]:
     left = [r for r in record.results if (r.name, r.target) == ("residual_value", UNLEARNED) and r.value is not None]
     if not left:
         return ()
-    widest = max(left, key=lambda result: abs(result.value or 0.0))
-    zero = (widest.low or 0.0) <= 0 <= (widest.high or 0.0)
-    verdict = "nothing that can be seen" if zero else "not nothing"
-    if widest.n < FEWEST:
-        verdict = "what too few items tell"
+    told = [r for r in left if r.n >= FEWEST and r.low is not None and r.high is not None]
+    beyond = [r for r in told if not (r.low or 0.0) <= 0 <= (r.high or 0.0)]
+    widest = max(beyond or told or left, key=lambda result: abs(result.value or 0.0))
+    verdict = "not nothing" if beyond else "nothing that can be seen" if told else "what too few items tell"
     return (f"After unlearning the forget set is worth {verdict}: {format_estimate(widest)} ({widest.group}).",)
 
 
@@ -138,7 +148,10 @@ def _lines(record: RunRecord, kept: Mapping[str, Any]) -> list[RequestLine]:
         value = next((r for r in record.results if r.name == "value" and r.group == name), None)
         found = repairs.get(name, {})
         how = "by value" if found.get("chosen") == "valued" else "at random"
-        enough = f"{len(found['rows']):,} items {how}" if "rows" in found else "none that was tried"
+        count = len(found.get("rows", ()))
+        enough = f"{count:,} item{'s' * (count != 1)} {how}" if count else "none that was tried"
+        if cost.n < FEWEST:
+            enough = TOO_FEW.text
         amount = MISSING if value is None or value.value is None else format_number(value.value)
         items = value.n if value else 0
         lines.append(RequestLine(name, items, amount, as_cell(cost, {}), _reading(cost), enough if found else MISSING))

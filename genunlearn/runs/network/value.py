@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from operator import index
+from typing import Any, get_args
 
 import numpy as np
 from torch import nn
 
 from genunlearn.config import MethodConfig
 from genunlearn.data.network.items import Item, as_items
+from genunlearn.data.rows import shown
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.domains.network.classifier import Classifier, Regressor
 from genunlearn.domains.network.fitting import FitConfig, fit
@@ -56,6 +58,8 @@ def value(
     Example:
         >>> result = genunlearn.value(LogisticRegression(), (x, y), (x_valid, y_valid), method="knn_shapley")
     """
+    if score not in get_args(Score):
+        raise DataError(f"score = {score!r}: take one of {', '.join(get_args(Score))}")
     given = {"name": method} if isinstance(method, str) else dict(method)
     valuer: Valuer = build_valuation(MethodConfig.model_validate(given))
     wrapped = _wrap(learner, train, valid, fitting)
@@ -66,7 +70,11 @@ def value(
 def _players(players: Sequence[Sequence[int]] | None, learner: Learner) -> list[np.ndarray] | None:
     if players is None:
         return None
-    count, groups = len(learner.targets), [np.asarray(rows, dtype=np.int64) for rows in players]
+    count = len(learner.targets)
+    try:
+        groups = [np.asarray([index(row) for row in rows], dtype=np.int64) for rows in players]
+    except TypeError:
+        raise DataError(f"players = {shown(players)}: give a list of row numbers for each, as [[0, 1], [2]]") from None
     rows = np.concatenate(groups) if groups else np.zeros(0, dtype=np.int64)
     if not all(map(len, groups)) or not len(rows) or rows.min() < 0 or rows.max() >= count:
         raise DataError(f"players: give at least one, each with row numbers from 0 to {count - 1}")
@@ -88,8 +96,10 @@ def _wrap(learner: Any, train: Any, valid: Any, fitting: FitConfig) -> Learner:
             return fresh
 
         return NetworkLearner(teach, items, others)
-    if not (callable(getattr(learner, "fit", None)) and callable(getattr(learner, "predict", None))):
-        raise DataError(f"learner = {type(learner).__name__}: give a scikit-learn estimator or an nn.Module")
+    is_instance = not isinstance(learner, type)
+    if not (is_instance and callable(getattr(learner, "fit", None)) and callable(getattr(learner, "predict", None))):
+        told = type(learner).__name__ if is_instance else f"the class {learner.__name__}"
+        raise DataError(f"learner = {told}: give a scikit-learn estimator or an nn.Module")
     return EstimatorLearner(learner, tuple(train), tuple(valid))
 
 

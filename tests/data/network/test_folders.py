@@ -85,6 +85,29 @@ def test_a_row_without_text(tmp_path: Path) -> None:
         read_item_folder(tmp_path, encode=letters)
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_table_with_other_marks_between_columns(mark: str, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("a,b,label\n1.5,2,1\n".replace(",", mark))
+    item = read_item_folder(tmp_path)["train"][0]
+    assert (float(item.inputs["a"]), int(item.inputs["b"]), int(item.target)) == (1.5, 2, 1)
+
+
+def test_a_split_without_rows(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("a,label\n1,0\n")
+    (tmp_path / "test.csv").write_text("a,label\n")
+    with pytest.raises(DataError, match=r"test\.csv: cannot be read .*with a row for each item"):
+        read_item_folder(tmp_path)
+
+
+def test_texts_where_numbers_are_needed(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("a,label\n1,bad\n2,good\n")
+    with pytest.raises(DataError, match="split train: train-0: target: 'bad' is a text: number the classes"):
+        read_item_folder(tmp_path)
+    (tmp_path / "train.csv").write_text("a,sex,label\n1,f,0\n2,m,1\n")
+    with pytest.raises(DataError, match="train-0: input 'sex': 'f' is a text: encode it as numbers"):
+        read_item_folder(tmp_path)
+
+
 def test_splits_that_do_not_go_together(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match="no split in it"):
         read_item_folder(tmp_path)

@@ -72,7 +72,10 @@ def test_steps_that_are_no_stand_in_mean_retraining(done):
     assert "close to retraining" in told(0.54).verdict and told(0.54).tone is Tone.GOOD
     unsure = told(0.54, width=0.1)  # the mark follows the interval, not the point
     assert unsure.tone is Tone.NEUTRAL and "as large as 0.18 on forget" in " ".join(unsure.sentences)
-    assert told(0.54, known=0.5).verdict == "Nothing to forget"
+    assert told(0.54, known=0.5).verdict == "Nothing seen to forget"
+    # 0.1 of the point, and sqrt(2) times 0.1 to both sides: that may be nothing
+    assert told(0.6, width=0.1).verdict == "Not told apart from retraining"
+    assert told(0.6, width=0.05).verdict == "Retrain"  # 0.1 - 0.07
     assert told(0.6).verdict == "Retrain" and "+0.10 on forget" in " ".join(told(0.6).sentences)
 
 

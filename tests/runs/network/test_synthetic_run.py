@@ -110,6 +110,8 @@ def test_chance_is_left_out_or_not(low, high, said):
     [
         ((0.7, 0.9), (0.4, 0.6), Tone.GOOD, "Learning anew takes the forgotten rows out"),
         ((0.7, 0.9), (0.4, 0.78), Tone.NEUTRAL, "Too few rows to tell"),
+        ((0.4, 0.78), (0.4, 0.6), Tone.NEUTRAL, "Too few rows to tell"),  # the table that is out may be near
+        ((0.53, 0.75), (0.4, 0.63), Tone.GOOD, "No nearer once learnt without the forgotten rows"),
         ((0.4, 0.6), (0.4, 0.6), Tone.GOOD, "No nearer to forgotten rows than to others"),
         ((0.4, 0.6), (0.55, 0.7), Tone.BAD, "The synthetic rows lie near the forgotten ones"),
     ],
@@ -123,6 +125,22 @@ def test_the_mark_follows_the_interval(done, before, after, tone, said):
     ]
     headline = read_synthetic(dataclasses.replace(record, results=planted))
     assert (headline.tone, headline.verdict) == (tone, said)
+
+
+def test_copies_that_closeness_passes_over_are_no_good_sign(done):
+    near = {"closeness": {"low": 0.45, "high": 0.64}}
+    copied = {
+        "forgotten": {"value": 0.1, "low": 0.05, "high": 0.18},
+        "held out": {"value": 0.0, "low": 0, "high": 0.07},
+    }
+    planted = [
+        dataclasses.replace(one, **near.get(one.name, copied[str(one.group)] if one.name == "copied" else {}))
+        for one in done[0].results
+    ]
+    # 0.1 - sqrt(0.05^2 + 0.07^2) = 0.014: beyond what rows are alike by chance
+    headline = read_synthetic(dataclasses.replace(done[0], results=planted))
+    assert (headline.tone, headline.verdict) == (Tone.BAD, "Forgotten rows stand among the synthetic ones")
+    assert "Standing there as they are: 0.10" in headline.sentences[-1]
 
 
 def test_a_copied_row_alone_is_no_verdict_on_closeness(tmp_path):

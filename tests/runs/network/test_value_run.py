@@ -10,7 +10,7 @@ import pytest
 
 from genunlearn.config import build_config
 from genunlearn.errors import ConfigError, InputError
-from genunlearn.records import read_json
+from genunlearn.records import Result, read_json
 from genunlearn.reports.network.value import read_values
 from genunlearn.runs.api import run, value_config, write_reports
 from genunlearn.runs.network import value_after
@@ -67,7 +67,33 @@ def test_a_cost_on_a_handful_of_items_is_no_verdict(done):
         found = [replace(one, **sure) if one.name == "cost" else one for one in done[0].results]
         return read_values(replace(done[0], results=found)).verdict
 
-    assert told(10) == "class:1 costs most" and told(9) == "Too few items to tell"
+    assert told(10).endswith(" cost") and told(9) == "Too few items to tell"
+
+
+def test_the_most_is_said_where_intervals_are_apart(done):
+    first, second = [one for one in done[0].results if one.name == "cost"][:2]
+
+    def told(low: float, *, is_alone: bool = False) -> str:
+        costs = [replace(first, value=0.3, low=low, high=0.5, n=40)]
+        costs += [] if is_alone else [replace(second, value=0.2, low=0.1, high=0.25, n=40)]
+        return read_values(replace(done[0], results=costs)).verdict
+
+    assert told(0.26) == f"{first.group} costs most"
+    assert told(0.24) == f"{first.group} and {second.group} cost"
+    assert told(0.26, is_alone=True) == f"{first.group} costs"
+
+
+def test_what_is_left_is_read_from_the_group_that_tells(done):
+    def told(*groups: tuple[float, float | None, float | None, int]) -> str:
+        left = [
+            Result(name="residual_value", target="unlearned", value=value, low=low, high=high, n=n, group=str(k))
+            for k, (value, low, high, n) in enumerate(groups)
+        ]
+        return " ".join(read_values(replace(done[0], results=left)).sentences)
+
+    assert "worth nothing that can be seen" in told((0.1, -0.1, 0.3, 40))
+    assert "worth not nothing: 0.05" in told((0.1, -0.1, 0.3, 40), (0.05, 0.02, 0.08, 400))
+    assert "what too few items tell" in told((0.1, 0.05, 0.3, 9)) and "too few" in told((0.1, None, None, 40))
 
 
 def test_a_killed_run_goes_on_where_it_was(done, tmp_path, monkeypatch):
