@@ -16,11 +16,29 @@ FEWEST = 6
 LEAST_KEPT = 0.8
 """Share of the original's level on what must stay that an oracle has at least; with less it was ruined otherwise."""
 
+WIDEST = 5
+"""By how many times the slack the interval of what was kept may reach below the original."""
+
 LIKE = Reading(Tone.GOOD, "like an oracle")
 AS_BEFORE = Reading(Tone.NEUTRAL, "like an oracle, as before")
 TOO_FEW = Reading(Tone.NEUTRAL, "too few to tell")
 NONE = Reading(Tone.NEUTRAL, "no oracle to compare with")
 UNSOUND = Reading(Tone.NEUTRAL, "no sound oracle to compare with")
+
+
+def kept(lost: float, most: float, slack: float) -> Reading:
+    """What became of what must stay, without an oracle beside it.
+
+    Args:
+        lost: How much worse the unlearned model is than the original.
+        most: The same by the worse end of its interval.
+        slack: What may be lost.
+    """
+    if lost > slack:
+        return Reading(Tone.BAD, f"worse by {format_number(lost)}")
+    if most > WIDEST * slack:
+        return Reading(Tone.NEUTRAL, "as before, too few to tell")
+    return Reading(Tone.GOOD, f"kept, worse by at most {format_number(max(most, 0.0))}")
 
 
 def among_oracles(n: int, *, was_before: bool) -> Reading:

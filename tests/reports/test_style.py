@@ -42,7 +42,7 @@ def test_a_table_is_printed_on_a_terminal_without_unicode(make_record: Make) -> 
     reporter_of(record).show(record, Console(file=stream, width=200))
     stream.flush()
     text = raw.getvalue().decode("ascii")
-    assert "+ 1.00 [0.86, 1.00]" in text and "~ 0.98" in text
+    assert "~ 1.00 [0.86, 1.00]" in text and "~ 0.98" in text and "+ 1.00" in text
 
 
 def test_a_sentence_is_one_line_at_any_width() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from genunlearn.data.lm.facts import EARLIER, FORGET_GROUPS, GROUPS, KEEP_GROUPS, TRAINED_GROUPS
 from genunlearn.data.lm.telling import TOLD_AT_MOST
+from genunlearn.ops.verdicts import ALPHA, Share, is_larger_p
 from genunlearn.records import Result, RunRecord
 from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
 from genunlearn.reports.lm.wording import TELL_KNOWLEDGE, goal_of, group_words, request_label
@@ -13,14 +14,17 @@ from genunlearn.reports.numbers import format_estimate, format_number
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Goal, humanise
 
 KEPT_WITHIN = 0.02
-"""A keep group that loses at most this much counts as kept."""
+"""A keep group that is down by more has fallen."""
+LOST_AT_MOST = 0.1
+"""What a keep group may have lost by the lower end of its interval and still count as kept."""
 ATTACK_METRICS = ("relearn_steps", "asr", "membership_auc")
 RULE = {
-    Tone.GOOD: f"told at most {TOLD_AT_MOST} by the upper end of the interval; or kept, within {KEPT_WITHIN}",
+    Tone.GOOD: f"by the interval's worse end, told at most {TOLD_AT_MOST}, or lost at most {LOST_AT_MOST}",
     Tone.WARN: "less, or too few questions to tell",
     Tone.BAD: "still told, or lost",
 }
 """What the marks of a table stand for."""
+UNSURE = Reading(Tone.WARN, "as before, too few questions to tell")
 
 
 def read_change(before: Result | None, after: Result | None) -> Reading:
@@ -45,7 +49,12 @@ def read_change(before: Result | None, after: Result | None) -> Reading:
         return Reading(Tone.BAD, "still told")
     lost = round(before.value - after.value, 9)
     if lost <= KEPT_WITHIN:
-        return Reading(Tone.GOOD, "kept")
+        worst = before.value - (after.value if after.low is None else after.low)
+        return (
+            UNSURE
+            if worst > LOST_AT_MOST
+            else Reading(Tone.GOOD, f"kept, at most {format_number(max(worst, 0.0))} lost")
+        )
     if _apart(after, before):
         return Reading(Tone.BAD, f"lost {format_number(lost)}")
     return Reading(Tone.WARN, f"down {format_number(lost)}, intervals overlap")
@@ -65,6 +74,12 @@ def _apart(lower: Result, upper: Result) -> bool:
     top = lower.value if lower.high is None else lower.high
     bottom = upper.value if upper.low is None else upper.low
     return top is not None and bottom is not None and top < bottom
+
+
+def _knows_less(oracle: Result, original: Result) -> bool:
+    """Whether an oracle tells fewer of the questions, by Fisher's exact test: intervals of a few always overlap."""
+    told, known = (Share(round(_value(result) * result.n), result.n) for result in (oracle, original))
+    return is_larger_p(known, told) < ALPHA
 
 
 def headline(record: RunRecord) -> Headline:
@@ -143,8 +158,8 @@ def _evidence(record: RunRecord) -> Iterable[str]:
     oracle, original = (recall_of(record, target, probe) if probe else None for target in (ORACLE, ORIGINAL))
     if oracle and oracle.value is not None:
         yield f"A model trained again without it, the oracle, scores {format_estimate(oracle)} on the same questions."
-        if original and _value(original) > TOLD_AT_MOST and not _apart(oracle, original):
-            yield "It does not know less than the original: it cannot serve as an oracle for this."
+        if original and _value(original) > TOLD_AT_MOST and not _knows_less(oracle, original):
+            yield "It is not seen to know less than the original: it cannot serve as an oracle for this."
 
 
 def _kept(record: RunRecord) -> list[tuple[str, Reading]]:
@@ -163,20 +178,26 @@ def _surroundings(record: RunRecord) -> Iterable[str]:
     measured = [(group, reading) for group, reading in read if not reading.text.startswith("nothing to keep")]
     if unknown := len(read) - len(measured):
         yield f"{unknown} of {len(read)} groups that should stay were not known before: there was nothing to keep."
-    fallen = [(group, reading) for group, reading in measured if reading.tone in (Tone.BAD, Tone.WARN)]
+    unsure = sum(reading is UNSURE for _, reading in measured)
+    fallen = [
+        (group, reading)
+        for group, reading in measured
+        if reading.tone in (Tone.BAD, Tone.WARN) and reading is not UNSURE
+    ]
     if fallen:
         parts = (
             f"{group_words(group).label} from {change(group)[0]} to {change(group)[1]}"
             + (" (intervals overlap)" if reading.tone is Tone.WARN else "")
             for group, reading in fallen
         )
-        stayed = len(measured) - len(fallen)
-        yield f"Of {len(measured)} groups that should stay, {stayed or 'none'} did. This fell: {'; '.join(parts)}."
+        yield f"Of {len(measured)} groups that should stay, {len(fallen)} fell: {'; '.join(parts)}."
     elif measured:
         lowest = min((group for group, _ in measured), key=lambda g: _value(recall_of(record, UNLEARNED, g)))
         was, now = change(lowest)
         place = f"{group_words(lowest).label} at {now}, before {was}"
-        yield f"All {len(measured)} groups that should stay did; the lowest is {place}."
+        yield f"None of the {len(measured)} groups that should stay fell; the lowest is {place}."
+    if unsure:
+        yield f"{unsure} of them had too few questions to tell a loss of {LOST_AT_MOST} from none."
 
 
 def _value(result: Result | None) -> float:

@@ -91,9 +91,9 @@ def read_group(record: RunRecord, group: str) -> Reading:
     if after is None or after.value is None:
         return Reading(Tone.NEUTRAL, "not measured")
     if gap is None or gap.value is None or gap.low is None or gap.high is None:
-        return _without_oracle(record, group, after.value, oracles.NONE)
+        return _without_oracle(record, group, after, oracles.NONE)
     if why_unsound(record):
-        return _without_oracle(record, group, after.value, oracles.UNSOUND)
+        return _without_oracle(record, group, after, oracles.UNSOUND)
     before = record.find("oracle_gap", ORIGINAL, group)
     if _is_inside(record, gap):
         was_before = _is_inside(record, before)
@@ -113,18 +113,19 @@ def why_unsound(record: RunRecord) -> str | None:
     return oracles.why_unsound(record, (ACCURACY, "retain"))
 
 
-def _without_oracle(record: RunRecord, group: str, after: float, missing: Reading) -> Reading:
+def _without_oracle(record: RunRecord, group: str, after: Result, missing: Reading) -> Reading:
     before = record.find(main_metric(record), ORIGINAL, group)
-    if group in FORGET_GROUPS or before is None or before.value is None:
+    if group in FORGET_GROUPS or before is None or before.value is None or after.value is None:
         return missing
     is_accuracy = main_metric(record) == ACCURACY
-    lost = before.value - after if is_accuracy else after - before.value
     allowed = SLACK[ACCURACY] if is_accuracy else SLACK[ERROR] * before.value
+    if is_accuracy:
+        lost, most = before.value - after.value, before.value - (after.value if after.low is None else after.low)
+    else:
+        lost, most = after.value - before.value, (after.value if after.high is None else after.high) - before.value
     if is_accuracy and before.value <= allowed:
         return Reading(Tone.NEUTRAL, "nothing to keep: not known before")
-    if lost <= allowed:
-        return Reading(Tone.GOOD, "kept")
-    return Reading(Tone.BAD, f"worse by {format_number(lost)}")
+    return oracles.kept(lost, most, allowed)
 
 
 def _slack(record: RunRecord, group: str) -> float:

@@ -78,9 +78,9 @@ def read_group(record: RunRecord, group: str) -> Reading:
     if after is None or after.value is None:
         return Reading(Tone.NEUTRAL, "not measured")
     if gap is None or gap.value is None or gap.low is None or gap.high is None:
-        return _without_oracle(record, group, after.value, oracles.NONE)
+        return _without_oracle(record, group, after, oracles.NONE)
     if why_unsound(record):
-        return _without_oracle(record, group, after.value, oracles.UNSOUND)
+        return _without_oracle(record, group, after, oracles.UNSOUND)
     before = record.find("oracle_gap", ORIGINAL, group)
     if _is_inside(gap):
         return oracles.among_oracles(after.n, was_before=_is_inside(before)) if group == FORGET else oracles.LIKE
@@ -104,13 +104,12 @@ def _is_inside(gap: Result | None) -> bool:
     return gap.low - SLACK <= 0 <= gap.high + SLACK
 
 
-def _without_oracle(record: RunRecord, group: str, after: float, missing: Reading) -> Reading:
+def _without_oracle(record: RunRecord, group: str, after: Result, missing: Reading) -> Reading:
     before = recall_of(record, ORIGINAL, group)
-    if group == FORGET or before is None or before.value is None:
+    if group == FORGET or before is None or before.value is None or after.value is None:
         return missing
-    if before.value - after <= SLACK:
-        return Reading(Tone.GOOD, "kept")
-    return Reading(Tone.BAD, f"worse by {format_number(before.value - after)}")
+    lost, most = (before.value - value for value in (after.value, after.value if after.low is None else after.low))
+    return oracles.kept(lost, most, SLACK)
 
 
 def read_rankings(record: RunRecord) -> Headline:

@@ -34,8 +34,14 @@ def recall(group: str, value: float | None, low: float | None = None, high: floa
         (recall("forget", 1.0, 0.9, 1.0), recall("forget", 0.5, 0.3, 0.7), Tone.WARN, "told less"),
         (recall("forget", 1.0, 0.6, 1.0), recall("forget", 0.9, 0.5, 1.0), Tone.BAD, "still told"),
         (None, recall("forget", 0.9, 0.5, 1.0), Tone.BAD, "no value before"),
-        (recall("rest", 1.0, 0.9, 1.0), recall("rest", 0.98, 0.9, 1.0), Tone.GOOD, "kept"),
-        (recall("rest", 0.7, 0.6, 0.8), recall("rest", 0.9, 0.8, 1.0), Tone.GOOD, "kept"),
+        (recall("rest", 1.0, 0.9, 1.0), recall("rest", 0.98, 0.9, 1.0), Tone.GOOD, "kept, at most 0.10 lost"),
+        (
+            recall("rest", 1.0, 0.2, 1.0),
+            recall("rest", 1.0, 0.2, 1.0),
+            Tone.WARN,
+            "as before, too few questions to tell",
+        ),
+        (recall("rest", 0.7, 0.6, 0.8), recall("rest", 0.9, 0.8, 1.0), Tone.GOOD, "kept, at most 0.00 lost"),
         (recall("rest", 1.0, 0.9, 1.0), recall("rest", 0.95, 0.8, 1.0), Tone.WARN, "down 0.05, intervals overlap"),
         (recall("rest", 1.0, 0.9, 1.0), recall("rest", 0.5, 0.3, 0.7), Tone.BAD, "lost 0.50"),
         (recall("rest", 1.0), recall("rest", 0.9), Tone.BAD, "lost 0.10"),
@@ -100,13 +106,24 @@ def test_a_sampled_leak_is_in_the_verdict(make_record: Make) -> None:
 
 def test_an_oracle_that_knows_the_fact_is_called_out(make_record: Make) -> None:
     record = make_record()
-    warning = "It does not know less than the original: it cannot serve as an oracle for this."
+    warning = "It is not seen to know less than the original: it cannot serve as an oracle for this."
     assert warning not in headline(record).sentences
     record.results = [
         dataclasses.replace(r, value=1.0, low=0.68, high=1.0) if (r.name, r.target) == ("recall", "oracle") else r
         for r in record.results
     ]
     assert warning in headline(record).sentences
+
+
+def test_four_questions_tell_an_oracle_from_the_original(make_record: Make) -> None:
+    """0 of 4 against 4 of 4: the exact intervals overlap, [0, 0.60] and [0.40, 1], but Fisher's test has p = 1/70."""
+    record = make_record()
+    ends = {"oracle": (0.0, 0.0, 0.6), "original": (1.0, 0.4, 1.0)}
+    for row, r in enumerate(record.results):
+        if r.name == "recall" and r.group == "forget_heldout" and r.target in ends:
+            value, low, high = ends[r.target]
+            record.results[row] = dataclasses.replace(r, value=value, low=low, high=high, n=4)
+    assert not any("cannot serve as an oracle" in text for text in headline(record).sentences)
 
 
 def test_what_was_attacked_is_not_called_unaudited(make_record: Make) -> None:
@@ -123,7 +140,7 @@ def test_what_was_never_known_cannot_be_kept(make_record: Make) -> None:
     ]
     text = " ".join(headline(record).sentences)
     assert "1 of 5 groups that should stay were not known before: there was nothing to keep." in text
-    assert "Of 4 groups that should stay, 3 did." in text
+    assert "Of 4 groups that should stay, 1 fell" in text
 
 
 def test_the_headline_says_what_was_asked(make_record: Make) -> None:
@@ -131,7 +148,7 @@ def test_the_headline_says_what_was_asked(make_record: Make) -> None:
     assert found.subject == "Harry Potter · studied at · Hogwarts"
     assert "from 1.00 [0.68, 1.00] (n=8) to 0.00 [0.00, 0.32] (n=8)" in found.sentences[0]
     assert "told by any of several sampled answers is 0.00 [0.00, 0.32] (n=8)" in found.sentences[1]
-    assert "Of 5 groups that should stay, 4 did" in found.sentences[2]
+    assert "Of 5 groups that should stay, 1 fell" in found.sentences[2]
     assert "same object from 1.00 [0.93, 1.00] (n=48) to 0.98 [0.89, 0.996] (n=48)" in found.sentences[2]
 
 
@@ -185,7 +202,9 @@ def test_forgotten_without_a_measurement_is_said_to_be_so(make_record: Make) -> 
 
 def test_all_neighbours_kept_names_the_lowest(make_record: Make) -> None:
     found = headline(make_record(after={"forget": 0.0, "forget_heldout": 0.0}))
-    assert found.sentences[2].startswith("All 5 groups that should stay did; the lowest is two steps, nearby at 0.90")
+    assert found.sentences[2].startswith(
+        "None of the 5 groups that should stay fell; the lowest is two steps, nearby at 0.90"
+    )
 
 
 def test_runs_that_did_not_end(make_record: Make) -> None:
