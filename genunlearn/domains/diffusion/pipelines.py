@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ NOT_LOADED = ("safety_checker", "feature_extractor", "image_encoder")
 HALF = ".fp16."
 """What marks weight files in half precision, which may lie beside others or alone."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+AGAIN = "fetch or save the pipeline again"
 WEIGHTLESS = ("Tokenizer", "TokenizerFast", "Scheduler", "Processor", "Extractor")
 
 
@@ -55,7 +56,7 @@ def check(place: Path) -> None:
         if name in NOT_LOADED:
             continue
         if not (place / name).is_dir():
-            raise SourceNotFound(f"{place}: part {name!r} ({kind}) is missing; fetch or save the pipeline again")
+            raise SourceNotFound(f"{place}: part {name!r} ({kind}) is missing; {AGAIN}")
         check_files(place / name)
         if not kind.endswith(WEIGHTLESS):
             check_weights(place / name)
@@ -147,26 +148,31 @@ def _open(place: Path, dtype: torch.dtype) -> Any:
     if "safety_checker" in options:
         options["requires_safety_checker"] = False
     if place.is_dir():
-        return read_pipeline(diffusers.DiffusionPipeline, place, variant=_variant(place), **options)
+        pipeline = read_pipeline(diffusers.DiffusionPipeline, place, variant=_variant(place), **options)
+        _check_whole(pipeline.components, place, AGAIN)
+        return pipeline
     name = read_json(config / INDEX).get("_class_name")
     kind = getattr(diffusers, name, None) if isinstance(name, str) else None
     if not isinstance(kind, type):
         raise SourceNotFound(f"{config / INDEX}: _class_name = {name!r} is no pipeline of diffusers; fetch it again")
-    return _whole(read_single_file(kind, place, config, **options), place)
-
-
-def _whole(pipeline: Any, place: Path) -> Any:
-    """Refuse a checkpoint that lacks weights: diffusers leaves them without values."""
-    for name, part in pipeline.components.items():
-        if isinstance(part, torch.nn.Module) and any(weight.is_meta for weight in part.parameters()):
-            raise SourceNotFound(f"{place}: lacks weights of {name!r}; give it as a patch of a whole pipeline")
+    pipeline = read_single_file(kind, place, config, **options)
+    _check_whole(pipeline.components, place, "give it as a patch of a whole pipeline")
     return pipeline
+
+
+def _check_whole(parts: Mapping[str, Any], place: Path, remedy: str) -> None:
+    """Refuse parts that lack weights, or whose configuration asks for more: diffusers leaves them without values."""
+    for name, part in parts.items():
+        if isinstance(part, torch.nn.Module) and any(weight.is_meta for weight in part.parameters()):
+            raise SourceNotFound(f"{place}: lacks weights of {name!r}; {remedy}")
 
 
 def _read_part(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     """One part of a pipeline, read again."""
     is_half = all(HALF in file.name for file in loaded_files(folder))
-    return read_model(kind, folder, f"a {kind.__name__}", dtype=dtype, variant="fp16" if is_half else None)
+    part = read_model(kind, folder, f"a {kind.__name__}", dtype=dtype, variant="fp16" if is_half else None)
+    _check_whole({folder.name: part}, folder.parent, AGAIN)
+    return part
 
 
 def _variant(folder: Path) -> str | None:

@@ -1,5 +1,6 @@
 """Pipelines on disk, and parts that leave memory and come back."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,13 @@ def test_half_written_weights(folder: Path) -> None:
 def test_weights_without_a_configuration(folder: Path) -> None:
     (folder / "unet" / "config.json").unlink()
     with pytest.raises(SourceNotFound, match="diffusers cannot open it as a pipeline"):
+        Diffusion.load(str(folder), device="cpu")
+
+
+def test_a_configuration_that_asks_for_more_weights(folder: Path) -> None:
+    path = folder / "unet" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dual_cross_attention": True}))
+    with pytest.raises(SourceNotFound, match="lacks weights of 'unet'; fetch or save the pipeline again"):
         Diffusion.load(str(folder), device="cpu")
 
 
