@@ -306,14 +306,15 @@ def ask(
     Args:
         model: The model.
         questions: What it is asked.
-        patch: A patch, a run's folder, or the whole model that a run has left; None for none.
+        patch: A patch, a run's folder, or the whole model that a run has left; None for none. A patch that was trained
+            on a model in 4 bits is asked on one.
         samples: Answers to each question.
         temperature: Of the sampling; by default 0, which decodes greedily, for a single answer, and 1 for several.
         seed: Seed of the sampling.
-        force: Take a patch that was changed, or made for another base.
+        force: Take a patch that was changed, or made for another base, on whole weights.
     """
     from genunlearn.config import ModelConfig
-    from genunlearn.engine.parameters import load_patch
+    from genunlearn.engine.parameters import load_patch, read_note
     from genunlearn.runs.lm.audit_models import is_patch, unlearned_place
     from genunlearn.runs.lm.request import check_names, check_sources, open_model
 
@@ -323,8 +324,10 @@ def ask(
     place = None if patch is None else unlearned_place(str(patch))
     if isinstance(place, str):
         raise SourceNotFound(f"no patch at {patch}: give a run's folder, or its patch (OUT/patch)")
-    config = LMConfig(model=ModelConfig(source=model))
     others = [str(place)] if place is not None and not is_patch(place) else []
+    made = None if place is None or others or force else read_note(place).get("base")
+    is_4_bit = isinstance(made, dict) and made.get("quantize") == "nf4"
+    config = LMConfig(model=ModelConfig(source=model, quantize="nf4" if is_4_bit else "none"))
     check_names(config, *others)
     check_sources(config, *others)
     asked = [[{"role": "user", "content": question}] for question in questions]

@@ -59,6 +59,8 @@ class DiffusionAuditRequestConfig(RequestConfig):
     control."""
     retain: tuple[str, ...] = ()
     """Concepts that should have stayed: damage is judged by them, and the published score is taken of them as well."""
+    templates: tuple[str, ...] = ()
+    """Prompts with ``{}`` for the concept, by default ``a photo of {}`` and the like; the lab has its own."""
 
 
 class DiffusionAuditEvaluateConfig(AuditEvaluateConfig):

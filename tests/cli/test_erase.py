@@ -313,6 +313,18 @@ def test_a_user_s_classifier_and_prompts_judge(call, write_erasure, workplace):
     assert [row["seed"] for row in record.examples] == [5, 6, 7]
 
 
+def test_a_judge_needs_nothing_that_must_stay(call, write_erasure, workplace):
+    save_judge()
+    path = write_erasure(
+        method={"name": "uce"}, request={"concepts": ["cat"]}, evaluate={"images": 2, "steps": 2, "judge": "judge"}
+    )
+    done = call("run", path, "--out", "out", "--set", "request.force=true")
+    assert done.code == 0, done.err
+    record = read_record(workplace / "out")
+    assert record.find("ua", "unlearned", "cat").n == 2
+    assert "no prompt asks" in record.find("ira", "unlearned", "cat").skipped
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

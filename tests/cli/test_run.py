@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from genunlearn.config import ModelConfig
+from genunlearn.config.lm import LMConfig
 from genunlearn.engine.checkpoints import Checkpoints
 from genunlearn.records import read_record
+from genunlearn.runs.lm.request import open_model
 from tests.tiny_models import TAUGHT
 from tests.worlds import lm_options
 
@@ -73,6 +76,23 @@ def test_the_seed_is_an_option_and_neutral_texts_are_a_file(call, write_config, 
     record = read_record(workplace / "out")
     assert (record.config["seed"], record.find("perplexity", "unlearned", "neutral").n) == (4, 2)
     assert "neutral" in record.hashes
+
+
+@pytest.mark.parametrize(("more", "bits"), [((), "nf4"), (("--force",), "none")])
+def test_a_patch_of_a_4_bit_base_is_asked_on_one(call, write_config, workplace, model_folder, monkeypatch, more, bits):
+    assert call("run", write_config(**GRAD_DIFF), "--out", "out").code == 0
+    note = workplace / "out" / "patch" / "genunlearn.json"
+    said = json.loads(note.read_text())
+    note.write_text(json.dumps(said | {"base": said["base"] | {"quantize": "nf4"}}))
+    opened: list[str] = []
+
+    def open_whole(config: LMConfig, *others: str) -> Any:
+        opened.append(config.model.quantize)
+        return open_model(LMConfig(model=ModelConfig(source=config.model.source)), *others)
+
+    monkeypatch.setattr("genunlearn.runs.lm.request.open_model", open_whole)
+    done = call("ask", "--model", model_folder, "--patch", "out", *more, QUESTION)
+    assert (done.code, opened) == (0, [bits]), done.err
 
 
 def test_sampled_answers(call, model_folder):

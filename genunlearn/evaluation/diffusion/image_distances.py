@@ -26,6 +26,9 @@ BLOCKS = 20
 """Parts of each set that the jackknife leaves out in turn."""
 
 QUANTILE = 1.96
+LEAST = 4
+"""Images a side, fewer of which have no distance."""
+
 ROWS = 2048
 """Rows of the kernel matrix that are held at a time."""
 
@@ -85,7 +88,7 @@ def kid(a: Tensor, b: Tensor) -> Estimate:
 
 
 def _checked(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    if min(len(a), len(b)) < 4 or a.ndim != 2 or a.shape[1:] != b.shape[1:]:
+    if min(len(a), len(b)) < LEAST or a.ndim != 2 or a.shape[1:] != b.shape[1:]:
         shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
         raise DataError(f"features of shape {shapes} have no distance: give four or more images a side, of one judge")
     return a.double(), b.double()

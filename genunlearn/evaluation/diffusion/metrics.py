@@ -22,7 +22,7 @@ from torch import Tensor
 
 from genunlearn.contracts import Metric, Suite
 from genunlearn.errors import DataError
-from genunlearn.evaluation.diffusion.image_distances import Estimate, fid, kid
+from genunlearn.evaluation.diffusion.image_distances import LEAST, Estimate, fid, kid
 from genunlearn.ops import intervals
 from genunlearn.records import Result
 
@@ -188,10 +188,12 @@ class _Distance(Metric):
         return [self._result(probes.group(name), features, other, target) for name, other in probes.references.items()]
 
     def _result(self, group: str, features: Tensor, other: Tensor, target: str) -> Result:
-        value, low, high = type(self).distance(features, other)
+        is_enough = min(len(features), len(other)) >= LEAST
+        value, low, high = type(self).distance(features, other) if is_enough else (None, None, None)
         return Result(
             name=self.name, group=group, target=target, value=value, low=low, high=high, n=len(features),
             version=self.version, higher_is_better=self.higher_is_better,
+            skipped=None if is_enough else f"{self.name} needs {LEAST} images that name no erased concept",
         )  # fmt: skip
 
 

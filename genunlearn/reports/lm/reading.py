@@ -106,6 +106,8 @@ def _verdict(record: RunRecord) -> tuple[Tone, str]:
             return Tone.WARN, "Not measured: only the method's own probes were asked"
         return Tone.NEUTRAL, "Done, not measured"
     tone, text = _told(record)
+    if tone is not Tone.BAD and not _was_known(record):
+        tone, text = Tone.NEUTRAL, "Not known before: nothing to forget"
     lost = [group for group, reading in _kept(record) if reading.tone is Tone.BAD]
     if tone is Tone.GOOD and lost:
         tone, text = Tone.WARN, f"{text}, at a cost to what stays"
@@ -130,9 +132,15 @@ def _told(record: RunRecord) -> tuple[Tone, str]:
     return Tone.GOOD if is_sure else Tone.WARN, f"Not told in {asked} ({_at_most(last)})"
 
 
-def _measured(record: RunRecord, name: str) -> list[Result]:
-    """What was measured of the fact after unlearning."""
-    found = (record.find(name, UNLEARNED, group) for group in FORGET_GROUPS)
+def _was_known(record: RunRecord) -> bool:
+    """Whether the original told the fact; taken as true where nobody asked it."""
+    known = _measured(record, "recall", ORIGINAL)
+    return not known or any((result.value or 0.0) > TOLD_AT_MOST for result in known)
+
+
+def _measured(record: RunRecord, name: str, target: str = UNLEARNED) -> list[Result]:
+    """What was measured of the fact, after unlearning or of another model."""
+    found = (record.find(name, target, group) for group in FORGET_GROUPS)
     return [result for result in found if result and result.value is not None]
 
 

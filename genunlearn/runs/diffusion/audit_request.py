@@ -31,7 +31,7 @@ def read_subjects(config: DiffusionAuditConfig) -> tuple[AuditedConcept, ...]:
     if _is_lab(config):
         return tuple(audited_concept(concept, role, erasure.concepts) for concept, role in roles)
     kept = [concept.name for concept in erasure.preserve]
-    return tuple(_spoken(concept, role, kept) for concept, role in roles)
+    return tuple(_spoken(concept, role, kept, erasure.templates) for concept, role in roles)
 
 
 def kept_prompts(config: DiffusionAuditConfig, labels: Sequence[str]) -> list[KeptPrompt]:
@@ -50,26 +50,27 @@ def kept_prompts(config: DiffusionAuditConfig, labels: Sequence[str]) -> list[Ke
     names = [concept.name for concept in erasure.preserve] or spread
     if not names:
         return []
-    turns = [(names[row % len(names)], TEMPLATES[row // len(names) % len(TEMPLATES)]) for row in range(count)]
+    words = erasure.templates
+    turns = [(names[row % len(names)], words[row // len(names) % len(words)]) for row in range(count)]
     return [KeptPrompt(template.format(name), (ErasedConcept(CONCEPT, name, name),)) for name, template in turns]
 
 
-def _spoken(concept: Concept, role: Role, kept: Sequence[str]) -> AuditedConcept:
+def _spoken(concept: Concept, role: Role, kept: Sequence[str], templates: Sequence[str]) -> AuditedConcept:
     """A concept that nobody has prompts for but the templates."""
     others = [name for name in kept if name != concept.name]
     anchor = next((name for name in concept.anchors if name), others[0] if others else None)
     return AuditedConcept(
         ErasedConcept(CONCEPT, concept.name, concept.name),
         role,
-        tuple(template.format(concept.name) for template in TEMPLATES),
-        tuple(TEMPLATES[1].format(name) for name in others),
+        tuple(template.format(concept.name) for template in templates),
+        tuple(templates[len(templates) > 1].format(name) for name in others),
         concept.synonyms,
-        anchor=_spoken(Concept(name=anchor), "retain", ()) if anchor else None,
+        anchor=_spoken(Concept(name=anchor), "retain", (), templates) if anchor else None,
     )
 
 
 def _erasure(config: DiffusionAuditConfig) -> Erasure:
-    return parse_concepts(config.request.concepts, config.request.retain)
+    return parse_concepts(config.request.concepts, config.request.retain, config.request.templates or TEMPLATES)
 
 
 def _is_lab(config: DiffusionAuditConfig) -> bool:

@@ -143,6 +143,21 @@ def test_what_was_never_known_cannot_be_kept(make_record: Make) -> None:
     assert "Of 4 groups that should stay, 1 fell" in text
 
 
+@pytest.mark.parametrize("claim", ["forgotten", "trained", None])
+def test_what_was_never_known_cannot_be_forgotten(make_record: Make, claim: str | None) -> None:
+    """0 of 100 before and 0 of 100 after: no mark, however narrow the interval."""
+    record = many(make_record(outcome=claim, after={"forget": 0.0, "forget_heldout": 0.0}))
+    assert headline(record).tone is Tone.GOOD
+    record.results = [
+        dataclasses.replace(r, value=0.0, low=0.0, high=0.04)
+        if (r.name, r.target) == ("recall", "original") and r.group in ("forget", "forget_heldout")
+        else r
+        for r in record.results
+    ]
+    found = headline(record)
+    assert (found.tone, found.verdict) == (Tone.NEUTRAL, "Not known before: nothing to forget; not audited")
+
+
 def test_the_headline_says_what_was_asked(make_record: Make) -> None:
     found = headline(make_record())
     assert found.subject == "Harry Potter · studied at · Hogwarts"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from genunlearn.records import RunRecord, read_record
 from genunlearn.reports.audit.report import write_comparison, write_report
 from genunlearn.runs.audit.run import AuditRun
 from genunlearn.runs.diffusion.audit_models import open_models
+from tests import strangers
 from tests.diffusion_world import diffusion
 from tests.tiny_pipelines import tiny
 
@@ -85,7 +87,8 @@ def results(record: RunRecord) -> dict[tuple[str, str, str | None], float | None
 def test_an_audit_leaves_verdicts_scores_images_and_a_report(config_of, tmp_path):
     request = {"concepts": ["cat"], "retain": ["church"]}
     config = config_of(request=request, evaluate={**EVALUATE, "suite": "concealment"})
-    record = AuditRun(config, tmp_path / "out")()
+    run = AuditRun(config, tmp_path / "out")
+    record = run()
     assert record.status == "completed"
     (verdict,) = record.verdicts
     assert {"concept", "verdict", "recovered_by", "controls"} <= verdict.keys()
@@ -98,6 +101,12 @@ def test_an_audit_leaves_verdicts_scores_images_and_a_report(config_of, tmp_path
         assert ("crs", model, "cat") in found and ("ccs_controlled", model, "church") in found
     assert record.find("asr", "unlearned", "cat, lora_removal").skipped.startswith("no LoRA is attached")
     assert {row["attack"] for row in record.rounds} == set(ATTACKS)
+    used = run.units.value("cat/paraphrase/unlearned")["details"]["prompts"]
+    captions = {what: [row["prompt"] for row in record.examples if row["set"] == what and row["concept"] == "cat"]
+                for what in ("paraphrase", "plain prompts")}  # fmt: skip
+    assert captions["paraphrase"] and captions["paraphrase"] != captions["plain prompts"]
+    for caption, text in zip(captions["paraphrase"], used, strict=False):
+        assert caption == text or f"unlearned: {text}" in caption, "pictures say what they were asked for"
     page = write_report(record, tmp_path / "out").read_text()
     assert page.count("data:image/png;base64,") >= 2 * 3 * 3
     assert "Only the scores of completed images were taken" in page  # of the concept that should have stayed
@@ -195,8 +204,32 @@ def test_models_of_two_kinds_are_refused(config_of, models, tmp_path):
         AuditRun(config_of(unlearned="other"), tmp_path / "out")()
 
 
+def own_patch(folder: Path) -> Path:
+    return Path("patch")
+
+
+def run_folder(folder: Path) -> Path:
+    shutil.copytree("patch", folder / "run" / "patch")
+    return folder / "run"
+
+
+def esd_style(folder: Path) -> Path:
+    tensors = {name: t for name, t in tiny("sd1", seed=4).unet.state_dict().items() if "attn2" in name}
+    return strangers.save(tensors, folder / "esd-cat.safetensors")
+
+
+def single_file(folder: Path) -> Path:
+    return strangers.save(strangers.single_file(tiny("sd1", seed=4)), folder / "sd.safetensors")
+
+
+def half_precision(folder: Path) -> Path:
+    tiny("sd1", seed=4).save_pretrained(folder / "half", variant="fp16")
+    return folder / "half"
+
+
 @pytest.mark.usefixtures("opens_images")
-def test_the_command_prints_a_verdict(config_of, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("released", [own_patch, run_folder, esd_style, single_file, half_precision])
+def test_the_command_prints_a_verdict(config_of, tmp_path, monkeypatch, capsys, released):
     from genunlearn.cli import main
 
     config_of()  # goes to the folder of the models
@@ -208,7 +241,8 @@ def test_the_command_prints_a_verdict(config_of, tmp_path, monkeypatch, capsys):
         "attacks={paraphrase: {}}",
     ]
     overrides = [part for override in sets for part in ("--set", override)]
-    arguments = ["audit", "--original", "base", "--unlearned", "patch", "--oracle", "oracle", "--concept", "cat"]
+    unlearned = str(released(tmp_path))
+    arguments = ["audit", "--original", "base", "--unlearned", unlearned, "--oracle", "oracle", "--concept", "cat"]
     monkeypatch.setattr(sys, "argv", ["genunlearn", *arguments, "--out", str(tmp_path / "out"), *overrides])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -261,8 +295,6 @@ def test_on_the_lab_the_oracle_is_gone_and_the_original_present(tmp_path):
 
 
 def test_controls_are_those_of_the_weights_and_not_of_their_place(config_of, models, tmp_path):
-    import shutil
-
     shutil.copytree(models / "oracle", tmp_path / "oracle")
     shared = {"controls": str(tmp_path / "controls"), "oracle": str(tmp_path / "oracle")}
     before = AuditRun(config_of(**shared), tmp_path / "one").units.shared

@@ -12,6 +12,7 @@ import torch
 from genunlearn.config import build_config
 from genunlearn.config.diffusion import DiffusionAuditConfig
 from genunlearn.contracts import ANCHOR, DECOY, ORIGINAL
+from genunlearn.errors import DataError
 from genunlearn.runs.diffusion.audit_contexts import DECOY_WORD, Contexts, on_its_side
 from genunlearn.runs.diffusion.audit_request import kept_prompts, read_subjects
 
@@ -53,6 +54,18 @@ def test_elsewhere_the_request_or_the_judge_says_what_must_stay():
     assert names(["cat", "dog"], retain=["owl"]) == {"owl"}
     assert names([]) == set()
     assert len(names([f"label {number}" for number in range(1000)])) == 12
+
+
+def test_a_concept_is_asked_for_in_templates_of_ones_own():
+    words = ["a painting by {}", "in the style of {}"]
+    config = config_of("elsewhere", concepts=["Van Gogh -> Monet"], retain=["Dali"], templates=words)
+    (gone, kept) = read_subjects(config)
+    assert gone.prompts == ("a painting by Van Gogh", "in the style of Van Gogh")
+    assert gone.anchor is not None and gone.anchor.prompts == ("a painting by Monet", "in the style of Monet")
+    assert gone.neighbours == ("in the style of Dali",) and kept.prompts[0] == "a painting by Dali"
+    assert {prompt.text for prompt in kept_prompts(config, [])} == {"a painting by Dali", "in the style of Dali"}
+    with pytest.raises(DataError, match="has to have one"):
+        read_subjects(config_of("elsewhere", concepts=["Van Gogh"], templates=["a painting"]))
 
 
 def test_the_anchor_is_named_or_the_next_that_is_not_gone():
