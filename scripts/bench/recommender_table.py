@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Every method beside the oracles on lab:recommender: users who leave, and items that are withdrawn.
+"""Methods beside the oracles on lab:recommender: users who leave, items that are withdrawn, single choices.
 
     python scripts/bench/recommender_table.py                       # the report, under runs/recommender-table
     python scripts/bench/recommender_table.py --markdown docs/results/recommender.md
 
-Runs that are there and finished with the same configuration are not done again, so that an interrupted table goes on.
-Some five minutes of one core.
+Every method on LightGCN for each kind of request; MMRecUN, the amnesiac method and retraining on the other networks for
+users who leave. Runs that have ended are not done again, and one that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ from pathlib import Path
 
 from genunlearn import RunRecord, run
 from genunlearn.config import list_configs
-from genunlearn.errors import SourceNotFound
-from genunlearn.records import COMPLETED, read_record, write_text
+from genunlearn.records import write_text
 from genunlearn.reports.recommender.compare import COMPARISON, Section
+from genunlearn.runs.folder import ended_run
 from genunlearn.runs.methods import load_run
 
 SUITE = "recommender/lab"
-REQUESTS = ("users:0.05", "items:0.05")
+LIGHTGCN, SHARDED = "recommender", "recommender_sharded"
+REQUESTS = ("users:0.05", "items:0.05", "pairs:0.05")
+OTHERS = ("recommender_bpr", "recommender_vbpr", "recommender_knn_fusion")
+"""Labs of the other networks."""
+BESIDE_OTHERS = ("mmrecun", "amun", "retrain")
+"""Methods that are tried on them, for the first request."""
 COLUMNS = (
     ("recall", "forget@20"),
     ("ndcg", "forget@20"),
@@ -105,26 +110,21 @@ def main() -> None:
 
 
 def plan(out: Path) -> list[Job]:
-    """The runs: all methods on all requests."""
+    """The runs: all methods on all requests, then a few on the other networks."""
     methods = [name.rpartition("/")[2] for name in list_configs() if name.startswith(f"{SUITE}/")]
     wanted = [
-        (method, request, "recommender_sharded" if method == "rec_eraser" else "recommender")
-        for request in REQUESTS
-        for method in methods
+        (method, request, SHARDED if method == "rec_eraser" else LIGHTGCN) for request in REQUESTS for method in methods
     ]
+    wanted += [(method, REQUESTS[0], lab) for lab in OTHERS for method in BESIDE_OTHERS]
     return [Job(m, r, s, out / f"{s}-{r.replace(':', '-')}" / m) for m, r, s in wanted]
 
 
 def carry_out(job: Job) -> RunRecord:
-    """One run with its report, or the one that is there."""
+    """The record of a run: read back where it has ended, gone on with where it was interrupted."""
     config = load_run(f"{SUITE}/{job.method}", job.overrides)
-    try:
-        record = read_record(job.folder)
-        if record.status == COMPLETED and record.hashes.get("config") == config.sha256:
-            return record
-    except SourceNotFound:
-        pass
-    record = run(f"{SUITE}/{job.method}", out=job.folder, overrides=job.overrides)
+    if (done := ended_run(job.folder, config)) is not None:
+        return done
+    record = run(config, out=job.folder, resume=job.folder.is_dir())
     print(f"{job.request:12} {job.source:24} {job.method:14} {record.outcome}", flush=True)
     return record
 
