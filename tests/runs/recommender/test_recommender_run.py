@@ -119,6 +119,7 @@ BAD: dict[str, tuple[dict[str, Any], type[GenunlearnError], str]] = {
     "an unknown user": ({"request": {"forget": "users:77"}}, DataError, "no user '77' among the 12"),
     "an unknown item": ({"request": {"forget": "items:99"}}, DataError, "no item '99' among the 24"),
     "nothing": ({"request": {"forget": ""}}, ConfigError, r"request\.forget is empty: write KIND:VALUE"),
+    "nothing at all": ({"request": {"forget": None}}, ConfigError, r"request\.forget is empty: write KIND:VALUE"),
     "everything": ({"request": {"forget": "pairs:0.999"}}, DataError, "marks all 72 training interactions"),
     "no data": ({"request": {"forget": "users:2", "data": None}}, ConfigError, r"request\.data is not given"),
     "a model that is not there": ({"model": {"source": "nowhere"}}, SourceNotFound, "no such folder"),
