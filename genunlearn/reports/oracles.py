@@ -124,6 +124,12 @@ def time_against_retraining(record: RunRecord) -> Iterator[str]:
         yield f"It took {format_seconds(seconds)} of CPU time; retraining takes {format_number(speed)} times as long."
 
 
+def updates_of(group: str | None) -> str:
+    """``step 5`` as ``5 updates``."""
+    count = (group or "").removeprefix("step ")
+    return f"{count} update{'s' * (count != '1')}"
+
+
 def plain(result: Result | None) -> str:
     """Value and interval."""
     return format_estimate(result, with_n=False)

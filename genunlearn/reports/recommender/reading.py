@@ -9,7 +9,7 @@ from genunlearn.records import Result, RunRecord
 from genunlearn.reports import oracles
 from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
 from genunlearn.reports.numbers import format_number
-from genunlearn.reports.oracles import Findings, plain, told_apart
+from genunlearn.reports.oracles import Findings, plain, told_apart, updates_of
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, run_section, words_in
 
 MAIN, AT = "recall", 20
@@ -174,10 +174,10 @@ def traces_of(record: RunRecord, target: str = UNLEARNED) -> list[str]:
         if result.target == target and result.name == RELEARNING and result.group != "step 0":
             never = record.find(RELEARNING, ORACLE, result.group)
             if told_apart(record, target, (RELEARNING, result.group)):
-                updates = (result.group or "").removeprefix("step ")
+                after = f"after {updates_of(result.group)}"
                 found.append(
-                    f"told one half again, it recalls {plain(result)} of the other after {updates} updates, where "
-                    f"oracles recall {plain(never)}"
+                    f"told one half again, it recalls {plain(result)} of the other {after}, where oracles recall "
+                    f"{plain(never)}"
                 )
                 break
     return found
