@@ -67,16 +67,16 @@ four shards of users with a LightGCN each, and has a table of its own.
 ## What the tables say
 
 * **Users who leave.** Deleting their records alone leaves Recall@20 at 0.75 of 0.79. MMRecUN and the amnesiac method
-  bring it near the oracles' in about half of the time of retraining. MMRecUN's model is still told apart: taught one half
-  of the forget set again, it recalls less of the other (0.15) than oracles do (0.30).
+  bring it near the oracles' in half of the time of retraining. MMRecUN's model is still told apart: taught one half of
+  the forget set again, it recalls less of the other (0.15) than oracles do (0.30).
 * **Withdrawn items.** Deleting them alone takes Recall@20 from 0.95 to 0.10, whatever the method: with its features and
   neighbours gone an item is hardly found. Membership says more: fine-tuning leaves it at 0.80 where oracles have 0.45.
   Only retraining and RecEraser cannot be told from oracles.
 * **Single choices.** Oracles rank 44% of them high all the same, since the users' other choices tell. The settings for
   users go far beyond, MMRecUN's to 0.004 with a membership of 0.12, and ruin what stays; the gentler methods leave most
   of it. Fewer steps or a smaller weight would be needed; nobody has looked for them.
-* **Other networks.** On the fusion of neighbour graphs it is as on LightGCN. Matrix factorisation and VBPR have no graph
-  of interactions, so that deleting them changes nothing. There LightGCN's settings push MMRecUN to 0.00 and cost a tenth
+* **Other networks.** On the fusion of neighbour graphs it is as on LightGCN. Matrix factorisation and VBPR have no
+  graph of interactions: deleting them changes nothing. LightGCN's settings push MMRecUN to 0.00 there and cost a tenth
   and more of the recall on what stays, as they do the amnesiac method. Settings belong to a network.
 
 ## Beside what is published
