@@ -22,7 +22,7 @@ REPORT_NAME, HTML_NAME, MARKDOWN_NAME = "report.html", "compare.html", "compare.
 AIMS = {Goal.DOWN: "↓ lower", Goal.UP: "↑ higher", Goal.NONE: "like the oracle"}
 
 MOST_NAMED = 4
-"""Runs that a caution calls by their names."""
+"""Runs of a comparison whose cautions call each of them by its name."""
 
 # ---- one run ----------------------------------------------------------------------------------------------------
 
@@ -259,13 +259,13 @@ def _difference(what: str, values: Mapping[str, str]) -> list[str]:
     for run, value in values.items():
         if value:
             runs.setdefault(value, []).append(run)
-    parts = (f"{value} ({_named(names)})" for value, names in runs.items())
+    parts = (f"{value} ({_named(names, len(values))})" for value, names in runs.items())
     return [f"The runs differ in {what}: {'; '.join(parts)}."] if len(runs) > 1 else []
 
 
-def _named(runs: Sequence[str]) -> str:
-    """Names of a few runs; of many how many there are."""
-    return ", ".join(runs) if len(runs) <= MOST_NAMED else f"{len(runs)} runs"
+def _named(runs: Sequence[str], total: int) -> str:
+    """Names of runs; only how many they are where several of many are alike."""
+    return f"{len(runs)} runs" if total > MOST_NAMED and len(runs) > 1 else ", ".join(runs)
 
 
 def _digest(record: RunRecord, key: str) -> str:
