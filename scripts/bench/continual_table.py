@@ -4,8 +4,8 @@
     python scripts/bench/continual_table.py                                        # prints the tables
     python scripts/bench/continual_table.py --markdown docs/results/continual.md   # puts them into the page
 
-Runs that are done are read from ``--out``; one that was interrupted goes on where it was. The learners that learn with
-a memory and forget by bad teaching take three seeds, the others one: ``--seeds 3`` gives three to all.
+Runs that are done are read from ``--out``; one that was interrupted goes on where it was. UniCLUN in the paper's form
+takes three seeds, the others one: ``--seeds 3`` gives three to all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from genunlearn.reports.numbers import MISSING, format_estimate
 from genunlearn.runs.folder import ended_run
 from genunlearn.runs.network.continual.run import ContinualRun
 
-SEEDS = {"uniclun": 3, "uniclun_code": 3, "er": 3, "der": 3}
+SEEDS = {"uniclun": 3}
 """Seeds of a configuration, if more than one."""
 RUNS = {
     "UniCLUN, paper's form": "uniclun",
