@@ -12,7 +12,7 @@ from genunlearn.config.sections import EvaluateConfig, ModelConfig, ParametersCo
 class RecommenderRequestConfig(RequestConfig):
     """What a recommender is to forget."""
 
-    forget: str = ""
+    forget: str | None = None
     """``KIND:VALUE``: ``users:0.05``, ``items:0.05``, ``pairs:0.05`` (a share, drawn by the seed); ``users:u3,u7``,
     ``items:i12``, ``pairs:u3/i12`` (names); ``users:@FILE`` (a name, or a user and an item, a line)."""
     data: str | None = None

@@ -21,6 +21,7 @@ WIDEST = 5
 
 LIKE = Reading(Tone.GOOD, "like an oracle")
 AS_BEFORE = Reading(Tone.NEUTRAL, "like an oracle, as before")
+AS_DELETED = Reading(Tone.NEUTRAL, "like an oracle, by deletion alone")
 TOO_FEW = Reading(Tone.NEUTRAL, "too few to tell")
 NONE = Reading(Tone.NEUTRAL, "no oracle to compare with")
 UNSOUND = Reading(Tone.NEUTRAL, "no sound oracle to compare with")
@@ -79,6 +80,15 @@ def side(own: Result | None, never: Result | None) -> int:
     return -1 if own.high < never.low else 0
 
 
+def told_apart(record: RunRecord, target: str, column: Column) -> int:
+    """`side` of a model and the oracles in what an attack found.
+
+    Of the original 0 too where the unlearned model was not attacked: nobody has heard its silence then.
+    """
+    own, now, never = (record.find(column[0], one, column[1]) for one in (target, UNLEARNED, ORACLE))
+    return 0 if now is None or now.value is None else side(own, never)
+
+
 @dataclass(frozen=True)
 class Findings:
     """What a verdict rests on.
@@ -110,7 +120,7 @@ def verdict_of(record: RunRecord, found: Findings, *, noun: str, verb: str, like
     forget = found.forget
     if record.outcome == "collapsed":
         return Tone.BAD, f"The {noun} collapsed"
-    if forget.tone is Tone.NEUTRAL and forget not in (AS_BEFORE, TOO_FEW):
+    if forget.tone is Tone.NEUTRAL and forget not in (AS_BEFORE, AS_DELETED, TOO_FEW):
         return Tone.NEUTRAL, f"Done; {forget.text}"
     if forget.tone is Tone.BAD:
         return Tone.BAD, "Not forgotten"
@@ -120,7 +130,7 @@ def verdict_of(record: RunRecord, found: Findings, *, noun: str, verb: str, like
         return Tone.WARN, "Like an oracle on forget, at a cost to what stays"
     if found.traces:
         return Tone.WARN, f"{verb} like an oracle, but attacks tell it apart"
-    if forget == TOO_FEW or (forget == AS_BEFORE and not found.was_told_apart):
+    if forget == TOO_FEW or (forget in (AS_BEFORE, AS_DELETED) and not found.was_told_apart):
         return Tone.NEUTRAL, f"Done; {forget.text}"
     return Tone.GOOD, like
 
@@ -130,6 +140,12 @@ def time_against_retraining(record: RunRecord) -> Iterator[str]:
     speed, seconds = record.cost.get("speed_up_over_retraining"), record.cost.get("unlearning_cpu_seconds")
     if speed and seconds is not None:
         yield f"It took {format_seconds(seconds)} of CPU time; retraining takes {format_number(speed)} times as long."
+
+
+def updates_of(group: str | None) -> str:
+    """``step 5`` as ``5 updates``."""
+    count = (group or "").removeprefix("step ")
+    return f"{count} update{'s' * (count != '1')}"
 
 
 def plain(result: Result | None) -> str:

@@ -21,6 +21,9 @@ from genunlearn.reports.wording import Goal, Words, run_method, run_model
 REPORT_NAME, HTML_NAME, MARKDOWN_NAME = "report.html", "compare.html", "compare.md"
 AIMS = {Goal.DOWN: "↓ lower", Goal.UP: "↑ higher", Goal.NONE: "like the oracle"}
 
+MOST_NAMED = 4
+"""Runs of a comparison whose cautions call each of them by its name."""
+
 # ---- one run ----------------------------------------------------------------------------------------------------
 
 
@@ -256,8 +259,13 @@ def _difference(what: str, values: Mapping[str, str]) -> list[str]:
     for run, value in values.items():
         if value:
             runs.setdefault(value, []).append(run)
-    parts = (f"{value} ({', '.join(names)})" for value, names in runs.items())
+    parts = (f"{value} ({_named(names, len(values))})" for value, names in runs.items())
     return [f"The runs differ in {what}: {'; '.join(parts)}."] if len(runs) > 1 else []
+
+
+def _named(runs: Sequence[str], total: int) -> str:
+    """Names of runs; only how many they are where several of many are alike."""
+    return f"{len(runs)} runs" if total > MOST_NAMED and len(runs) > 1 else ", ".join(runs)
 
 
 def _digest(record: RunRecord, key: str) -> str:

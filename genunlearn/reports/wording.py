@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from genunlearn.errors import MismatchError, NameNotFound
 from genunlearn.records import Result, RunRecord
-from genunlearn.registry import DOMAINS, METHODS, family_of
+from genunlearn.registry import DOMAINS, GENERATORS, LEARNERS, METHODS, VALUATIONS, family_of
 
 ORIGINAL, UNLEARNED, ORACLE, DECOYS = "original", "unlearned", "oracle", "decoys"
 
@@ -66,10 +67,10 @@ def method_label(name: str, family: str | None = None) -> str:
         name: In any spelling.
         family: Family of models that it works on; a name may mean another method in each.
     """
-    try:
-        return METHODS.line(name, family).target.rpartition(":")[2]
-    except (NameNotFound, MismatchError):
-        return name
+    for table in (METHODS, LEARNERS, VALUATIONS, GENERATORS):
+        with suppress(NameNotFound, MismatchError):
+            return table.line(name, family).target.rpartition(":")[2]
+    return name
 
 
 def humanise(name: str, *, capital: bool = False) -> str:

@@ -99,6 +99,45 @@ def test_an_attack_that_found_it_before_and_finds_it_no_more_shows_forgetting(fa
 
 
 @every_family
+def test_the_silence_of_an_attack_that_was_not_made_says_nothing(family: str) -> None:
+    verdict, known = FAMILIES[family][3], levels((0.95, 0.95, 0.95), (0.9, 0.9, 0.9))
+    attacked = with_membership(family, build(family, known), original=0.9)
+    *before, after, never = attacked.results
+    assert after.target == "unlearned"
+    unheard = dataclasses.replace(after, value=None, low=None, high=None, skipped="too few items")
+    for results in ([*before, never], [*before, unheard, never]):
+        assert verdict(dataclasses.replace(attacked, results=results)).tone is Tone.NEUTRAL
+
+
+@every_family
+def test_fewer_than_three_oracles_give_no_verdict(family: str) -> None:
+    _, _, _, verdict, mark = FAMILIES[family]
+    record = build(family, levels((0.95, 0.31, 0.30), (0.9, 0.9, 0.9)))
+    skipped = {"value": None, "low": None, "high": None, "skipped": "needs the distribution of 3 oracles, 2 given"}
+    results = [dataclasses.replace(one, **skipped) if one.name == "oracle_gap" else one for one in record.results]
+    few = dataclasses.replace(record, results=results)
+    assert mark(few, "forget") == oracles.NONE
+    assert (verdict(few).tone, verdict(few).verdict) == (Tone.NEUTRAL, f"Done; {oracles.NONE.text}")
+
+
+@pytest.mark.parametrize(
+    ("deleted", "after", "reading"),
+    [
+        (0.31, 0.30, "like an oracle, by deletion alone"),  # 0.95 -> 0.31 without any unlearning
+        (0.90, 0.30, "like an oracle"),
+        (0.60, 0.46, "still known"),  # of 0.30 too much 0.16 are left: of 0.65 it would be less than half
+        (0.60, 0.42, "partly forgotten"),
+    ],
+)
+def test_what_deleting_records_does_is_no_work_of_a_method(deleted: float, after: float, reading: str) -> None:
+    record = build("recommender", levels((0.95, after, 0.30), (0.9, 0.9, 0.9)))
+    record.results.append(Result(name="recall_deleted", target="original", group="forget@20", value=deleted, n=40))
+    assert read_rankings_group(record, "forget").text == reading
+    assert (read_rankings(record).tone is Tone.GOOD) is (reading == "like an oracle")
+    assert f"without any unlearning, leaves {deleted:.2f}" in " ".join(read_rankings(record).sentences)
+
+
+@every_family
 def test_a_ruined_model_is_no_success_beside_sound_oracles(family: str) -> None:
     _, _, stays, verdict, mark = FAMILIES[family]
     record = build(family, levels((0.95, 0.31, 0.30), (0.9, 0.35, 0.9)))

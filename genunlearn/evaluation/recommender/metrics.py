@@ -7,6 +7,7 @@ ranks it high all the same. The aim is what oracles do there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from statistics import fmean
 from typing import ClassVar
@@ -22,6 +23,8 @@ from genunlearn.records import Result
 
 FORGET = "forget"
 MAIN, AT = "recall", 20
+DELETED = "recall_deleted"
+"""Recall@20 on the forget set of a recommender that has not unlearned, once the service has deleted its records."""
 LEAST_ORACLES = 3
 
 
@@ -139,3 +142,9 @@ class OracleGap(Metric):
 
 
 RANKING = Suite((Recall, NDCG, Precision, MeanAveragePrecision, OracleGap), version=1)
+
+
+def once_deleted(bare: Rankings, target: str) -> Result:
+    """`DELETED` of a recommender whose records are deleted."""
+    found = Recall().measure(bare, target)
+    return replace(next(one for one in found if one.group == f"{FORGET}@{AT}"), name=DELETED)

@@ -9,7 +9,7 @@ from genunlearn.reports import oracles
 from genunlearn.reports.cells import Column
 from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
 from genunlearn.reports.numbers import format_number
-from genunlearn.reports.oracles import Findings, plain, side
+from genunlearn.reports.oracles import Findings, plain, told_apart
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, run_section, words_in
 
 FORGET_GROUPS = ("forget", "test_forget")
@@ -90,8 +90,12 @@ def read_row(record: RunRecord, column: Column) -> Reading:
     if why_unsound(record):
         return oracles.UNSOUND
     gap = after.value - never.value
-    found = record.find("oracle_gap", UNLEARNED, group) if name != "accuracy" or task_of(record) == "node" else None
-    half = (found.high - found.value) if found and found.high is not None and found.value is not None else 0.0
+    half = 0.0
+    if name != "accuracy" or task_of(record) == "node":
+        found = record.find("oracle_gap", UNLEARNED, group)
+        if found is None or found.value is None or found.high is None:
+            return oracles.NONE
+        half = found.high - found.value
     first = None if before is None or before.value is None else before.value - never.value
     if abs(gap) <= half + SLACK:
         was_before = first is not None and abs(first) <= half + SLACK
@@ -144,7 +148,7 @@ def _traces(record: RunRecord, target: str) -> list[str]:
     found = []
     for name in ("membership", "link_stealing"):
         own, never = (record.find(name, one, None) for one in (target, ORACLE))
-        if side(own, never):
+        if told_apart(record, target, (name, None)):
             found.append(f"{words_of(name).label} is {plain(own)}, where oracles have {plain(never)}.")
     return found
 

@@ -8,7 +8,7 @@ from genunlearn.records import Result, RunRecord
 from genunlearn.reports import oracles
 from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
 from genunlearn.reports.numbers import format_number
-from genunlearn.reports.oracles import Findings, plain, side
+from genunlearn.reports.oracles import Findings, plain, told_apart, updates_of
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, run_section, words_in
 
 ACCURACY, ERROR = "accuracy", "mean_absolute_error"
@@ -180,16 +180,17 @@ def traces_of(record: RunRecord, target: str = UNLEARNED) -> list[str]:
     found = []
     for name, attack in (("mia_matched", "a matched membership attack"), ("mia_shadow", "one with shadow models")):
         own, never = (record.find(name, one, "matched") for one in (target, ORACLE))
-        if side(own, never):
+        if told_apart(record, target, (name, "matched")):
             found.append(f"{attack} reaches an AUC of {plain(own)}, on oracles {plain(never)}")
     steps: list[tuple[float, str]] = []
     for result in record.results:
         if result.target != target or not result.name.startswith("relearning_") or result.group in (None, "step 0"):
             continue
         never, faster = record.find(result.name, ORACLE, result.group), 1 if result.name.endswith("accuracy") else -1
-        if never and never.value is not None and result.value is not None and side(result, never) == faster:
-            updates = (result.group or "").removeprefix("step ")
-            what = f"taught again, it has {plain(result)} after {updates} updates, where oracles have {plain(never)}"
+        is_apart = told_apart(record, target, (result.name, result.group)) == faster
+        if is_apart and never and never.value is not None and result.value is not None:
+            after = f"after {updates_of(result.group)}"
+            what = f"taught again, it has {plain(result)} {after}, where oracles have {plain(never)}"
             steps.append((abs(result.value - never.value), what))
     return [*found, *([max(steps)[1]] if steps else [])]
 

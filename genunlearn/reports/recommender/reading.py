@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from genunlearn.records import Result, RunRecord
 from genunlearn.reports import oracles
 from genunlearn.reports.headline import Headline, Reading, Tone, headline_of
 from genunlearn.reports.numbers import format_number
-from genunlearn.reports.oracles import Findings, plain, side
+from genunlearn.reports.oracles import Findings, plain, told_apart, updates_of
 from genunlearn.reports.wording import ORACLE, ORIGINAL, UNLEARNED, Words, run_section, words_in
 
 MAIN, AT = "recall", 20
+DELETED = "recall_deleted"
 FORGET = "forget"
 GROUPS = (FORGET, "valid", "test")
 MEMBERSHIP, RELEARNING = "choice_membership", "choice_relearning"
@@ -28,6 +30,7 @@ GROUP_WORDS = {
 }
 METRIC_WORDS = {
     "recall": Words("Recall", "share of a user's items that stand in the list"),
+    DELETED: Words("Recall by deletion alone", "of the original once the service has deleted, before any unlearning"),
     "ndcg": Words("NDCG", "hits discounted by rank, as a share of the best list's"),
     "precision": Words("Precision", "share of the list that a user chose"),
     "map": Words("MAP", "mean precision at the ranks of a user's items"),
@@ -82,20 +85,34 @@ def read_group(record: RunRecord, group: str) -> Reading:
     if why_unsound(record):
         return _without_oracle(record, group, after, oracles.UNSOUND)
     before = record.find("oracle_gap", ORIGINAL, group)
+    deleted = _once_deleted(record, before) if group == FORGET else None
     if _is_inside(gap):
+        if group == FORGET and _is_inside(deleted) and not _is_inside(before):
+            return oracles.AS_DELETED
         return oracles.among_oracles(after.n, was_before=_is_inside(before)) if group == FORGET else oracles.LIKE
     size = format_number(abs(gap.value))
     if group != FORGET:
         return Reading(Tone.NEUTRAL, f"better by {size}") if gap.value > 0 else Reading(Tone.BAD, f"worse by {size}")
     if gap.value < 0:
         return Reading(Tone.WARN, f"{size} below the oracles")
-    is_less = before is not None and before.value is not None and gap.value < 0.5 * before.value
+    is_less = deleted is not None and deleted.value is not None and gap.value < 0.5 * deleted.value
     return Reading(Tone.WARN, "partly forgotten") if is_less else Reading(Tone.BAD, "still known")
 
 
 def why_unsound(record: RunRecord) -> str | None:
     """Why the oracles are no measure, if so."""
     return oracles.why_unsound(record, (MAIN, f"valid@{AT}"))
+
+
+def _once_deleted(record: RunRecord, before: Result | None) -> Result | None:
+    """The original's gap on the forget set once the service has deleted its records; `before` where nobody looked."""
+    was, bare = (record.find(name, ORIGINAL, f"{FORGET}@{AT}") for name in (MAIN, DELETED))
+    if was is None or was.value is None or bare is None or bare.value is None:
+        return before
+    if before is None or before.value is None or before.low is None or before.high is None:
+        return before
+    shift = bare.value - was.value
+    return replace(before, value=before.value + shift, low=before.low + shift, high=before.high + shift)
 
 
 def _is_inside(gap: Result | None) -> bool:
@@ -136,6 +153,8 @@ def _evidence(record: RunRecord) -> Iterator[str]:
         if never is not None and never.value is not None:
             reach = f"; models trained without the forget set reach {plain(never)}"
         yield f"Recall@{AT} on {group} went from {plain(was)} to {plain(now)}{reach}."
+        if group == FORGET and (bare := record.find(DELETED, ORIGINAL, f"{FORGET}@{AT}")) and bare.value is not None:
+            yield f"Deleting what the service holds of it, without any unlearning, leaves {plain(bare)}."
     if reason := why_unsound(record):
         yield reason
     for trace in traces_of(record):
@@ -148,16 +167,16 @@ def traces_of(record: RunRecord, target: str = UNLEARNED) -> list[str]:
     found = []
     for group in ("pairs", "users"):
         own, never = (record.find(MEMBERSHIP, one, group) for one in (target, ORACLE))
-        if side(own, never):
+        if told_apart(record, target, (MEMBERSHIP, group)):
             found.append(f"membership of {group} has an AUC of {plain(own)}, on oracles {plain(never)}")
     for result in record.results:
         if result.target == target and result.name == RELEARNING and result.group != "step 0":
             never = record.find(RELEARNING, ORACLE, result.group)
-            if side(result, never):
-                updates = (result.group or "").removeprefix("step ")
+            if told_apart(record, target, (RELEARNING, result.group)):
+                after = f"after {updates_of(result.group)}"
                 found.append(
-                    f"told one half again, it recalls {plain(result)} of the other after {updates} updates, where "
-                    f"oracles recall {plain(never)}"
+                    f"told one half again, it recalls {plain(result)} of the other {after}, where oracles recall "
+                    f"{plain(never)}"
                 )
                 break
     return found

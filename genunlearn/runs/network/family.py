@@ -153,7 +153,7 @@ class NetworkFamily(Family[NetworkRequest, NetworkDomain]):
     def _probe(self, request: NetworkRequest, beside: Beside[NetworkDomain]) -> NetworkProbe:
         settings = self.config.evaluate
         suite = SUITES.get(self.config.domain if settings.suite == "auto" else settings.suite, "network")
-        return NetworkProbe(suite, request.measured(), request.splits(), beside, settings.batch_size)
+        return NetworkProbe(suite, request.measured(), request.splits().holdout or (), beside, settings.batch_size)
 
     def _whole(self, request: NetworkRequest) -> Splits[AttackContext]:
         return replace(request.splits(), context=AttackContext(test=request.test))
@@ -211,10 +211,9 @@ class NetworkFamily(Family[NetworkRequest, NetworkDomain]):
     def finish(self, request: NetworkRequest, measured: Mapping[str, Measurement], folder: Path) -> None:
         """The membership curves."""
         curves = {target: measured[target]["roc"] for target in (ORIGINAL, UNLEARNED, ORACLE) if target in measured}
-        splits = request.splits()
         roc = {
-            "members": len(splits.forget),
-            "others": len(splits.holdout or ()),
+            "members": len(request.measured()["forget"]),
+            "others": len(request.splits().holdout or ()),
             "false_positive_rates": [round(float(rate), 2) for rate in RATES],
             "true_positive_rates": {target: curve for target, curve in curves.items() if curve},
         }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from genunlearn.contracts import ORACLE, Beside, Splits, Suite
+from genunlearn.contracts import ORACLE, Beside, Suite
 from genunlearn.data.network.items import Item
 from genunlearn.domains.network.base import NetworkDomain
 from genunlearn.evaluation.network.predictions import Predictions
@@ -29,12 +29,12 @@ class NetworkProbe:
         self,
         suite: Suite,
         data: Mapping[str, Sequence[Item]],
-        splits: Splits[Any],
+        holdout: Sequence[Item],
         beside: Beside[NetworkDomain],
         batch_size: int,
     ) -> None:
-        """Take the data by group; nothing is computed yet."""
-        self._suite, self._data, self._splits, self._batch_size = suite, data, splits, batch_size
+        """Take the data by group, and unseen items to compare ``forget`` with; nothing is computed yet."""
+        self._suite, self._data, self._holdout, self._batch_size = suite, data, holdout, batch_size
         self._oracles: list[Predictions] = beside.once("predictions", lambda: self._predictions(beside.oracles))
 
     def measure(self, model: NetworkDomain, target: str) -> dict[str, Any]:
@@ -59,10 +59,10 @@ class NetworkProbe:
 
     def _curve(self, model: NetworkDomain) -> list[float]:
         """True positive rates at `RATES`, members being those with the smaller loss; empty without non-members."""
-        others = self._splits.holdout
-        if not others:
+        if not self._holdout:
             return []
-        members, outside = (-_losses(model, items, self._batch_size) for items in (self._splits.forget, others))
+        asked = (self._data["forget"], self._holdout)
+        members, outside = (-_losses(model, items, self._batch_size) for items in asked)
         rates, found = np.array(roc(members, outside)).T
         return [round(float(found[place]), 6) for place in np.searchsorted(rates, RATES, side="right") - 1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
@@ -13,7 +14,7 @@ from genunlearn.contracts import ORIGINAL, UNLEARNED, Beside, Method, Outcome, S
 from genunlearn.contracts.family import Family, Measurement, Written
 from genunlearn.domains.recommender.adapter import Recommender
 from genunlearn.engine import parameters
-from genunlearn.evaluation.recommender.metrics import AT, MAIN, Rankings
+from genunlearn.evaluation.recommender.metrics import AT, FORGET, MAIN, Rankings, once_deleted
 from genunlearn.ops.intervals import over_seeds
 from genunlearn.ops.ranking import CUTOFFS, rank_metrics
 from genunlearn.records import Result, hash_files
@@ -112,9 +113,13 @@ class RecommenderFamily(Family[RecommenderRequest, Recommender]):
     def measure(
         self, model: Recommender, request: RecommenderRequest, target: str, beside: Beside[Recommender]
     ) -> Measurement:
-        """Results of the suite beside the oracles."""
-        seen = self._rankings(model, request, self._oracles(request, beside))
-        return {"results": [asdict(result) for result in self._suite.measure(seen, target)]}
+        """Results of the suite beside the oracles; of the original also what deletion alone leaves."""
+        results = list(self._suite.measure(self._rankings(model, request, self._oracles(request, beside)), target))
+        if target == ORIGINAL:
+            bare = copy.deepcopy(model)
+            request.delete_from(bare)
+            results.append(once_deleted(Rankings(bare, {FORGET: request.measured()[FORGET]}), target))
+        return {"results": [asdict(result) for result in results]}
 
     def measure_oracles(self, request: RecommenderRequest, beside: Beside[Recommender]) -> Measurement:
         """Means over the oracles, with t-intervals."""

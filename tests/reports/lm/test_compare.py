@@ -80,6 +80,15 @@ def test_runs_that_cannot_be_compared_carry_a_warning(make_record: Make) -> None
         assert part in found
 
 
+def test_many_runs_are_counted_in_a_warning(make_record: Make) -> None:
+    other = make_record()
+    other.config["model"]["source"] = "lab:other"
+    runs = {f"runs/table/{number}": make_record() for number in range(4)} | {"b": other}
+    assert cautions(runs, "recall") == ["The runs differ in the model: lab:lm (4 runs); lab:other (b)."]
+    del runs["runs/table/3"]
+    assert "lab:lm (runs/table/0, runs/table/1, runs/table/2)" in cautions(runs, "recall")[0]
+
+
 def test_the_same_name_for_other_weights_is_not_the_same_model(make_record: Make) -> None:
     runs = {"a": make_record(), "b": make_record(hashes={"base": "f00d" * 16}), "c": make_record(hashes={})}
     assert cautions(runs, "recall") == [

@@ -85,6 +85,12 @@ def test_a_run_leaves_record_report_and_who_taught_what(done: tuple[RunRecord, P
         and rows[0]["poisoned"] == record.request["poisoned_items"]
     )
     assert all(row["moved"] > 0 for row in rows)
+    curves = json.loads((folder / "curves.json").read_text())["membership_roc"]
+    assert curves["members"] == record.request["forget_items"]  # no poison: it is no item that somebody might look for
+    for target in ("original", "unlearned"):
+        area = np.trapezoid(curves["true_positive_rates"][target], curves["false_positive_rates"])
+        attack = record.find("mia_matched", target, "matched")
+        assert attack is not None and area == pytest.approx(attack.value, abs=0.03)
     page = reporter_of(record).write(record, folder).read_text()
     assert "Who taught it" in page and "unseen items with the trigger" in page
 

@@ -51,6 +51,8 @@ def test_a_run_measures_attacks_deletes_and_reports(settings: dict[str, Any], tm
     assert record.status == "completed"
     recall = {t: record.find("recall", t, "forget@5").value for t in ("original", "unlearned", "oracle")}
     assert recall["unlearned"] < recall["original"] - 0.2
+    deleted = record.find("recall_deleted", "original", "forget@20")
+    assert deleted is not None and (deleted.n, deleted.value <= 1) == (2, True)
     groups = {result.group for result in record.results if result.name == "ndcg"}
     assert groups == {f"{group}@{k}" for group in ("forget", "valid", "test") for k in (5, 10, 20, 50)}
     keys = [(result.name, result.target, result.group) for result in record.results]
@@ -98,10 +100,26 @@ def test_beside_oracles_that_know_nothing_is_forgotten_and_a_wreck_is_called_so(
     assert (headline.tone, headline.verdict) == (tone, verdict)
 
 
+def test_a_method_that_does_nothing_is_not_praised_for_deleting(
+    settings: dict[str, Any], models: Path, tmp_path: Path
+) -> None:
+    settings["method"] = {"name": "grad_ascent"}
+    settings["train"] |= {"max_steps": 1, "learning_rate": 1e-9}
+    settings["evaluate"] = {"attacks": [], "oracle_folders": [str(models / "oracle")] * 3}
+    config: Any = build_config(settings)
+    record = Run(config, tmp_path / "out")()
+    deleted, after = (
+        record.find("recall_deleted", "original", "forget@20"), record.find("recall", "unlearned", "forget@20")
+    )  # fmt: skip
+    assert deleted is not None and after is not None and deleted.value == pytest.approx(after.value, abs=1e-6)
+    assert read_rankings(record).tone is not Tone.GOOD
+
+
 BAD: dict[str, tuple[dict[str, Any], type[GenunlearnError], str]] = {
     "an unknown user": ({"request": {"forget": "users:77"}}, DataError, "no user '77' among the 12"),
     "an unknown item": ({"request": {"forget": "items:99"}}, DataError, "no item '99' among the 24"),
     "nothing": ({"request": {"forget": ""}}, ConfigError, r"request\.forget is empty: write KIND:VALUE"),
+    "nothing at all": ({"request": {"forget": None}}, ConfigError, r"request\.forget is empty: write KIND:VALUE"),
     "everything": ({"request": {"forget": "pairs:0.999"}}, DataError, "marks all 72 training interactions"),
     "no data": ({"request": {"forget": "users:2", "data": None}}, ConfigError, r"request\.data is not given"),
     "a model that is not there": ({"model": {"source": "nowhere"}}, SourceNotFound, "no such folder"),

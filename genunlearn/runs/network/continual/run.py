@@ -176,12 +176,17 @@ class ContinualRun:
         """Say how a set was told right after its own request, whatever later requests have made of it.
 
         Returns:
-            Whether that can show forgetting: the set was told before, more often than by the oracle, and is no handful.
+            Whether that shows forgetting: the set was told before, more often than by the oracle, no longer after, and
+            is no handful.
         """
         level = self._levels([Result(**row) for row in self.record.rounds[number]["results"]], name)
         tolerance, oracle = self.config.evaluate.tolerance, level[ORACLE]
         if (own := level[UNLEARNED]) - oracle > tolerance:
-            self._note(f"right after request {name}: told with accuracy {own:.2f}, by the oracle with {oracle:.2f}")
+            self._note(
+                f"right after request {name} the set was still told, with accuracy {own:.2f}, by the oracle with "
+                f"{oracle:.2f}"
+            )
+            return False
         if (before := level[ORIGINAL]) - oracle <= tolerance:
             self._note(
                 f"request {name} shows no forgetting: just before it the set was told with accuracy {before:.2f}, by "

@@ -124,6 +124,23 @@ def test_no_stream_is_called_forgotten_that_could_not_have_shown_otherwise(name,
     assert said in " ".join(planted.record.notes) if said else not planted.record.notes
 
 
+def test_what_later_tasks_overlay_was_not_forgotten_on_request(tmp_path):
+    planted = ContinualRun(config(), tmp_path / "out")
+
+    def results(after: float) -> list[Result]:
+        goes = zip(("original", "unlearned", "oracle"), ["3 forget:class:2"] * 3, (0.9, after, 0.0), strict=True)
+        rows = [*goes, ("unlearned", "test", 0.9), ("oracle", "test", 0.9)]
+        return [Result(name="accuracy", target=target, group=group, value=value) for target, group, value in rows]
+
+    planted.record.rounds = [{"results": [vars(one) for one in results(0.5)]}] * 4
+    planted.record.results = results(0.0)
+    planted._judge()
+    assert planted.record.outcome == "undecided"
+    assert planted.record.notes == [
+        "right after request 3 forget:class:2 the set was still told, with accuracy 0.50, by the oracle with 0.00"
+    ]
+
+
 def test_a_handful_of_items_shows_no_forgetting(tmp_path):
     planted = ContinualRun(config("uniclun", "request.limit=5"), tmp_path / "out")
     levels = zip(("original", "unlearned", "oracle"), (1.0, 0.0, 0.0), strict=True)
