@@ -185,6 +185,7 @@ def test_a_duplicate_key_names_file_and_line(write, text, line, key):
         ("train", "learning_rate", "'1e-5'", "'1e-5': input should be a valid number"),
         ("train", "learning_rate", "-1e-5", "-1e-05: input should be greater than 0"),
         ("train", "learning_rate", ".nan", "nan: input should be a finite number"),
+        ("train", "learning_rate", ".inf", "inf: input should be a finite number"),
         ("train", "schedule", "cosin", "'cosin': input should be 'constant', 'linear' or 'cosine'"),
         ("train", "stop_recall", "1.5", "1.5: input should be less than or equal to 1"),
         ("model", "dtype", "float8", "'float8': input should be 'float32', 'bfloat16', 'float16' or 'auto'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from genunlearn.cli.listings import _flowing
+from genunlearn.config import config_text
 from genunlearn.registry import ATTACKS, METHODS, METRICS
 
 
@@ -42,6 +43,14 @@ def test_show_prints_equation_paper_and_fields(call):
     assert "tuple[float, ...]" in attack and "FieldInfo" not in attack
     assert "str | None" in call("show", "unstar").out
     assert "recall  (metric, version 1)" in metric and "┃" not in metric
+
+
+@pytest.mark.parametrize("name", ["diffusion/audit/paper", "diffusion/hub/esd"])
+def test_show_cuts_no_command_on_a_narrow_screen(call, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "40")
+    comments = [line for line in config_text(name).splitlines() if line.startswith("#")]
+    assert max(map(len, comments)) > 80
+    assert set(comments) <= set(call("show", name).out.splitlines())
 
 
 def test_show_suggests_what_comes_near(call):

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from genunlearn.config import ParametersConfig
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.lm.sentences import sentence_encoder
 from genunlearn.domains.network.classifier import Classifier
 from genunlearn.domains.network.hub import check_folder, load_processor
 from genunlearn.engine import parameters
@@ -84,6 +86,19 @@ def clip(folder: Path) -> Path:
     return folder
 
 
+def sentences(folder: Path) -> Path:
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "one"]
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=16, **small)).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    return folder
+
+
 def pipeline(folder: Path) -> Path:
     tiny("sd1").save_pretrained(folder)
     return folder
@@ -126,6 +141,9 @@ KINDS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], None], Callable[
     "a judge": (classifier, planted_config, FolderJudge.load),
     "a judge's processor": (classifier, planted_parts, FolderJudge.load),
     "a backbone": (classifier, planted_config, lambda folder: Pretrained(str(folder))),
+    "a sentence encoder": (sentences, planted_config, sentence_encoder),
+    "a sentence encoder's tokenizer": (sentences, planted_parts, sentence_encoder),
+    "a CLIP model": (clip, planted_config, lambda folder: ClipScorer.from_pretrained(str(folder))),
     "the tokenizer of CLIP": (clip, planted_parts, lambda folder: ClipScorer.from_pretrained(str(folder))),
     "a pipeline": (
         pipeline,
@@ -212,3 +230,25 @@ def test_a_pickle_is_never_opened(tmp_path, tiny_folder, suffix):
     with pytest.raises(InputError, match="no safetensors weights"):
         open_language_model(folder)
     assert not (tmp_path / "it ran").exists()
+
+
+@pytest.mark.parametrize(
+    "kind", ["a language model", "a classifier", "a judge", "a backbone", "a CLIP model", "a sentence encoder"]
+)
+def test_sound_weights_in_a_pickle_are_refused(tmp_path, kind):
+    build, _, open_it = KINDS[kind]
+    folder = build(tmp_path / "model")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    open_it(folder)  # beside safetensors it is left alone
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError):
+        open_it(folder)
+
+
+def test_sound_weights_of_a_part_in_a_pickle_are_refused(tmp_path):
+    folder = pipeline(tmp_path / "pipeline")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(InputError):
+        Diffusion.load(str(folder), device="cpu")

@@ -141,15 +141,20 @@ def preserve_prompts(erasure: Erasure) -> list[ConceptPrompt]:
     return list(_prompts(erasure.preserve, erasure.templates))
 
 
+def filled(template: str, name: str) -> str:
+    """A template with a name in the place of ``{}``; other braces are text, as ``str.format`` would not have them."""
+    return template.replace("{}", name)
+
+
 def augmented(prompts: Sequence[ConceptPrompt], templates: Sequence[str]) -> list[ConceptPrompt]:
     """The prompts and, for each concept with its anchor, further ones made of `templates`."""
     pairs = dict.fromkeys((p.concept, p.anchor_concept) for p in prompts)
     made = [
         ConceptPrompt(
-            id=f"{template.format(concept)} -> {anchor}",
-            prompt=template.format(concept),
+            id=f"{filled(template, concept)} -> {anchor}",
+            prompt=filled(template, concept),
             concept=concept,
-            anchor=template.format(anchor) if anchor else "",
+            anchor=filled(template, anchor) if anchor else "",
             anchor_concept=anchor,
         )
         for concept, anchor in pairs
@@ -304,12 +309,12 @@ def _prompts(concepts: Sequence[Concept], templates: Sequence[str]) -> Iterator[
         for name in concept.names:
             for template in templates:
                 for anchor in concept.anchors:
-                    prompt = template.format(name)
+                    prompt = filled(template, name)
                     yield ConceptPrompt(
                         id=f"{prompt}{f' -> {anchor}' if len(concept.anchors) > 1 else ''}",
                         prompt=prompt,
                         concept=name,
-                        anchor=template.format(anchor) if anchor else "",
+                        anchor=filled(template, anchor) if anchor else "",
                         anchor_concept=anchor,
                     )
 

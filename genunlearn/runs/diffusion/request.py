@@ -8,7 +8,7 @@ from pathlib import Path
 
 from genunlearn.config.diffusion import DiffusionConfig
 from genunlearn.contracts import Splits
-from genunlearn.data.diffusion.concepts import Erasure, forget_prompts, parse_concepts, preserve_prompts
+from genunlearn.data.diffusion.concepts import Erasure, filled, forget_prompts, parse_concepts, preserve_prompts
 from genunlearn.data.diffusion.requests import KEPT_PER_FORGOTTEN, USUAL, ErasedConcept, ErasureRequest, PromptSet
 from genunlearn.errors import DataError, SourceNotFound
 from genunlearn.lab.diffusion.requests import EVERY_OTHER, erasure_request
@@ -59,11 +59,11 @@ def _spoken(erasure: Erasure, count: int) -> PromptSet:
     """The request's own prompts, with the concept's name in the first template."""
     rows: list[tuple[str, str]] = []
     for concept in erasure.concepts:
-        rows += [(template.format(concept.name), concept.name) for template in _turns(erasure.templates, count)]
+        rows += [(filled(template, concept.name), concept.name) for template in _turns(erasure.templates, count)]
     if erasure.preserve:
         share = -(-KEPT_PER_FORGOTTEN * count // len(erasure.preserve))
         for concept in erasure.preserve:
-            rows += [(template.format(concept.name), concept.name) for template in _turns(erasure.templates, share)]
+            rows += [(filled(template, concept.name), concept.name) for template in _turns(erasure.templates, share)]
     names = {CONCEPT: tuple(name for _, name in rows)}
     return PromptSet(tuple(prompt for prompt, _ in rows), tuple(range(len(rows))), names)
 

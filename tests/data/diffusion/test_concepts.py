@@ -5,6 +5,7 @@ import pytest
 from genunlearn.data.diffusion.concepts import (
     Concept,
     ConceptImage,
+    augmented,
     forget_prompts,
     images_of,
     parse_concepts,
@@ -31,6 +32,15 @@ def test_prompts_of_every_name_in_every_template() -> None:
     assert [p.concept for p in prompts] == ["Van Gogh", "Van Gogh", "Vincent", "Vincent"]
     assert {p.anchor for p in prompts} == {"a art picture", "art"}
     assert [p.prompt for p in preserve_prompts(erasure)] == ["a Monet picture", "Monet"]
+
+
+@pytest.mark.parametrize("around", ["a {cat} {}", "{0} {}", "a { {}", "{} }", "{x!y} {}", "{{}}"])
+def test_other_braces_of_a_template_are_text(around: str) -> None:
+    before, after = around.split("{}")
+    (prompt,) = forget_prompts(parse_concepts(["dog {tame} -> art"], templates=[around]))
+    assert (prompt.prompt, prompt.anchor) == (f"{before}dog {{tame}}{after}", f"{before}art{after}")
+    (_, further) = augmented([prompt], [f"also {around}"])
+    assert further.prompt == f"also {before}dog {{tame}}{after}"
 
 
 def test_no_anchor_is_the_empty_prompt() -> None:
