@@ -19,12 +19,14 @@ from genunlearn.engine.batches import PairedBatches, derive_seed
 from genunlearn.engine.checkpoints import Checkpoints, Position
 from genunlearn.engine.loop import Entry, Loop, every
 from genunlearn.engine.progress import Watch
-from genunlearn.engine.reference import NoReference, make_reference
+from genunlearn.engine.reference import NoReference, fill_reference, needs_copy
 from genunlearn.errors import NonFiniteLoss
 from genunlearn.processes import this_process
 from genunlearn.registry import require
 
 Check = Callable[[int], bool]
+FUSED = ("cpu", "cuda")
+"""Devices on which AdamW goes over the weights once instead of once for each of its operations."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ class Trainer:
         self._phase += 1
         saved = self._saved
         if saved is None or saved.phase < phase.number:
-            self._save(self._before, Position(phase.number, 0, False, []))
+            if self._is_copied(phase):
+                self._save(self._before, Position(phase.number, 0, False, []))
             self._train(phase, 0)
         elif saved.phase == phase.number:
             self.history = list(saved.history)
@@ -166,7 +169,7 @@ class Trainer:
         """Do the steps from `first` on."""
         number, last, check = phase.number, phase.last, phase.check
         optimizer = self.accelerator.prepare_optimizer(self._optimizer())
-        if first:  # the reference is the model as it was when the phase began
+        if first and self._is_copied(phase):  # the reference is the model as it was when the phase began
             self._before.restore(self._module)
         loop = self._loop(phase, optimizer)
         if first:
@@ -206,9 +209,12 @@ class Trainer:
         if not phase.objective.needs.reference:
             return NoReference()
         path = self._state / f"reference-{phase.number}.safetensors"
-        reference = make_reference(self.domain, self.trained.kind, path)
-        reference.fill(phase.objective, phase.splits, self.domain, 4 * self.settings.batch_size)
-        return reference
+        size = 4 * self.settings.batch_size
+        return fill_reference(self.domain, self.trained.kind, phase.objective, phase.splits, path, size)
+
+    def _is_copied(self, phase: Phase) -> bool:
+        """Whether the weights that a phase begins with are asked for until its end."""
+        return needs_copy(self.domain, self.trained.kind, phase.objective)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         weights = list(parameters.trainable(self._module).values())
@@ -218,7 +224,8 @@ class Trainer:
             from bitsandbytes.optim.adamw import AdamW8bit
 
             return AdamW8bit(weights, lr=rate, weight_decay=decay)
-        return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
+        is_fused = all(weight.device.type in FUSED for weight in weights)
+        return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=is_fused)
 
     def _weights(self) -> dict[str, Any]:
         module = self._module

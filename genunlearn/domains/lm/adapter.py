@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from genunlearn.contracts import Examples, LabelledDomain
+from genunlearn.contracts import Batch, Examples, LabelledDomain
 from genunlearn.domains.lm.chat import ChatFormat, Messages, Turn
 from genunlearn.domains.lm.hidden import HiddenStates
 from genunlearn.domains.lm.lines import LineLimit
+from genunlearn.domains.lm.packing import Pair, answer_rows, answer_scores, is_packable
 from genunlearn.domains.lm.prefix import is_worthwhile, read_prefix, shared_prefix
 from genunlearn.domains.lm.stopping import cut_at, stop_at
 from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer, origin_of
@@ -27,6 +28,8 @@ from genunlearn.records import honour_umask
 
 LONGEST_ANSWER = 48
 """Tokens of a generated answer, where nobody says otherwise."""
+ALTERNATIVE = "alternative_"
+"""Before the names of tensors and scores of another answer to the same question."""
 
 
 @dataclass
@@ -75,6 +78,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
         self.longest_answer = LONGEST_ANSWER
         self.meter = Meter()
         self._pad = _pad_id(tokenizer)
+        self._packs: bool | None = None
 
     @classmethod
     def load(
@@ -129,11 +133,12 @@ class LanguageModel(HiddenStates, LabelledDomain):
         Beside ids, labels and mask there are the numbers of answer ``tokens``, ends included, and of ``ends``.
         Items that carry an ``alternative`` answer add the same tensors of it, prefixed ``alternative_``.
         """
-        tensors = self._collate([self._turn(item.question, item.taught or item.answer) for item in items])
+        texts = {"": [self._turn(item.question, item.taught or item.answer) for item in items]}
         if items and all(item.alternative is not None for item in items):
-            other = self._collate([self._turn(item.question, item.alternative or "") for item in items])
-            tensors |= {f"alternative_{name}": tensor for name, tensor in other.items()}
-        return Examples(tuple(item.id for item in items), torch.ones(len(items)), tensors).to(self.device)
+            texts[ALTERNATIVE] = [self._turn(item.question, item.alternative or "") for item in items]
+        tensors = {f"{prefix}{name}": t for prefix, turns in texts.items() for name, t in self._collate(turns).items()}
+        pairs = {prefix: tuple((turn.prompt, turn.answer) for turn in turns) for prefix, turns in texts.items()}
+        return Examples(tuple(item.id for item in items), torch.ones(len(items)), tensors, pairs).to(self.device)
 
     def encode(self, question: str, answer: str) -> tuple[list[int], list[int]]:
         """Ids of the prompt that asks `question`, and of `answer` with its end of turn."""
@@ -170,7 +175,52 @@ class LanguageModel(HiddenStates, LabelledDomain):
 
     def token_logprobs(self, examples: Examples, prefix: str = "") -> Tensor:
         """Log-probability of every answer token, 0 elsewhere, ``(batch, longest answer)``."""
-        return answer_logprobs(self.logits(examples, prefix), examples[f"{prefix}labels"])
+        if prefix in examples.scores:
+            return examples.scores[prefix]
+        if (pairs := self._packable(examples, prefix)) is None:
+            return answer_logprobs(self.logits(examples, prefix), examples[f"{prefix}labels"])
+        return answer_rows(self._score_packed(pairs)[0], pairs)
+
+    def token_scores(self, examples: Examples) -> tuple[Tensor, Tensor]:
+        """`token_logprobs`, and whether each answer token is the likeliest, both ``(batch, longest answer)``."""
+        if (pairs := self._packable(examples, "")) is None:
+            logits, labels = self.logits(examples), examples["labels"]
+            wanted = labels[:, -logits.shape[1] :][:, 1:]
+            return answer_logprobs(logits, labels), logits[:, :-1].argmax(-1) == wanted
+        logprobs, is_best = self._score_packed(pairs, wants_best=True)
+        return answer_rows(logprobs, pairs), answer_rows(cast(Tensor, is_best), pairs)
+
+    def score_together(self, batch: Batch, asked: Sequence[tuple[str, str]]) -> Batch:
+        """The batch with the log-probabilities that a loss is about to ask for, all from one forward pass."""
+        sides = dict(batch.sides())
+        wanted = dict.fromkeys((side, ALTERNATIVE * name.startswith(ALTERNATIVE)) for side, name in asked)
+        parts = {(side, prefix): self._packable(sides[side], prefix) for side, prefix in wanted if side in sides}
+        if len(parts) < 2 or any(pairs is None for pairs in parts.values()):
+            return batch
+        known = {key: pairs for key, pairs in parts.items() if pairs is not None}
+        logprobs, _ = self._score_packed([pair for pairs in known.values() for pair in pairs])
+        sizes = [sum(len(answer) for _, answer in pairs) for pairs in known.values()]
+        for (side, prefix), values in zip(known, logprobs.split(sizes), strict=True):
+            rows = {prefix: answer_rows(values, known[side, prefix])}
+            sides[side] = replace(sides[side], scores={**sides[side].scores, **rows})
+        return Batch(**sides)
+
+    def _packable(self, examples: Examples, prefix: str) -> Sequence[Pair] | None:
+        """Prompts and answers, where they can go through the network as one row."""
+        pairs = examples.texts.get(prefix)
+        if not pairs or not all(prompt for prompt, _ in pairs) or not any(answer for _, answer in pairs):
+            return None
+        network = self.network
+        if network.training and getattr(network, "is_gradient_checkpointing", False):
+            return None  # layers run again in the backward pass, where attention is the usual one
+        if self._packs is None:
+            self._packs = is_packable(self.module, network)
+        return pairs if self._packs else None
+
+    def _score_packed(self, pairs: Sequence[Pair], *, wants_best: bool = False) -> tuple[Tensor, Tensor | None]:
+        self.meter.forwards += 1
+        self.meter.tokens_scored += sum(len(prompt) + len(answer) for prompt, answer in pairs)
+        return answer_scores(self.module, self.network, pairs, wants_best=wants_best)
 
     def sequence_nll(self, examples: Examples) -> Tensor:
         """Negative log-probability of each answer, summed over its tokens, ``(batch,)``."""
@@ -178,7 +228,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
 
     def alternative_nll(self, examples: Examples) -> Tensor:
         """`sequence_nll` of the alternative answers, ``(batch,)``."""
-        return -self.token_logprobs(examples, "alternative_").sum(-1)
+        return -self.token_logprobs(examples, ALTERNATIVE).sum(-1)
 
     def example_loss(self, examples: Examples) -> Tensor:
         """Cross-entropy of each answer, averaged over its own tokens, ``(batch,)``."""
@@ -203,7 +253,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
             rows.append((start or ids[:1], ids if start else ids[1:]))
         parts = []
         for chunk in _chunks(rows, batch_size):
-            examples = Examples((), torch.ones(0), self._pack(chunk)).to(self.device)
+            examples = Examples((), torch.ones(0), self._pack(chunk), {"": tuple(chunk)}).to(self.device)
             parts.append(-self.token_logprobs(examples).sum(-1) / answer_lengths(examples["labels"]).clamp_min(1))
         return torch.cat(parts).cpu() if parts else torch.zeros(0)
 

@@ -59,6 +59,7 @@ class LAT(ForgetAndRetain):
             NeedNotMet: Several processes share the model.
         """
         refuse_several_processes(self, model)
+        examples = examples.padded()
         layers = model.decoder_layers()
         layer = layers[layer_at(self.layer, DEPTH, len(layers))]
         addend = self.attack(examples, model, layer) if self.epsilon else None
