@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +110,15 @@ class DrawnTurns:
         self._vocab = vocab
 
     def turn(self, messages: Sequence[dict[str, str]], answer: str) -> Turn:
-        """Ids of a question and its answer; a function of the question."""
-        draw = random.Random(messages[-1]["content"])
-        question = min(65, max(35, round(draw.gauss(45.5, 4.0))))
-        length = min(83, max(9, round(draw.lognormvariate(3.47, 0.376))))
-        ids = [draw.randrange(3, self._vocab) for _ in range(question + length)]
-        return Turn(ids[:question], [*ids[question:-1], self.eos_token_id], 1)
+        """Ids of a question and its answer, each a function of its text."""
+        question = messages[-1]["content"]
+        asked, told = random.Random(question), random.Random(f"{question} {answer}")
+        prompt = self._draw(asked, min(65, max(35, round(asked.gauss(45.5, 4.0)))))
+        length = min(83, max(9, round(told.lognormvariate(3.47, 0.376))))
+        return Turn(prompt, [*self._draw(told, length - 1), self.eos_token_id], 1)
+
+    def _draw(self, draw: random.Random, count: int) -> list[int]:
+        return [draw.randrange(3, self._vocab) for _ in range(count)]
 
 
 class StepTimes:
@@ -135,7 +139,7 @@ class StepTimes:
 
     def seconds(self) -> list[float]:
         """Of every step but the first."""
-        return [b - a for a, b in zip(self.ends, self.ends[1:], strict=False)]
+        return [b - a for a, b in pairwise(self.ends)]
 
 
 def now(device: torch.device) -> float:
@@ -201,7 +205,7 @@ def plain(case: str, shape: Shape, settings: TrainConfig, device: torch.device) 
         optimizer.step()
         losses.append(loss.item())
         ends.append(now(device))
-    return [b - a for a, b in zip(ends, ends[1:], strict=False)], losses
+    return [b - a for a, b in pairwise(ends)], losses
 
 
 def padded(model: LanguageModel, items: Sequence[QA], device: torch.device) -> dict[str, Tensor]:

@@ -211,7 +211,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
         if not pairs or not all(prompt for prompt, _ in pairs) or not any(answer for _, answer in pairs):
             return None
         network = self.network
-        if network.training and getattr(network, "is_gradient_checkpointing", False):
+        if network.training and any(getattr(part, "gradient_checkpointing", False) for part in network.modules()):
             return None  # layers run again in the backward pass, where attention is the usual one
         if self._packs is None:
             self._packs = is_packable(self.module, network)
