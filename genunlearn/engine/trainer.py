@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,7 +193,8 @@ class Trainer:
 
             saving, checking, before = self.settings.save_every, self.settings.check_every, len(self.history)
             try:
-                loop.run(first, last, every(1, note), every(checking, stop), every(saving, save))
+                with _tensor_cores(self.accelerator.device):
+                    loop.run(first, last, every(1, note), every(checking, stop), every(saving, save))
             except NonFiniteLoss:
                 save(first + len(self.history) - before)
                 raise
@@ -239,3 +241,15 @@ class Trainer:
         if self.accelerator.is_main_process:
             file.save(position, self._weights(), optimizer)
         self.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def _tensor_cores(device: torch.device) -> Iterator[None]:
+    """Within the block, float32 matrices are multiplied by a GPU's tensor cores, in TF32; elsewhere nothing changes."""
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

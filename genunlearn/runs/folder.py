@@ -280,8 +280,11 @@ def machine(config: RunConfig) -> dict[str, Any]:
     process = this_process()
     settings = getattr(config, "model", None)
     asked = getattr(settings, "device", "auto")
+    device = str(process.device) if asked == "auto" else asked
+    named = {"device_name": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {}
     return {
-        "device": str(process.device) if asked == "auto" else asked,
+        "device": device,
+        **named,
         "dtype": getattr(settings, "dtype", "float32"),
         "threads": torch.get_num_threads(),
         "processes": process.num_processes,

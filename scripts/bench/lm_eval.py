@@ -5,11 +5,11 @@
     python scripts/bench/lm_eval.py --shape 1b --share 1  # CUDA, bfloat16
     python scripts/bench/lm_eval.py --write docs/performance.md
 
-Rated are the true answer, its other wording and the wrong ones of TOFU's four sets, for five metrics: probability, truth
-ratio, probability among the options, exact memorisation and extraction strength. The common way goes over the data once
-for each metric, in the order of the files, in batches padded to the longest, with float32 logits of all positions; here
-each text is rated once, whichever metrics ask. Generation for ROUGE is left out: both ways need the same texts. Ids are
-drawn, as many as TOFU's texts have tokens; weights are random.
+Rated are the true answer, its other wording and the wrong ones of TOFU's four sets, for five metrics: probability,
+truth ratio, probability among the options, exact memorisation and extraction strength. The common way goes over the
+data once for each metric, in the order of the files, in batches padded to the longest, with float32 logits of all
+positions; here each text is rated once, whichever metrics ask. Generation for ROUGE is left out: both ways need the
+same texts. Ids are drawn, as many as TOFU's texts have tokens; weights are random.
 """
 
 from __future__ import annotations
@@ -131,6 +131,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device, sets = torch.device(arguments.device), questions(arguments.share)
     model = build(SHAPES[arguments.shape], device)
+    ours(model, questions(0.001))  # libraries warm up
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(arguments.turns):
         start = now(device)
@@ -146,7 +147,8 @@ def main() -> None:
     row = [f"{arguments.shape}, {count}", f"{distinct:,}", spread[0], f"{rated:,}", spread[1]]
     row += [f"{theirs_s / ours_s:.1f}", f"{apart(mine, theirs):.1g}"]
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    text = f"{table(COLUMNS, [row])}\n\nOn {where}, torch {torch.__version__}: median of {arguments.turns} turns, and range."
+    note = f"On {where}, torch {torch.__version__}: median of {arguments.turns} turns, and range."
+    text = f"{table(COLUMNS, [row])}\n\n{note}"
     print(text)
     if arguments.write:
         replace_block(arguments.write, f"lm_eval {arguments.shape}", text)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from genunlearn.domains.lm.precision import adapters_as_base
 from genunlearn.domains.lm.prefix import can_share
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.vocabulary import token_scores
@@ -117,7 +118,7 @@ def answer_scores(
         best.append(is_best)
         return logprobs[None, :, None]
 
-    with _attending(network), _output_layer(network, scored):
+    with _attending(network), _output_layer(network, scored), adapters_as_base(network):
         output = module(
             input_ids=packing.input_ids,
             position_ids=packing.positions,
