@@ -29,7 +29,8 @@ part train-1b 90 "$python" scripts/bench/lm_train.py --shape 1b --batch 16 --ste
 part train-1b-64 45 "$python" scripts/bench/lm_train.py --shape 1b --batch 64 --steps 5 --turns 1 --case "NPO, full"
 part train-8b 80 "$python" scripts/bench/lm_train.py --shape 8b --batch 8 --steps 6 --turns 1 --case "NPO, LoRA"
 part eval-1b 60 "$python" scripts/bench/lm_eval.py --shape 1b --share 0.5 --turns 1
-part forget 45 "$python" -m genunlearn forget --method npo --out "$out/forget" "Harry Potter | studied at | Hogwarts"
-part erase 45 "$python" -m genunlearn erase --out "$out/erase" "digit seven"
-part audit 40 "$python" -m genunlearn run lm/audit/quick --out "$out/audit" --set "unlearned=$out/forget"
+part forget 45 "$python" -m genunlearn forget --method npo --fact "Harry Potter | studied at | Hogwarts" --out "$out/forget"
+part erase 45 "$python" -m genunlearn erase --concept "digit seven" --out "$out/erase"
+part audit 40 "$python" -m genunlearn audit --unlearned "$out/forget" --oracle never --out "$out/audit" \
+  --fact "Harry Potter | studied at | Hogwarts"
 exit "$failed"
