@@ -160,8 +160,6 @@ def attend(
     attention_mask: Tensor | None,
     *,
     packing: Packing,
-    dropout: float = 0.0,
-    scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention of each text of a packed row to itself, as transformers asks for it.
@@ -173,9 +171,7 @@ def attend(
         value: As `key`.
         attention_mask: Not looked at.
         packing: Which tokens belong together.
-        dropout: Of attention weights.
-        scaling: Of the products.
-        options: What else a family asks for.
+        options: ``dropout`` of attention weights, ``scaling`` of the products, and what else a family asks for.
 
     Returns:
         ``(1, tokens, heads, width)``.
@@ -187,7 +183,13 @@ def attend(
         raise ValueError("packed rows have plain attention only")
     query, key, value = (_unpacked(states, packing) for states in (query, key, value))
     output = scaled_dot_product_attention(
-        query, key, value, dropout_p=dropout, scale=scaling, is_causal=True, enable_gqa=query.shape[1] != key.shape[1]
+        query,
+        key,
+        value,
+        dropout_p=options.get("dropout", 0.0),
+        scale=options.get("scaling"),
+        is_causal=True,
+        enable_gqa=query.shape[1] != key.shape[1],
     )
     return output.transpose(1, 2).flatten(0, 1).index_select(0, packing.slots)[None], None
 
