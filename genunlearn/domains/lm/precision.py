@@ -44,6 +44,6 @@ def _layers(network: Any) -> list[Any]:
     head = network.get_output_embeddings()
     if getattr(getattr(head, "weight", None), "dtype", None) not in SHORT:
         return []
-    layers = [part for part in network.modules() if isinstance(part, BaseTunerLayer)]
+    layers: list[Any] = [part for part in network.modules() if isinstance(part, BaseTunerLayer)]
     weights = [w for layer in layers for name, w in layer.named_parameters() if ".lora_" in f".{name}"]
     return layers if weights and all(weight.dtype == torch.float32 for weight in weights) else []
