@@ -60,7 +60,8 @@ class LMEvaluateConfig(EvaluateConfig):
     id names a model; ``never`` leaves it out."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Use only the first questions of each set of a benchmark."""
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Sequences in one forward pass at most; by default as many as memory takes."""
 
 
 class LMOracleConfig(Section):
@@ -95,7 +96,8 @@ class LMAuditEvaluateConfig(AuditEvaluateConfig):
     """Questions for each fact: held-out ones, then ones that the original writes, then those in other framings."""
     decoys: Annotated[int, Field(ge=0, le=8)] | None = None
     """Facts about invented subjects that every attack also goes through; by default 2 where there is no oracle."""
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Sequences in one forward pass at most; by default as many as memory takes."""
 
 
 class LMAuditConfig(AuditConfig):

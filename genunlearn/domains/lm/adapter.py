@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from genunlearn.contracts import Batch, Examples, LabelledDomain
-from genunlearn.domains.lm.chat import ChatFormat, Messages, Turn
+from genunlearn.domains.lm.chat import ChatFormat, Turn
+from genunlearn.domains.lm.generation import Generating
 from genunlearn.domains.lm.hidden import HiddenStates
-from genunlearn.domains.lm.lines import LineLimit
 from genunlearn.domains.lm.packing import Pair, answer_rows, answer_scores, is_packable
-from genunlearn.domains.lm.prefix import is_worthwhile, read_prefix, shared_prefix
-from genunlearn.domains.lm.stopping import cut_at, stop_at
 from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer, origin_of
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
-from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
-from genunlearn.processes import this_process
 from genunlearn.records import honour_umask
 
 LONGEST_ANSWER = 48
@@ -41,7 +35,7 @@ class Meter:
     tokens_generated: int = 0
 
 
-class LanguageModel(HiddenStates, LabelledDomain):
+class LanguageModel(HiddenStates, Generating, LabelledDomain):
     """A causal language model with its tokenizer.
 
     Attributes:
@@ -270,114 +264,6 @@ class LanguageModel(HiddenStates, LabelledDomain):
             "labels": torch.tensor(labels),
             "attention_mask": torch.tensor(mask),
         }
-
-    # ---- generation ----------------------------------------------------------------------------------------
-
-    def answer(self, questions: Sequence[str], **options: Any) -> list[str]:
-        """The greedy answer to each question; options as in `generate`."""
-        asked = [[{"role": "user", "content": question}] for question in questions]
-        return [texts[0] for texts in self.generate(asked, **options)]
-
-    @torch.no_grad()
-    def generate(
-        self,
-        conversations: Sequence[Messages],
-        *,
-        samples: int = 1,
-        temperature: float = 0.0,
-        max_new_tokens: int | None = None,
-        max_lines: int | None = None,
-        batch_size: int = 128,
-        seed: int = 0,
-    ) -> list[list[str]]:
-        """Answers to conversations, in batches that several processes share.
-
-        Each batch is seeded by itself and prompts are sorted first, so the texts depend neither on how many processes
-        there are nor on the order of `conversations`.
-
-        Args:
-            conversations: Messages that end in a user turn.
-            samples: Answers for each conversation.
-            temperature: 0 decodes greedily.
-            max_new_tokens: Where an answer is cut that has not ended by then; `longest_answer` if None.
-            max_lines: Lines after which an answer is over; None for no such end.
-            batch_size: Sequences in one forward pass.
-            seed: Seed of the sampling.
-
-        Returns:
-            For each conversation its `samples` texts, special tokens removed. A text ends where the model's turn does,
-            or where it begins to invent a further one.
-        """
-        config = self._generation_config(samples, temperature, max_new_tokens or self.longest_answer)
-        prompts = [self.chat.prompt_ids(messages) for messages in conversations]
-        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
-        batches = list(_chunks(order, max(1, batch_size // samples)))
-        state = this_process()
-        mine = []
-        with evaluating(self.module):
-            for number in range(state.process_index, len(batches), state.num_processes):
-                ids = [prompts[i] for i in batches[number]]
-                texts = self._generate_batch(ids, config, max_lines, seed + number)
-                mine += [(i, texts[n * samples : (n + 1) * samples]) for n, i in enumerate(batches[number])]
-        everything = gather_object(mine) if state.num_processes > 1 else mine
-        return [texts for _, texts in sorted(everything, key=lambda pair: pair[0])]
-
-    def _generate_batch(self, prompts: list[list[int]], config: Any, max_lines: int | None, seed: int) -> list[str]:
-        packed, shared = self._pack_prompts(prompts, config.num_return_sequences)
-        marks, ends = self.chat.marks, set(config.eos_token_id or ())
-        stopping = stop_at(self.tokenizer, marks.texts, packed["input_ids"].shape[1])
-        if max_lines:
-            stopping.append(LineLimit(self.tokenizer, max_lines))
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            output = self.network.generate(
-                input_ids=packed["input_ids"].to(self.device),
-                attention_mask=packed["attention_mask"].to(self.device),
-                generation_config=config,
-                stopping_criteria=stopping,
-                **shared,
-            )
-        new = output[:, packed["input_ids"].shape[1] :]
-        self.meter.tokens_generated += int((new != self._pad).sum())
-        rows = [list(takewhile(lambda token: token not in ends, row)) for row in new.tolist()]
-        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
-        return [cut_at(text, marks.texts).strip() for text in texts]
-
-    def _pack_prompts(self, prompts: list[list[int]], samples: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Left-padded ids and, where it pays, the cache of what all prompts begin with, which then stands before it."""
-        length, sequences = shared_prefix(prompts), len(prompts) * samples
-        if not is_worthwhile(self.network, length, sequences):
-            return self._pack([(prompt, []) for prompt in prompts]), {}
-        prefix = prompts[0][:length]
-        packed = self._pack([(prompt[length:], []) for prompt in prompts])
-        before = {"input_ids": torch.tensor(prefix), "attention_mask": torch.ones(length, dtype=torch.long)}
-        whole = {name: torch.cat([row.expand(len(prompts), -1), packed[name]], 1) for name, row in before.items()}
-        return whole, {"past_key_values": read_prefix(self.network, prefix, sequences)}
-
-    def _generation_config(self, samples: int, temperature: float, max_new_tokens: int) -> Any:
-        """Plain decoding: what is left unset would be filled in from the habits that a model is published with."""
-        from transformers import GenerationConfig
-
-        own = self.network.generation_config
-        sampled = {"temperature": temperature, "top_k": 0} if temperature > 0 else {}
-        return GenerationConfig(
-            **{"do_sample": temperature > 0, "temperature": 1.0, "top_k": 50, "top_p": 1.0, **sampled},
-            typical_p=1.0,
-            num_beams=1,
-            repetition_penalty=1.0,
-            no_repeat_ngram_size=0,
-            num_return_sequences=samples,
-            max_new_tokens=max_new_tokens,
-            pad_token_id=self._pad,
-            eos_token_id=self._end_ids(own.eos_token_id) or None,
-        )
-
-    def _end_ids(self, published: int | Sequence[int] | None) -> list[int]:
-        """Tokens that end an answer: those that the model is published with, and those that its template writes."""
-        ids = {*self.chat.marks.ids}
-        if published is not None:
-            ids |= {published} if isinstance(published, int) else set(published)
-        return sorted(ids)
 
     # ---- saving --------------------------------------------------------------------------------------------
 

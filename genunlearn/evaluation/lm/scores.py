@@ -56,8 +56,8 @@ class AnswerScore:
 class AnswerScores:
     """Scores of (question, answer) pairs, each computed once."""
 
-    def __init__(self, model: Any, batch_size: int = 128) -> None:
-        """`batch_size`: most answers in one forward pass."""
+    def __init__(self, model: Any, batch_size: int | None = None) -> None:
+        """`batch_size`: most answers in one forward pass, beside the number of tokens that bounds it anyway."""
         self.model, self.batch_size = model, batch_size
         self._known: dict[tuple[str, str], AnswerScore] = {}
 
