@@ -83,6 +83,7 @@ class Run:
         with self.folder.phase("load"):
             self.watch.announce(f"loading {self.config.model.source}")
             model = self.family.open(self.request)
+            self.folder.describe_model(model.network)
             parameters.check(model, self.family.trained(self.method))
         with self.folder.phase("neighbours"):
             self.request = self.family.surround(self.request, model, self.folder.journal)

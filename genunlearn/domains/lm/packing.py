@@ -191,7 +191,21 @@ def attend(
         is_causal=True,
         enable_gqa=query.shape[1] != key.shape[1],
     )
+    _differentiate_strictly(output)
     return output.transpose(1, 2).flatten(0, 1).index_select(0, packing.slots)[None], None
+
+
+def _differentiate_strictly(output: Tensor) -> None:
+    """Let the gradient of attention be computed deterministically where that is asked for.
+
+    Asked with ``warn_only``, torch takes the other algorithm though it has one: the deterministic one is taken where
+    the lack of one would be an error.
+    """
+    node = output.grad_fn
+    if node is None or not torch.is_deterministic_algorithms_warn_only_enabled():
+        return
+    node.register_prehook(lambda _: torch.use_deterministic_algorithms(True, warn_only=False))
+    node.register_hook(lambda *_: torch.use_deterministic_algorithms(True, warn_only=True))
 
 
 def _unpacked(states: Tensor, packing: Packing) -> Tensor:

@@ -61,6 +61,7 @@ class AuditRun:
         with self.folder.guarded():
             with self.folder.phase("load"):
                 self.models = self.audit.open([s.label for s in self.subjects if s.role == "forget"])
+                self.folder.describe_model(next(iter(self.models.values())).network)
                 self.audit.begin(self.models, self.units, self.folder.path)
             self._describe()
             self._question_oracle()

@@ -123,3 +123,21 @@ def test_both_sides_come_from_one_pass_and_the_reference_is_asked_anew(tiny):
         model.module.lm_head.weight.mul_(2)
     assert torch.equal(model.sequence_nll(together.forget), model.sequence_nll(together.forget))
     assert not torch.allclose(model.sequence_nll(together.forget.unscored()), model.sequence_nll(together.forget))
+
+
+def test_the_gradient_of_attention_is_asked_for_strictly_and_nothing_else_is(tiny, monkeypatch):
+    model, seen = tiny("llama"), []
+    strictly = torch.use_deterministic_algorithms
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        loss = model.example_loss(model.collate(ITEMS)).sum()
+        monkeypatch.setattr(
+            torch,
+            "use_deterministic_algorithms",
+            lambda on, *, warn_only: seen.append(warn_only) or strictly(on, warn_only=warn_only),
+        )
+        loss.backward()
+        assert seen == [False, True] * model.module.config.num_hidden_layers
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        strictly(False)
