@@ -312,7 +312,7 @@ def ask(
         seed: Seed of the sampling.
         force: Take a patch that was changed, or made for another base.
     """
-    from genunlearn.config import ModelConfig
+    from genunlearn.config.lm import LMModelConfig
     from genunlearn.engine.parameters import load_patch
     from genunlearn.runs.lm.audit_models import is_patch, unlearned_place
     from genunlearn.runs.lm.request import check_names, check_sources, open_model
@@ -323,7 +323,7 @@ def ask(
     place = None if patch is None else unlearned_place(str(patch))
     if isinstance(place, str):
         raise SourceNotFound(f"no patch at {patch}: give a run's folder, or its patch (OUT/patch)")
-    config = LMConfig(model=ModelConfig(source=model))
+    config = LMConfig(model=LMModelConfig(source=model))
     others = [str(place)] if place is not None and not is_patch(place) else []
     check_names(config, *others)
     check_sources(config, *others)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from genunlearn.config import TrainConfig
 from genunlearn.contracts import Batch, Objective, Reduction, Reference, Terms
+from genunlearn.domains.sharding import average_gradients, is_sharded, whole
 from genunlearn.engine.batches import PairedBatches, derive_seed
 from genunlearn.errors import NonFiniteLoss
 
@@ -88,10 +89,11 @@ class Loop:
         window = [self.batches.collate(rows, self.domain) for rows in self.batches.window(step)]
         counts = self._counts(window)
         sums: dict[str, Tensor] = {}
+        is_cut = is_sharded(self.domain.network)
         self.optimizer.zero_grad()
         for number, batch in enumerate(window):
             is_last = number + 1 == len(window)
-            with nullcontext() if is_last else self.accelerator.no_sync(self.domain.module):
+            with nullcontext() if is_last or is_cut else self.accelerator.no_sync(self.domain.module):
                 together = self.domain.score_together(batch, self.objective.model_scores)
                 terms = self.objective.loss(together, self.domain, self.reference)
                 if not terms:  # a method that does not look at the only side of this micro-batch
@@ -100,6 +102,8 @@ class Loop:
             for name, term in terms.items():
                 share = (term.coefficient * term.sum / counts[term.side, term.reduction]).detach()
                 sums[name] = sums.get(name, torch.zeros_like(share)) + share
+        if is_cut:
+            average_gradients(dict(self.domain.network.named_parameters()))
         norm = self.accelerator.clip_grad_norm_(self.domain.module.parameters(), self.settings.max_grad_norm)
         entry = self._entry(sums, norm, step)
         self.optimizer.step()
@@ -134,7 +138,7 @@ class Loop:
         values = [value.float() for value in sums.values()]
         if values:
             values = [*self.accelerator.reduce(torch.stack(values), "sum")]
-        *terms, size = torch.stack([*values, torch.as_tensor(norm).to(self.accelerator.device).float()]).tolist()
+        *terms, size = torch.stack([*values, whole(torch.as_tensor(norm)).to(self.accelerator.device).float()]).tolist()
         entry = dict(zip(sums, terms, strict=True))
         self._check_finite({**entry, "gradient norm": size}, step)
         return {"step": step + 1, "loss": sum(terms), **entry, "grad_norm": size}

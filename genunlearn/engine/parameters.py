@@ -46,8 +46,14 @@ def check(domain: Domain, config: ParametersConfig) -> str | tuple[str, ...]:
         Names of parameters (``kind = full``), names or a pattern of layers (``lora``), or ``all-linear``.
 
     Raises:
-        MismatchError: It names a layer that is not there, or selects none.
+        MismatchError: It names a layer that is not there, or selects none; or the weights are spread over devices.
     """
+    places = dict.fromkeys(map(str, (getattr(domain.network, "hf_device_map", None) or {}).values()))
+    if len(places) > 1:
+        raise MismatchError(
+            f"model.device_map has spread the weights over {', '.join(places)}: that is for evaluation and generation; "
+            "to train a model that no GPU holds, start several processes (configs/accelerate)"
+        )
     targets, is_full = config.target_modules, config.kind == "full"
     if isinstance(targets, str):
         own = domain.parameter_names if is_full else domain.layer_names

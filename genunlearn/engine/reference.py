@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from genunlearn.contracts import Domain, Examples, Objective, Reference, Splits
+from genunlearn.domains.sharding import is_sharded
 from genunlearn.errors import NeedNotMet
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.processes import this_process
@@ -30,7 +31,13 @@ class FrozenCopy:
     """A copy of the weights as they are now."""
 
     def __init__(self, domain: Domain) -> None:
-        """Copy ``domain.module``."""
+        """Copy ``domain.module``.
+
+        Raises:
+            NeedNotMet: Its weights are cut over several processes.
+        """
+        if is_sharded(domain.network):
+            raise NeedNotMet("sharded weights have no second copy as a reference: set parameters.kind = 'lora'")
         self._frozen = copy.copy(domain)
         network = domain.network  # a multi-process wrapper cannot be copied
         self._frozen.module = copy.deepcopy(network).requires_grad_(False).eval()

@@ -15,13 +15,14 @@ from accelerate import Accelerator
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Domain, Objective, Reference, Splits
 from genunlearn.contracts.methods import Watcher
+from genunlearn.domains.sharding import is_sharded, is_sharding_asked
 from genunlearn.engine import parameters
 from genunlearn.engine.batches import PairedBatches, derive_seed
 from genunlearn.engine.checkpoints import Checkpoints, Position
 from genunlearn.engine.loop import Entry, Loop, every
 from genunlearn.engine.progress import Watch
 from genunlearn.engine.reference import NoReference, fill_reference, needs_copy
-from genunlearn.errors import NonFiniteLoss
+from genunlearn.errors import NeedNotMet, NonFiniteLoss
 from genunlearn.processes import this_process
 from genunlearn.registry import require
 
@@ -60,8 +61,14 @@ class Trainer:
         state: Path | None = None,
         watch: Watcher | None = None,
     ) -> None:
-        """Make the chosen weights trainable; `state` is the folder of checkpoints, by default a temporary one."""
+        """Make the chosen weights trainable; `state` is the folder of checkpoints, by default a temporary one.
+
+        Raises:
+            NeedNotMet: The launcher asks for sharded weights, and those of `domain` are whole.
+        """
         self.domain, self.settings, self.trained, self.seed = domain, train, trained, seed
+        if is_sharding_asked() and not is_sharded(domain.network):
+            raise NeedNotMet(f"models of {domain.name!r} cannot be sharded: use configs/accelerate/multi_gpu.yaml")
         this_process()  # before the accelerator, which does not look for other processes on the CPU
         self.accelerator = Accelerator()
         self.watch: Watcher = watch or Watch(is_shown=False)
@@ -123,7 +130,13 @@ class Trainer:
                 self._train(phase, saved.step)
 
     def fuse(self) -> None:
-        """Fold what has been trained into the weights and go on with a fresh LoRA."""
+        """Fold what has been trained into the weights and go on with a fresh LoRA.
+
+        Raises:
+            NeedNotMet: The weights are cut over several processes.
+        """
+        if is_sharded(self._module):
+            raise NeedNotMet("sharded weights take no LoRA in: run one process, or a method that does not fold it in")
         self.domain.module = self._module
         parameters.fuse(self.domain, self.trained, derive_seed(self.seed, "lora", self._phase))
         self._fused_after = self._phase
@@ -160,9 +173,12 @@ class Trainer:
 
     @property
     def _module(self) -> Any:
-        return self.accelerator.unwrap_model(self.domain.module)
+        module = self.domain.module
+        return module if is_sharded(module) else self.accelerator.unwrap_model(module)
 
     def _wrap(self) -> None:
+        if is_sharded(self.domain.module):
+            return
         self.domain.module = self.accelerator.prepare_model(self.domain.module)
         vars(self._module).pop("_is_accelerate_prepared", None)  # a mark on a module that may be the caller's own
 
@@ -238,8 +254,9 @@ class Trainer:
         return weights
 
     def _save(self, file: Checkpoints, position: Position, optimizer: torch.optim.Optimizer | None = None) -> None:
-        if self.accelerator.is_main_process:
-            file.save(position, self._weights(), optimizer)
+        is_main = self.accelerator.is_main_process
+        if is_main or is_sharded(self._module):
+            file.save(position, self._weights(), optimizer, is_written=is_main)
         self.accelerator.wait_for_everyone()
 
 

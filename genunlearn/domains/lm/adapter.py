@@ -15,8 +15,18 @@ from genunlearn.domains.lm.chat import ChatFormat, Turn
 from genunlearn.domains.lm.generation import Generating
 from genunlearn.domains.lm.hidden import HiddenStates
 from genunlearn.domains.lm.packing import Pair, answer_rows, answer_scores, is_packable
-from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer, origin_of
+from genunlearn.domains.pretrained import (
+    check_map,
+    find_device,
+    input_device,
+    no_progress_bars,
+    open_network,
+    open_tokenizer,
+    origin_of,
+)
+from genunlearn.domains.sharding import is_sharding_asked, shard
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
+from genunlearn.errors import ConfigError
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
 from genunlearn.records import honour_umask
 
@@ -80,9 +90,10 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         source: str,
         *,
         revision: str | None = None,
-        dtype: str = "float32",
+        dtype: str = "auto",
         quantize: str = "none",
         device: str = "auto",
+        device_map: str | Mapping[str, str | int] | None = None,
         prompt_suite: str = "instruct",
     ) -> LanguageModel:
         """Read a model in the hub's format.
@@ -90,23 +101,36 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         Args:
             source: Folder or hub id.
             revision: Commit, tag or branch of a hub model.
-            dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto``.
+            dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for what the model's configuration names.
             quantize: ``none`` or ``nf4`` (needs bitsandbytes).
             device: ``auto``, ``cpu``, ``cuda`` or another torch device.
+            device_map: Spreads the weights over several devices, as accelerate does; `device` must be ``auto`` then.
             prompt_suite: Which prompts the model is asked with when it writes its own training material.
 
         Raises:
             SourceNotFound: The model is not there, not complete or not a causal language model.
-            ConfigError: There is no such device here.
+            ConfigError: There is no such device here, or both `device` and `device_map` are given.
             NeedNotMet: bitsandbytes is asked for and not installed.
         """
         folder = resolve_folder(source, revision)
         check_language_model(folder)
-        module: Any = open_network(folder, dtype=dtype, quantize=quantize, device=find_device(device))
+        is_cut = is_sharding_asked()
+        if is_cut and (device != "auto" or device_map is not None):
+            raise ConfigError("sharded weights go where their processes are: leave out model.device and device_map")
+        places = check_map(device_map, device)
+        place = find_device("cpu" if is_cut else device)
+        module: Any = open_network(folder, dtype=dtype, quantize=quantize, device=place, device_map=places)
+        module = shard(module) if is_cut else module
         tokenizer = open_tokenizer(folder)
-        origin = origin_of(source, folder, dtype=dtype, quantize=quantize, device=module.device)
+        loaded_in = str(module.dtype).removeprefix("torch.") if dtype == "auto" else dtype
+        origin = origin_of(source, folder, dtype=loaded_in, quantize=quantize, device=input_device(module))
         module.name_or_path = origin["source"]  # what a patch says it was made for
         return cls(module.eval(), tokenizer, base_sha256=hash_weights(folder), prompt_suite=prompt_suite, origin=origin)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its inputs go; weights that lie elsewhere see to themselves."""
+        return input_device(self.network)
 
     @property
     def base_sha256(self) -> str | None:

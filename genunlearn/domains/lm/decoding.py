@@ -74,7 +74,7 @@ def decode(network: Any, packed: Mapping[str, Tensor], cache: Any, how: Decoding
         if not len(going) or step + 1 == how.most:
             return new[:, : step + 1]
         if len(going) <= CROWDED * len(rows):
-            cache.batch_select_indices(going)
+            cache.batch_select_indices(going.cpu())  # layers may lie on several devices
             rows, mask, positions, chosen = rows[going], mask[going], positions[going], chosen[going]
         mask, positions = torch.cat([mask, mask.new_ones(len(mask), 1)], 1), positions + 1
         logits = _forward(network, chosen[:, None], mask, positions, cache).logits[:, -1].float()

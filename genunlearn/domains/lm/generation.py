@@ -16,6 +16,7 @@ from genunlearn.domains.lm.lines import LineLimit
 from genunlearn.domains.lm.prefix import can_share, is_worthwhile, read_prefix, shared_prefix
 from genunlearn.domains.lm.room import Room, cut_batches
 from genunlearn.domains.lm.stopping import Said, cut_at, stop_at
+from genunlearn.domains.sharding import is_sharded
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.processes import this_process
 
@@ -68,15 +69,15 @@ class Generating:
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
         room = Room.of(self.network, self.device, batch_size)
         batches = cut_batches(order, lambda i: len(prompts[i]) + how.most, samples, room)
-        state = this_process()
+        first, of = (0, 1) if is_sharded(self.network) else (this_process().process_index, this_process().num_processes)
         mine = []
         with evaluating(self.module):
-            for number in range(state.process_index, len(batches), state.num_processes):
+            for number in range(first, len(batches), of):
                 batch = batches[number]
                 waited = [until[i] for i in batch for _ in range(samples)] if until else []
                 texts = self._generate_batch([prompts[i] for i in batch], how, max_lines, waited, seed + number)
                 mine += [(i, texts[n * samples : (n + 1) * samples]) for n, i in enumerate(batch)]
-        everything = gather_object(mine) if state.num_processes > 1 else mine
+        everything = gather_object(mine) if of > 1 else mine
         return [texts for _, texts in sorted(everything, key=lambda pair: pair[0])]
 
     def _generate_batch(

@@ -22,6 +22,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from genunlearn.domains.lm.precision import adapters_as_base
 from genunlearn.domains.lm.prefix import can_share
+from genunlearn.domains.pretrained import input_device
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.vocabulary import token_scores
 
@@ -109,14 +110,14 @@ def answer_scores(
     Returns:
         ``(answer tokens,)`` in float32, and ``(answer tokens,)`` bool or None.
     """
-    packing = pack(pairs, next(network.parameters()).device)
+    packing = pack(pairs, input_device(network))
     best: list[Tensor | None] = []
 
     def scored(hidden: Tensor) -> Tensor:
         head = network.get_output_embeddings()
         logprobs, is_best = token_scores(hidden[0], head.weight, head.bias, packing.targets, wants_best=wants_best)
         best.append(is_best)
-        return logprobs[None, :, None]
+        return logprobs[None, :, None].clone()  # sharded networks want no view
 
     with _attending(network), _output_layer(network, scored), adapters_as_base(network):
         output = module(
@@ -138,7 +139,7 @@ def is_packable(module: nn.Module, network: Any) -> bool:
         return False
     vocab = head.weight.shape[0]
     pairs = [([i % vocab for i in prompt], [i % vocab for i in answer]) for prompt, answer in TRIED]
-    device, expected = next(network.parameters()).device, []
+    device, expected = input_device(network), []
     with evaluating(network):
         for prompt, answer in pairs:
             logits = module(input_ids=torch.tensor([prompt + answer], device=device), use_cache=False).logits

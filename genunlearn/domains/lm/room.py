@@ -42,7 +42,7 @@ class Room:
         token = 2 * getattr(config, "num_hidden_layers", 0) * kept * width * network.dtype.itemsize
         memory: float = CPU_BYTES
         if device.type == "cuda":
-            weights = sum(weight.nbytes for weight in network.parameters())
+            weights = sum(weight.nbytes for weight in network.parameters() if weight.device == device)
             memory = max(0, torch.cuda.get_device_properties(device).total_memory - weights) / 2
         most = sequences or MOST_SEQUENCES.get(device.type, MOST_SEQUENCES["cpu"])
         return cls(most, memory, token, 4 * FLOATS_A_LOGIT * config.vocab_size)
