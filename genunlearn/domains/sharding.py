@@ -93,7 +93,7 @@ def gathered(network: Any) -> Iterator[None]:
         for name, weight in part.named_parameters(recurse=False)
         if isinstance(weight, DTensor)
     ]
-    made: dict[int, nn.Parameter] = {}  # tied weights stay tied
+    made: dict[int, Any] = {}  # tied weights stay tied
     for part, name, weight in cut:
         if id(weight) not in made:
             full = whole(weight.detach()).cpu()

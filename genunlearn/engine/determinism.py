@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -33,7 +34,8 @@ def reproducible(device: torch.device) -> Iterator[set[str]]:
         yield lacking
         return
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    fills, show = torch.utils.deterministic.fill_uninitialized_memory, warnings.showwarning
+    memory: Any = torch.utils.deterministic
+    fills, show = memory.fill_uninitialized_memory, warnings.showwarning
 
     def note(message: Warning | str, *rest: object, **more: object) -> None:
         if found := re.match(LACKING, str(message)):
@@ -43,11 +45,11 @@ def reproducible(device: torch.device) -> Iterator[set[str]]:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("always", message=LACKING)
-        warnings.showwarning = note  # type: ignore[assignment]
+        warnings.showwarning = note
         try:
             torch.use_deterministic_algorithms(True, warn_only=not before[0] or before[1])
-            torch.utils.deterministic.fill_uninitialized_memory = False  # whoever reads it has a fault of another kind
+            memory.fill_uninitialized_memory = False  # whoever reads it has a fault of another kind
             yield lacking
         finally:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-            torch.utils.deterministic.fill_uninitialized_memory = fills
+            memory.fill_uninitialized_memory = fills
