@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
+from lm_train import now
 from markdown_blocks import replace_block, table
 
 from genunlearn.data.lm.facts import QA
@@ -86,10 +86,9 @@ def ways(model: LanguageModel, items: list[QA]) -> dict[str, tuple[int, Way, Way
 
 def seconds(way: Way, device: torch.device) -> tuple[float, list[Any]]:
     """What a way takes, and what it gives."""
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    start = clock()
+    start = now(device)
     found = way()
-    return clock() - start, found
+    return now(device) - start, found
 
 
 def row(name: str, count: int, old: Way, new: Way, turns: int, device: torch.device) -> list[str]:

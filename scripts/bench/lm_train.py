@@ -9,10 +9,11 @@
 The plain loop is that of published code for NPO and gradient difference: one forward pass a side, another of a copy of
 the model for the reference in every step, logits of all positions in float32, batches padded to the longest. Both take
 the same items in the same order from the same random weights, with the same optimiser settings, in turns; questions and
-answers have the lengths of TOFU's in the tokens of a vocabulary of 49,152. Printed are seconds a step (median over all
-steps but each turn's first, with its bootstrap interval), their ratio, the arithmetic that the model itself asks for
-(two operations a weight and token forward, twice that backward, output layer at answers only, padding left out), peak
-memory on CUDA, and the largest difference of the losses, as a share of the larger side's.
+answers have the lengths of TOFU's in the tokens of a vocabulary of 49,152. Printed are seconds a step (on the CPU those
+of the processor, which other programs disturb less; median over all steps but each turn's first, with its bootstrap
+interval), their ratio, the arithmetic that the model itself asks for (two operations a weight and token forward, twice
+that backward, output layer at answers only, padding left out), peak memory on CUDA, and the largest difference of the
+losses, as a share of the larger side's.
 """
 
 from __future__ import annotations
@@ -143,9 +144,10 @@ class StepTimes:
 
 
 def now(device: torch.device) -> float:
-    """The time once `device` has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    """The time once `device` has done what it was given; on the CPU that of the process, whatever else runs there."""
+    if device.type != "cuda":
+        return time.process_time()
+    torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
