@@ -54,13 +54,16 @@ def check_map(device_map: str | Mapping[str, str | int] | None, device: str) -> 
     return dict(device_map) if isinstance(device_map, Mapping) else device_map
 
 
+def places_of(network: Any) -> tuple[str | int | torch.device, ...]:
+    """Where the parts of a network lie that was loaded with a map of devices; empty for one without."""
+    return tuple(dict.fromkeys((getattr(network, "hf_device_map", None) or {}).values()))
+
+
 def input_device(network: Any) -> torch.device:
     """Where inputs of a network go: the device of its first weights that are in memory, if only for a moment."""
-    spread = getattr(network, "hf_device_map", None) or {}
-    if len(set(spread.values())) < 2:
+    if len(places := places_of(network)) < 2:
         return next(network.parameters()).device
-    places = [place for place in spread.values() if place != "disk"]
-    return torch.device(places[0] if places else "cpu")
+    return torch.device(next(place for place in places if place != "disk"))
 
 
 def open_network(folder: Path, *, dtype: str, quantize: str, device: torch.device, device_map: Any = None) -> nn.Module:
@@ -81,7 +84,10 @@ def open_network(folder: Path, *, dtype: str, quantize: str, device: torch.devic
 
     options: dict[str, Any] = {"dtype": dtype if dtype == "auto" else getattr(torch, dtype)}
     if quantize == "nf4":
-        options |= {"quantization_config": _nf4(options["dtype"]), "device_map": {"": device}}
+        options |= {
+            "quantization_config": _nf4(options["dtype"] if dtype != "auto" else _published_in(folder)),
+            "device_map": {"": device},
+        }
     if device_map is not None:
         options["device_map"] = device_map
     network = read_model(AutoModelForCausalLM, folder, "a language model", **options)
@@ -296,11 +302,17 @@ def _refusing(kind: Any, place: Path, what: str) -> Iterator[None]:
         dynamic_module_utils.TIME_OUT_REMOTE_CODE = waiting
 
 
-def _nf4(dtype: Any) -> Any:
+def _published_in(folder: Path) -> Any:
+    """The number format that a model's own configuration names."""
+    from transformers import AutoConfig
+
+    return read_part(AutoConfig, folder, "a language model").dtype or torch.bfloat16
+
+
+def _nf4(compute: torch.dtype) -> Any:
     require("bitsandbytes", "model.quantize = 'nf4'")
     from transformers import BitsAndBytesConfig
 
-    compute = torch.bfloat16 if dtype == "auto" else dtype
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
 
 

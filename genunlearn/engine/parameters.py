@@ -17,7 +17,7 @@ from genunlearn.config import ParametersConfig
 from genunlearn.config.sections import LAYERS
 from genunlearn.contracts import Domain
 from genunlearn.domains.files import check_files, read_json, read_shapes
-from genunlearn.domains.pretrained import ADAPTER_CONFIG, read_adapter
+from genunlearn.domains.pretrained import ADAPTER_CONFIG, places_of, read_adapter
 from genunlearn.domains.sources import ADAPTER_WEIGHTS
 from genunlearn.errors import MismatchError, SourceNotFound
 from genunlearn.records import hash_files, honour_umask, write_json
@@ -48,10 +48,9 @@ def check(domain: Domain, config: ParametersConfig) -> str | tuple[str, ...]:
     Raises:
         MismatchError: It names a layer that is not there, or selects none; or the weights are spread over devices.
     """
-    places = dict.fromkeys(map(str, (getattr(domain.network, "hf_device_map", None) or {}).values()))
-    if len(places) > 1:
+    if len(places := places_of(domain.network)) > 1:
         raise MismatchError(
-            f"model.device_map has spread the weights over {', '.join(places)}: that is for evaluation and generation; "
+            f"model.device_map has spread the weights over {', '.join(map(str, places))}, for evaluation alone: "
             "to train a model that no GPU holds, start several processes (configs/accelerate)"
         )
     targets, is_full = config.target_modules, config.kind == "full"

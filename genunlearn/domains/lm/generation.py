@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from accelerate.utils import gather_object
@@ -19,6 +19,20 @@ from genunlearn.domains.lm.stopping import Said, cut_at, stop_at
 from genunlearn.domains.sharding import is_sharded
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.processes import this_process
+
+
+class Ends(TypedDict, total=False):
+    """Where answers end that the model does not end itself; each may be left out, or None.
+
+    Attributes:
+        max_new_tokens: Where an answer is cut that has not ended by then; by default the model's `longest_answer`.
+        max_lines: Lines after which an answer is over.
+        until: For each conversation, whether a text has said what is waited for; asked at the end of sentences.
+    """
+
+    max_new_tokens: int | None
+    max_lines: int | None
+    until: Sequence[Callable[[str], bool]] | None
 
 
 class Generating:
@@ -38,11 +52,9 @@ class Generating:
         *,
         samples: int = 1,
         temperature: float = 0.0,
-        max_new_tokens: int | None = None,
-        max_lines: int | None = None,
-        until: Sequence[Callable[[str], bool]] | None = None,
         batch_size: int | None = None,
         seed: int = 0,
+        **ends: Unpack[Ends],
     ) -> list[list[str]]:
         """Answers to conversations, in batches that several processes share.
 
@@ -53,19 +65,18 @@ class Generating:
             conversations: Messages that end in a user turn.
             samples: Answers for each conversation.
             temperature: 0 decodes greedily.
-            max_new_tokens: Where an answer is cut that has not ended by then; `longest_answer` if None.
-            max_lines: Lines after which an answer is over; None for no such end.
-            until: For each conversation, whether a text has said what is waited for; asked at the end of sentences.
             batch_size: Sequences in one forward pass at most; by default what memory takes.
             seed: Seed of the sampling.
+            ends: Where answers end that the model does not end itself, see `Ends`.
 
         Returns:
             For each conversation its `samples` texts, special tokens removed. A text ends where the model's turn does,
             or where it begins to invent a further one.
         """
         prompts = [self.chat.prompt_ids(messages) for messages in conversations]
-        ends = self._end_ids(self.network.generation_config.eos_token_id)
-        how = Decoding(samples, temperature, max_new_tokens or self.longest_answer, ends, self._pad)
+        most, until = ends.get("max_new_tokens") or self.longest_answer, ends.get("until")
+        end_ids = self._end_ids(self.network.generation_config.eos_token_id)
+        how = Decoding(samples, temperature, most, end_ids, self._pad)
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
         room = Room.of(self.network, self.device, batch_size)
         batches = cut_batches(order, lambda i: len(prompts[i]) + how.most, samples, room)
@@ -75,7 +86,8 @@ class Generating:
             for number in range(first, len(batches), of):
                 batch = batches[number]
                 waited = [until[i] for i in batch for _ in range(samples)] if until else []
-                texts = self._generate_batch([prompts[i] for i in batch], how, max_lines, waited, seed + number)
+                asked = [prompts[i] for i in batch]
+                texts = self._generate_batch(asked, how, ends.get("max_lines"), waited, seed + number)
                 mine += [(i, texts[n * samples : (n + 1) * samples]) for n, i in enumerate(batch)]
         everything = gather_object(mine) if of > 1 else mine
         return [texts for _, texts in sorted(everything, key=lambda pair: pair[0])]
