@@ -53,7 +53,7 @@ def questions(lab: str, count: int) -> list[QA]:
 
 def before(model: LanguageModel, asked: list[Any], **options: Any) -> list[list[str]]:
     """The texts by transformers' loop."""
-    with mock.patch.object(generation, "can_share", lambda network: False):
+    with mock.patch.object(generation, "is_plain", lambda network: False):
         return model.generate(asked, batch_size=BEFORE, **options)
 
 

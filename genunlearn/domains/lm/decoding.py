@@ -15,8 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genunlearn.domains.lm.prefix import can_share
+
 CROWDED = 7 / 8
 """Sequences that are over leave the batch once at most this share of it goes on: moving its cache costs time too."""
+
+
+SETTLED = frozenset(
+    {
+        *("do_sample", "temperature", "top_k", "top_p", "typical_p", "num_beams", "num_return_sequences"),
+        *("repetition_penalty", "no_repeat_ngram_size", "max_new_tokens", "max_length", "use_cache"),
+        *("output_attentions", "output_hidden_states", "output_scores", "output_logits", "return_dict_in_generate"),
+        *("pad_token_id", "bos_token_id", "eos_token_id", "transformers_version", "_from_model_config"),
+    }
+)
+"""What a model may be published with and `decode` decides itself, or does not need."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +94,16 @@ def decode(network: Any, packed: Mapping[str, Tensor], cache: Any, how: Decoding
     return new
 
 
+def is_plain(network: Any) -> bool:
+    """Whether `decode` writes what a network would: its cache is shared, and it is published with no rule of its own.
+
+    Such as words that it may not say: what is not known here is left to `decode_by_library`.
+    """
+    return can_share(network) and not {*network.generation_config.to_diff_dict()} - SETTLED
+
+
 def decode_by_library(network: Any, packed: Mapping[str, Tensor], how: Decoding, stopping: Any) -> Tensor:
-    """As `decode`, by transformers' own loop: for networks that keep something else than keys and values.
+    """As `decode`, by transformers' own loop: for networks with another cache, or rules that they are published with.
 
     `stopping` is called with prompts and new tokens.
     """

@@ -11,9 +11,9 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from genunlearn.domains.lm.chat import Messages
-from genunlearn.domains.lm.decoding import Decoding, decode, decode_by_library
+from genunlearn.domains.lm.decoding import Decoding, decode, decode_by_library, is_plain
 from genunlearn.domains.lm.lines import LineLimit
-from genunlearn.domains.lm.prefix import can_share, is_worthwhile, read_prefix, shared_prefix
+from genunlearn.domains.lm.prefix import is_worthwhile, read_prefix, shared_prefix
 from genunlearn.domains.lm.room import Room, cut_batches
 from genunlearn.domains.lm.stopping import Said, cut_at, stop_at
 from genunlearn.domains.sharding import is_sharded
@@ -100,16 +100,16 @@ class Generating:
         waited: Sequence[Callable[[str], bool]],
         seed: int,
     ) -> list[str]:
-        packed, cache = self._pack_prompts(prompts)
+        is_ours, marks = is_plain(self.network), self.chat.marks.texts
+        packed, cache = self._pack_prompts(prompts) if is_ours else (self._padded(prompts), None)
         packed = {name: tensor.to(self.device) for name, tensor in packed.items()}
-        is_plain, marks = can_share(self.network), self.chat.marks.texts
-        begin = 0 if is_plain else packed["input_ids"].shape[1]  # of new tokens in what the criteria are shown
+        begin = 0 if is_ours else packed["input_ids"].shape[1]  # of new tokens in what the criteria are shown
         stopping = stop_at(self.tokenizer, marks, begin)
         stopping += [LineLimit(self.tokenizer, max_lines)] if max_lines else []
         stopping += [Said(self.tokenizer, waited, begin)] if waited else []
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
-            if is_plain:
+            if is_ours:
                 new = decode(self.network, packed, cache, how, stopping)
             else:
                 new = decode_by_library(self.network, packed, how, stopping)
@@ -122,12 +122,15 @@ class Generating:
         """Left-padded ids and, where it pays, the cache of what all prompts begin with, which then stands before it."""
         length = shared_prefix(prompts)
         if not is_worthwhile(self.network, length, len(prompts)):
-            return self._pack([(prompt, []) for prompt in prompts]), None
+            return self._padded(prompts), None
         prefix = prompts[0][:length]
         packed = self._pack([(prompt[length:], []) for prompt in prompts])
         before = {"input_ids": torch.tensor(prefix), "attention_mask": torch.ones(length, dtype=torch.long)}
         whole = {name: torch.cat([row.expand(len(prompts), -1), packed[name]], 1) for name, row in before.items()}
         return whole, read_prefix(self.network, prefix, len(prompts))
+
+    def _padded(self: Any, prompts: list[list[int]]) -> dict[str, Tensor]:
+        return self._pack([(prompt, []) for prompt in prompts])
 
     def _end_ids(self: Any, published: int | Sequence[int] | None) -> tuple[int, ...]:
         """Tokens that end an answer: those that the model is published with, and those that its template writes."""

@@ -22,8 +22,19 @@ OPTIONS = ({}, {"samples": 5, "temperature": 1.0, "seed": 3}, {"samples": 2, "te
 def test_texts_are_those_of_the_library(tiny, monkeypatch, family, options):
     model = tiny(family)
     ours = model.generate(ASKED, max_new_tokens=24, **options)
-    monkeypatch.setattr(generation, "can_share", lambda network: False)
+    monkeypatch.setattr(generation, "is_plain", lambda network: False)
     assert model.generate(ASKED, max_new_tokens=24, **options) == ours
+
+
+def test_a_model_keeps_to_the_rules_that_it_is_published_with(tiny):
+    model = tiny("llama")
+    assert decoding.is_plain(model.network)
+    (before,) = model.generate(ASKED[:1], max_new_tokens=1)[0]
+    said = model.tokenizer(before, add_special_tokens=False)["input_ids"]
+    spelt = model.tokenizer(f" {before}", add_special_tokens=False)["input_ids"]
+    model.network.generation_config.bad_words_ids = [said, spelt]
+    assert not decoding.is_plain(model.network)
+    assert before and before not in model.generate(ASKED[:1], max_new_tokens=1)[0]
 
 
 def test_sequences_that_are_over_leave_the_batch(world, monkeypatch):
