@@ -27,6 +27,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests are about the CPU, unless those that are about a GPU are asked for by `-m gpu`."""
+    if "gpu" not in (config.option.markexpr or "") or "not gpu" in config.option.markexpr:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks; processes that a test starts inherit it
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     skips = {}
     if not NETWORK:

@@ -313,7 +313,7 @@ def ask(
         seed: Seed of the sampling.
         force: Take a patch that was changed, or made for another base, on whole weights.
     """
-    from genunlearn.config import ModelConfig
+    from genunlearn.config.lm import LMModelConfig
     from genunlearn.engine.parameters import load_patch, read_note
     from genunlearn.runs.lm.audit_models import is_patch, unlearned_place
     from genunlearn.runs.lm.request import check_names, check_sources, open_model
@@ -327,7 +327,7 @@ def ask(
     others = [str(place)] if place is not None and not is_patch(place) else []
     made = None if place is None or others or force else read_note(place).get("base")
     is_4_bit = isinstance(made, dict) and made.get("quantize") == "nf4"
-    config = LMConfig(model=ModelConfig(source=model, quantize="nf4" if is_4_bit else "none"))
+    config = LMConfig(model=LMModelConfig(source=model, quantize="nf4" if is_4_bit else "none"))
     check_names(config, *others)
     check_sources(config, *others)
     asked = [[{"role": "user", "content": question}] for question in questions]

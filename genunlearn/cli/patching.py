@@ -9,7 +9,7 @@ from typing import Any
 
 from genunlearn.config import ModelConfig
 from genunlearn.config.diffusion import DiffusionConfig
-from genunlearn.config.lm import LMConfig
+from genunlearn.config.lm import LMConfig, LMModelConfig
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.files import read_json
 from genunlearn.domains.pretrained import ADAPTER_CONFIG
@@ -116,7 +116,7 @@ def stack_patches(patches: Sequence[Path], model: str, out: Path, *, force: bool
 
 
 def _open(model: str) -> Any:
-    config = LMConfig(model=ModelConfig(source=model))
+    config = LMConfig(model=LMModelConfig(source=model))
     check_names(config)
     check_sources(config)
     return open_model(config)

@@ -10,10 +10,21 @@ from genunlearn.config.sections import (
     AuditConfig,
     AuditEvaluateConfig,
     EvaluateConfig,
+    ModelConfig,
     RequestConfig,
     Section,
     UnlearnConfig,
 )
+
+
+class LMModelConfig(ModelConfig):
+    """Which language model, and how it is loaded."""
+
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
+    """``auto`` is the number format that the model's own configuration names; lab models are in float32."""
+    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = None
+    """Spreads a model that no single GPU holds over all of them, and what they do not hold over memory; for
+    evaluation, generation and audits: what trains refuses it."""
 
 
 class LMRequestConfig(RequestConfig):
@@ -60,7 +71,8 @@ class LMEvaluateConfig(EvaluateConfig):
     id names a model; ``never`` leaves it out."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Use only the first questions of each set of a benchmark."""
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Sequences in one forward pass at most; by default as many as memory takes."""
 
 
 class LMOracleConfig(Section):
@@ -80,6 +92,7 @@ class LMConfig(UnlearnConfig):
     """A run on a language model."""
 
     domain: Literal["lm"] = "lm"
+    model: LMModelConfig = LMModelConfig()
     on: str | None = None
     """Folder of an earlier run of facts on the same model: its patch stays on, and what it removed is asked again."""
     request: LMRequestConfig = LMRequestConfig()
@@ -95,12 +108,14 @@ class LMAuditEvaluateConfig(AuditEvaluateConfig):
     """Questions for each fact: held-out ones, then ones that the original writes, then those in other framings."""
     decoys: Annotated[int, Field(ge=0, le=8)] | None = None
     """Facts about invented subjects that every attack also goes through; by default 2 where there is no oracle."""
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Sequences in one forward pass at most; by default as many as memory takes."""
 
 
 class LMAuditConfig(AuditConfig):
     """An audit of an unlearned language model."""
 
     domain: Literal["lm"] = "lm"
+    model: LMModelConfig = LMModelConfig()
     request: LMRequestConfig = LMRequestConfig()
     evaluate: LMAuditEvaluateConfig = LMAuditEvaluateConfig()

@@ -23,6 +23,8 @@ S = TypeVar("S", bound=BaseModel)
 
 DEFAULT = "default.yaml"
 """What the configurations of one shipped folder have in common."""
+LAUNCHING = "accelerate"
+"""Folder of what ``accelerate launch`` takes; it holds no configurations of runs."""
 
 
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -133,8 +135,8 @@ def place_of(path: Sequence[str], source: str | Path, overrides: Sequence[str] =
 def list_configs() -> tuple[str, ...]:
     """Names of the configurations that the package ships, sorted."""
     root = shipped("configs")
-    files = (p.relative_to(root).with_suffix("") for p in root.rglob("*.yaml") if p.name != DEFAULT)
-    return tuple(sorted(name.as_posix() for name in files))
+    files = (p.relative_to(root) for p in root.rglob("*.yaml") if p.name != DEFAULT)
+    return tuple(sorted(file.with_suffix("").as_posix() for file in files if file.parts[0] != LAUNCHING))
 
 
 def _shipped_files(source: str | Path) -> tuple[Path | None, Path | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
@@ -54,11 +54,15 @@ class Examples:
         ids: Identifier of each example; caches are keyed by it.
         weight: ``(batch,)``, 1 for an example that counts and 0 for one that only fills a batch up.
         tensors: Named tensors, first dimension ``batch``.
+        texts: What the tensors were made of, where a domain keeps it: it is read without asking the device.
+        scores: What the trained model has said of these examples in this step already, by name, with its gradient.
     """
 
     ids: tuple[str, ...]
     weight: Tensor
     tensors: Mapping[str, Tensor]
+    texts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -84,7 +88,15 @@ class Examples:
     def to(self, device: torch.device) -> Examples:
         """The same examples on `device`."""
         moved = {name: tensor.to(device) for name, tensor in self.tensors.items()}
-        return Examples(self.ids, self.weight.to(device), moved)
+        return replace(self, weight=self.weight.to(device), tensors=moved)
+
+    def unscored(self) -> Examples:
+        """The same examples for another model, which has said nothing of them yet."""
+        return replace(self, scores={}) if self.scores else self
+
+    def padded(self) -> Examples:
+        """The same examples as tensors alone: for who looks inside a model, where each has its row."""
+        return replace(self, texts={}, scores={})
 
 
 @dataclass(frozen=True)

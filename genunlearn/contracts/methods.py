@@ -114,6 +114,11 @@ class Objective(Method, Generic[D]):
 
     reference_scores: ClassVar[tuple[tuple[str, str], ...]] = ()
     """``(side, name)`` of what is asked of the reference per example: one pass over the data fills a cache."""
+    asks_reference_else: ClassVar[bool] = True
+    """Whether the reference may be asked for more than that; where not, it need not be kept beside the model."""
+    model_scores: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """``(side, name)`` of what the loss asks of the model, each at the weights that the step began with: some domains
+    answer them in one pass."""
 
     def prepare(self, splits: Splits[Any], seed: int) -> Splits[Any]:
         """Add to the data what the loss asks for (refusals, relabelled targets); by default nothing."""

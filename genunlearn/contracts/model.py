@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from genunlearn.contracts.data import Examples
+from genunlearn.contracts.data import Batch, Examples
 from genunlearn.errors import NeedNotMet
 
 
@@ -52,6 +52,13 @@ class Domain(abc.ABC):
     @abc.abstractmethod
     def example_loss(self, examples: Examples) -> Tensor:
         """The training loss of each example, ``(batch,)``."""
+
+    def score_together(self, batch: Batch, asked: Sequence[tuple[str, str]]) -> Batch:
+        """The batch with what a loss is about to ask of it, ``(side, name)``, answered in one pass where that can be.
+
+        By default nothing is: each call goes through the model by itself.
+        """
+        return batch
 
     @abc.abstractmethod
     def save(self, folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -43,7 +43,30 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def open_network(folder: Path, *, dtype: str, quantize: str, device: torch.device) -> nn.Module:
+def check_map(device_map: str | Mapping[str, str | int] | None, device: str) -> Any:
+    """What `open_network` takes as its map.
+
+    Raises:
+        ConfigError: A device is named too.
+    """
+    if device_map is not None and device != "auto":
+        raise ConfigError(f"model.device = {device!r} beside model.device_map: give one of them")
+    return dict(device_map) if isinstance(device_map, Mapping) else device_map
+
+
+def places_of(network: Any) -> tuple[str | int | torch.device, ...]:
+    """Where the parts of a network lie that was loaded with a map of devices; empty for one without."""
+    return tuple(dict.fromkeys((getattr(network, "hf_device_map", None) or {}).values()))
+
+
+def input_device(network: Any) -> torch.device:
+    """Where inputs of a network go: the device of its first weights that are in memory, if only for a moment."""
+    if len(places := places_of(network)) < 2:
+        return next(network.parameters()).device
+    return torch.device(next(place for place in places if place != "disk"))
+
+
+def open_network(folder: Path, *, dtype: str, quantize: str, device: torch.device, device_map: Any = None) -> nn.Module:
     """Read a causal language model.
 
     Args:
@@ -51,6 +74,7 @@ def open_network(folder: Path, *, dtype: str, quantize: str, device: torch.devic
         dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto``.
         quantize: ``none``, or ``nf4`` for a 4-bit base.
         device: Where the weights go.
+        device_map: Spreads them instead, see `genunlearn.config.lm.LMModelConfig`.
 
     Raises:
         SourceNotFound: Weights are missing, or the folder holds another kind of model.
@@ -60,12 +84,17 @@ def open_network(folder: Path, *, dtype: str, quantize: str, device: torch.devic
 
     options: dict[str, Any] = {"dtype": dtype if dtype == "auto" else getattr(torch, dtype)}
     if quantize == "nf4":
-        options |= {"quantization_config": _nf4(options["dtype"]), "device_map": {"": device}}
+        options |= {
+            "quantization_config": _nf4(options["dtype"] if dtype != "auto" else _published_in(folder)),
+            "device_map": {"": device},
+        }
+    if device_map is not None:
+        options["device_map"] = device_map
     network = read_model(AutoModelForCausalLM, folder, "a language model", **options)
     if quantize == "nf4":
         _keep_differentiable(network)
         return network
-    return network.to(device)
+    return network if device_map is not None else network.to(device)
 
 
 def open_tokenizer(folder: Path) -> Any:
@@ -273,11 +302,17 @@ def _refusing(kind: Any, place: Path, what: str) -> Iterator[None]:
         dynamic_module_utils.TIME_OUT_REMOTE_CODE = waiting
 
 
-def _nf4(dtype: Any) -> Any:
+def _published_in(folder: Path) -> Any:
+    """The number format that a model's own configuration names."""
+    from transformers import AutoConfig
+
+    return read_part(AutoConfig, folder, "a language model").dtype or torch.bfloat16
+
+
+def _nf4(compute: torch.dtype) -> Any:
     require("bitsandbytes", "model.quantize = 'nf4'")
     from transformers import BitsAndBytesConfig
 
-    compute = torch.bfloat16 if dtype == "auto" else dtype
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
 
 

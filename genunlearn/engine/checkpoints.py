@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from genunlearn.domains.sharding import cut_as, whole
 from genunlearn.errors import DataError
 from genunlearn.records import replacing
 
@@ -55,8 +56,10 @@ class Checkpoints:
         with safe_open(self.path, "pt") as file:
             return Position(**json.loads(file.metadata()["position"]))
 
-    def save(self, position: Position, weights: dict[str, Tensor], optimizer: Stateful | None) -> None:
-        """Write the state in one step."""
+    def save(
+        self, position: Position, weights: dict[str, Tensor], optimizer: Stateful | None, *, is_written: bool = True
+    ) -> None:
+        """Write the state in one step; of sharded weights in each process, one of which writes."""
         tensors = {f"weight/{name}": _plain(p) for name, p in weights.items()}
         numbers: dict[str, Any] = {}
         for key, value in _leaves(optimizer.state_dict()["state"] if optimizer else {}):
@@ -64,6 +67,8 @@ class Checkpoints:
                 tensors[f"optimizer/{key}"] = _plain(value)
             else:
                 numbers[key] = value
+        if not is_written:
+            return
         metadata = {"position": json.dumps(vars(position)), "optimizer": json.dumps(numbers)}
         with replacing(self.path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
@@ -85,10 +90,15 @@ class Checkpoints:
                 elif name not in own or own[name].shape != tensor.shape:
                     raise DataError(f"{self.path}: saved weight {name!r} does not fit this model; start a fresh --out")
                 else:
-                    own[name].copy_(tensor)
+                    own[name].copy_(cut_as(own[name], tensor))
             for key, value in json.loads(file.metadata()["optimizer"]).items():
                 _plant(states, key, value)
         if optimizer is not None:
+            if isinstance(optimizer, torch.optim.Optimizer):
+                trained = [weight for group in optimizer.param_groups for weight in group["params"]]
+                for index, state in states.items():
+                    moved = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+                    state |= {key: cut_as(trained[index], value) for key, value in moved.items()}
             optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
 
 
@@ -111,4 +121,4 @@ def _plant(states: dict[int, dict[str, Any]], path: str, value: Any) -> None:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous().clone()
+    return whole(tensor.detach()).cpu().contiguous().clone()

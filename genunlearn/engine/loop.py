@@ -18,6 +18,7 @@ from torch import Tensor
 
 from genunlearn.config import TrainConfig
 from genunlearn.contracts import Batch, Objective, Reduction, Reference, Terms
+from genunlearn.domains.sharding import average_gradients, is_sharded, whole
 from genunlearn.engine.batches import PairedBatches, derive_seed
 from genunlearn.errors import NonFiniteLoss
 
@@ -88,22 +89,25 @@ class Loop:
         window = [self.batches.collate(rows, self.domain) for rows in self.batches.window(step)]
         counts = self._counts(window)
         sums: dict[str, Tensor] = {}
+        is_cut = is_sharded(self.domain.network)
         self.optimizer.zero_grad()
         for number, batch in enumerate(window):
             is_last = number + 1 == len(window)
-            with nullcontext() if is_last else self.accelerator.no_sync(self.domain.module):
-                terms = self.objective.loss(batch, self.domain, self.reference)
+            with nullcontext() if is_last or is_cut else self.accelerator.no_sync(self.domain.module):
+                together = self.domain.score_together(batch, self.objective.model_scores)
+                terms = self.objective.loss(together, self.domain, self.reference)
                 if not terms:  # a method that does not look at the only side of this micro-batch
                     continue
                 self.accelerator.backward(self._total(terms, counts) * self.accelerator.num_processes)
             for name, term in terms.items():
                 share = (term.coefficient * term.sum / counts[term.side, term.reduction]).detach()
                 sums[name] = sums.get(name, torch.zeros_like(share)) + share
-        entry = self._reduce(sums, step)
-        norm = float(self.accelerator.clip_grad_norm_(self.domain.module.parameters(), self.settings.max_grad_norm))
-        self._check_finite({"gradient norm": norm}, step)
+        if is_cut:
+            average_gradients(dict(self.domain.network.named_parameters()))
+        norm = self.accelerator.clip_grad_norm_(self.domain.module.parameters(), self.settings.max_grad_norm)
+        entry = self._entry(sums, norm, step)
         self.optimizer.step()
-        return entry | {"grad_norm": norm, "learning_rate": rate}
+        return entry | {"learning_rate": rate}
 
     def learning_rate(self, step: int, last: int) -> float:
         """Warm-up, then the schedule over the steps that remain."""
@@ -129,10 +133,15 @@ class Loop:
         parts = [term.coefficient * term.sum / counts[term.side, term.reduction] for term in terms.values()]
         return torch.stack(parts).sum()
 
-    def _reduce(self, sums: dict[str, Tensor], step: int) -> Entry:
-        entry = {name: float(self.accelerator.reduce(value, "sum")) for name, value in sums.items()}
-        self._check_finite(entry, step)
-        return {"step": step + 1, "loss": sum(entry.values()), **entry}
+    def _entry(self, sums: Mapping[str, Tensor], norm: Any, step: int) -> Entry:
+        """Terms, their sum and the gradient's norm as numbers; the device is asked for all of them at once."""
+        values = [value.float() for value in sums.values()]
+        if values:
+            values = [*self.accelerator.reduce(torch.stack(values), "sum")]
+        *terms, size = torch.stack([*values, whole(torch.as_tensor(norm)).to(self.accelerator.device).float()]).tolist()
+        entry = dict(zip(sums, terms, strict=True))
+        self._check_finite({**entry, "gradient norm": size}, step)
+        return {"step": step + 1, "loss": sum(terms), **entry, "grad_norm": size}
 
     @staticmethod
     def _check_finite(values: Mapping[str, float], step: int) -> None:

@@ -17,7 +17,7 @@ from genunlearn.config import ParametersConfig
 from genunlearn.config.sections import LAYERS
 from genunlearn.contracts import Domain
 from genunlearn.domains.files import check_files, read_json, read_shapes
-from genunlearn.domains.pretrained import ADAPTER_CONFIG, read_adapter
+from genunlearn.domains.pretrained import ADAPTER_CONFIG, places_of, read_adapter
 from genunlearn.domains.sources import ADAPTER_WEIGHTS
 from genunlearn.errors import MismatchError, SourceNotFound
 from genunlearn.records import hash_files, honour_umask, write_json
@@ -46,8 +46,13 @@ def check(domain: Domain, config: ParametersConfig) -> str | tuple[str, ...]:
         Names of parameters (``kind = full``), names or a pattern of layers (``lora``), or ``all-linear``.
 
     Raises:
-        MismatchError: It names a layer that is not there, or selects none.
+        MismatchError: It names a layer that is not there, or selects none; or the weights are spread over devices.
     """
+    if len(places := places_of(domain.network)) > 1:
+        raise MismatchError(
+            f"model.device_map has spread the weights over {', '.join(map(str, places))}, for evaluation alone: "
+            "to train a model that no GPU holds, start several processes (configs/accelerate)"
+        )
     targets, is_full = config.target_modules, config.kind == "full"
     if isinstance(targets, str):
         own = domain.parameter_names if is_full else domain.layer_names

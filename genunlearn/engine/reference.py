@@ -1,8 +1,9 @@
-"""The frozen model inside a loss, in three strategies behind ``ask(name, examples)``.
+"""The frozen model inside a loss, in strategies behind ``ask(name, examples)``.
 
 FrozenCopy    a second model in memory; for full-weight training
 AdapterOff    the model itself with its LoRA switched off; no second model
-CachedScores  scores of the training items from one pass, kept on disk; falls back to one of the two
+Untrained     the model itself before its first step; for losses whose scores are all cached then; no second model
+CachedScores  scores of the training items from one pass, kept on disk; falls back to one of the others
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from genunlearn.contracts import Domain, Examples, Objective, Reference, Splits
+from genunlearn.domains.sharding import is_sharded
 from genunlearn.errors import NeedNotMet
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.processes import this_process
@@ -29,7 +31,13 @@ class FrozenCopy:
     """A copy of the weights as they are now."""
 
     def __init__(self, domain: Domain) -> None:
-        """Copy ``domain.module``."""
+        """Copy ``domain.module``.
+
+        Raises:
+            NeedNotMet: Its weights are cut over several processes.
+        """
+        if is_sharded(domain.network):
+            raise NeedNotMet("sharded weights have no second copy as a reference: set parameters.kind = 'lora'")
         self._frozen = copy.copy(domain)
         network = domain.network  # a multi-process wrapper cannot be copied
         self._frozen.module = copy.deepcopy(network).requires_grad_(False).eval()
@@ -62,6 +70,30 @@ class AdapterOff:
                 yield
         finally:
             self._domain.module = wrapped
+
+
+class Untrained:
+    """The trained model as it is now: asked before training begins, and never again once it has."""
+
+    def __init__(self, domain: Domain) -> None:
+        """`domain`: has the weights of the reference still."""
+        self._domain: Domain | None = domain
+
+    @torch.no_grad()
+    def ask(self, name: str, examples: Examples) -> Tensor:
+        """``getattr(domain, name)(examples)`` as long as nothing has been trained.
+
+        Raises:
+            NeedNotMet: Training has begun, and the method's `reference_scores` do not name this.
+        """
+        if self._domain is None:
+            raise NeedNotMet(f"the loss asks the reference for {name!r}, but its method does not declare that score")
+        with evaluating(self._domain.module):
+            return getattr(self._domain, name)(examples)
+
+    def begin(self) -> None:
+        """Training begins."""
+        self._domain = None
 
 
 class NoReference:
@@ -109,8 +141,8 @@ class CachedScores:
         """Cached scores where every example has one, the source's answer otherwise."""
         keys = [self._key(name, key) for key in examples.ids]
         if all(key in self._scores for key in keys):
-            return torch.stack([self._scores[key] for key in keys]).to(examples.weight.device)
-        return self._source.ask(name, examples)
+            return torch.stack([self._scores[key] for key in keys]).to(examples.weight.device, non_blocking=True)
+        return self._source.ask(name, examples.unscored())
 
     @staticmethod
     def _key(name: str, example: str) -> str:
@@ -118,9 +150,30 @@ class CachedScores:
 
 
 def make_reference(domain: Any, kind: str, path: Path | None = None) -> CachedScores:
-    """The cheapest reference that the trained weights allow, with a cache in front."""
+    """The cheapest reference that the trained weights allow and any loss can ask, with a cache in front."""
     source = AdapterOff(domain) if kind == "lora" else FrozenCopy(domain)
     return CachedScores(source, path)
+
+
+def needs_copy(domain: Domain, kind: str, objective: Objective) -> bool:
+    """Whether a loss can ask the reference for something that only a second model knows once training has begun."""
+    is_cached = not any(name in domain.batch_shaped for _, name in objective.reference_scores)
+    return objective.needs.reference and kind != "lora" and not (is_cached and not objective.asks_reference_else)
+
+
+def fill_reference(
+    domain: Domain, kind: str, objective: Objective, splits: Splits, path: Path, batch_size: int
+) -> CachedScores:
+    """The reference of a loss, its scores of the training items computed, or read from `path`."""
+    if kind == "lora" or needs_copy(domain, kind, objective):
+        reference = make_reference(domain, kind, path)
+        reference.fill(objective, splits, domain, batch_size)
+        return reference
+    present = Untrained(domain)
+    reference = CachedScores(present, path)
+    reference.fill(objective, splits, domain, batch_size)
+    present.begin()
+    return reference
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

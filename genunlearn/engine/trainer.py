@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,20 @@ from accelerate import Accelerator
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Domain, Objective, Reference, Splits
 from genunlearn.contracts.methods import Watcher
+from genunlearn.domains.sharding import is_sharded, is_sharding_asked
 from genunlearn.engine import parameters
 from genunlearn.engine.batches import PairedBatches, derive_seed
 from genunlearn.engine.checkpoints import Checkpoints, Position
 from genunlearn.engine.loop import Entry, Loop, every
 from genunlearn.engine.progress import Watch
-from genunlearn.engine.reference import NoReference, make_reference
-from genunlearn.errors import NonFiniteLoss
+from genunlearn.engine.reference import NoReference, fill_reference, needs_copy
+from genunlearn.errors import NeedNotMet, NonFiniteLoss
 from genunlearn.processes import this_process
 from genunlearn.registry import require
 
 Check = Callable[[int], bool]
+FUSED = ("cpu", "cuda")
+"""Devices on which AdamW goes over the weights once instead of once for each of its operations."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,14 @@ class Trainer:
         state: Path | None = None,
         watch: Watcher | None = None,
     ) -> None:
-        """Make the chosen weights trainable; `state` is the folder of checkpoints, by default a temporary one."""
+        """Make the chosen weights trainable; `state` is the folder of checkpoints, by default a temporary one.
+
+        Raises:
+            NeedNotMet: The launcher asks for sharded weights, and those of `domain` are whole.
+        """
         self.domain, self.settings, self.trained, self.seed = domain, train, trained, seed
+        if is_sharding_asked() and not is_sharded(domain.network):
+            raise NeedNotMet(f"models of {domain.name!r} cannot be sharded: use configs/accelerate/multi_gpu.yaml")
         this_process()  # before the accelerator, which does not look for other processes on the CPU
         self.accelerator = Accelerator()
         self.watch: Watcher = watch or Watch(is_shown=False)
@@ -108,7 +118,8 @@ class Trainer:
         self._phase += 1
         saved = self._saved
         if saved is None or saved.phase < phase.number:
-            self._save(self._before, Position(phase.number, 0, False, []))
+            if self._is_copied(phase):
+                self._save(self._before, Position(phase.number, 0, False, []))
             self._train(phase, 0)
         elif saved.phase == phase.number:
             self.history = list(saved.history)
@@ -119,7 +130,13 @@ class Trainer:
                 self._train(phase, saved.step)
 
     def fuse(self) -> None:
-        """Fold what has been trained into the weights and go on with a fresh LoRA."""
+        """Fold what has been trained into the weights and go on with a fresh LoRA.
+
+        Raises:
+            NeedNotMet: The weights are cut over several processes.
+        """
+        if is_sharded(self._module):
+            raise NeedNotMet("sharded weights take no LoRA in: run one process, or a method that does not fold it in")
         self.domain.module = self._module
         parameters.fuse(self.domain, self.trained, derive_seed(self.seed, "lora", self._phase))
         self._fused_after = self._phase
@@ -156,9 +173,12 @@ class Trainer:
 
     @property
     def _module(self) -> Any:
-        return self.accelerator.unwrap_model(self.domain.module)
+        module = self.domain.module
+        return module if is_sharded(module) else self.accelerator.unwrap_model(module)
 
     def _wrap(self) -> None:
+        if is_sharded(self.domain.module):
+            return
         self.domain.module = self.accelerator.prepare_model(self.domain.module)
         vars(self._module).pop("_is_accelerate_prepared", None)  # a mark on a module that may be the caller's own
 
@@ -166,7 +186,7 @@ class Trainer:
         """Do the steps from `first` on."""
         number, last, check = phase.number, phase.last, phase.check
         optimizer = self.accelerator.prepare_optimizer(self._optimizer())
-        if first:  # the reference is the model as it was when the phase began
+        if first and self._is_copied(phase):  # the reference is the model as it was when the phase began
             self._before.restore(self._module)
         loop = self._loop(phase, optimizer)
         if first:
@@ -189,7 +209,8 @@ class Trainer:
 
             saving, checking, before = self.settings.save_every, self.settings.check_every, len(self.history)
             try:
-                loop.run(first, last, every(1, note), every(checking, stop), every(saving, save))
+                with _tensor_cores(self.accelerator.device):
+                    loop.run(first, last, every(1, note), every(checking, stop), every(saving, save))
             except NonFiniteLoss:
                 save(first + len(self.history) - before)
                 raise
@@ -206,9 +227,12 @@ class Trainer:
         if not phase.objective.needs.reference:
             return NoReference()
         path = self._state / f"reference-{phase.number}.safetensors"
-        reference = make_reference(self.domain, self.trained.kind, path)
-        reference.fill(phase.objective, phase.splits, self.domain, 4 * self.settings.batch_size)
-        return reference
+        size = 4 * self.settings.batch_size
+        return fill_reference(self.domain, self.trained.kind, phase.objective, phase.splits, path, size)
+
+    def _is_copied(self, phase: Phase) -> bool:
+        """Whether the weights that a phase begins with are asked for until its end."""
+        return needs_copy(self.domain, self.trained.kind, phase.objective)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         weights = list(parameters.trainable(self._module).values())
@@ -218,7 +242,8 @@ class Trainer:
             from bitsandbytes.optim.adamw import AdamW8bit
 
             return AdamW8bit(weights, lr=rate, weight_decay=decay)
-        return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
+        is_fused = all(weight.device.type in FUSED for weight in weights)
+        return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=is_fused)
 
     def _weights(self) -> dict[str, Any]:
         module = self._module
@@ -229,6 +254,19 @@ class Trainer:
         return weights
 
     def _save(self, file: Checkpoints, position: Position, optimizer: torch.optim.Optimizer | None = None) -> None:
-        if self.accelerator.is_main_process:
-            file.save(position, self._weights(), optimizer)
+        is_main = self.accelerator.is_main_process
+        if is_main or is_sharded(self._module):
+            file.save(position, self._weights(), optimizer, is_written=is_main)
         self.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def _tensor_cores(device: torch.device) -> Iterator[None]:
+    """Within the block, float32 matrices are multiplied by a GPU's tensor cores, in TF32; elsewhere nothing changes."""
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from genunlearn.contracts import Batch, Examples, Method, Reduction, Reference, Term, Terms
+from genunlearn.contracts import Batch, Examples, Objective, Reduction, Reference, Term, Terms
 from genunlearn.errors import MismatchError
 from genunlearn.ops.divergences import jensen_shannon, kl_divergence
 
@@ -48,10 +48,13 @@ def retain_term(
     return Term.of(values, examples, "retain", weight, reduction)
 
 
-def declare_reference(method: Method, kind: RetainLoss) -> None:
-    """Add the reference to the needs of this one `method` where its retain loss asks for it."""
+def declare_retain(method: Objective, kind: RetainLoss) -> None:
+    """Add what the retain loss of this one `method` asks for: the reference, or another score of the model."""
     if kind != "nll":
         object.__setattr__(method, "needs", replace(method.needs, reference=True))
+        object.__setattr__(method, "asks_reference_else", True)
+    elif method.model_scores:
+        object.__setattr__(method, "model_scores", (*method.model_scores, ("retain", "example_loss")))
 
 
 def two_teachers(batch: Batch, apart: Callable[[str, Examples], Tensor], weights: Mapping[str, float]) -> Terms:

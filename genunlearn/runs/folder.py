@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from accelerate.utils import broadcast_object_list
 
 from genunlearn.config import RunConfig, build_config
+from genunlearn.engine.determinism import reproducible
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import GenunlearnError, InputError, MismatchError, OutputExists
@@ -25,7 +26,9 @@ from genunlearn.records import COMPLETED, FAILED, RECORD_NAME, RunRecord, now, r
 from genunlearn.registry import owners
 
 if TYPE_CHECKING:
+    import torch
     from filelock import FileLock
+    from torch import nn
 
 STATE = "state"
 LOCK_NAME = ".lock"
@@ -104,13 +107,27 @@ class RunFolder:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the time spent on `name`."""
+        """Count the time spent on `name`; what a GPU could not compute deterministically in it is noted."""
         start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
-            self.record.cost["seconds"] = {key: round(value, 2) for key, value in self._seconds.items()}
+        with reproducible(this_process().device) as lacking:
+            try:
+                yield
+            finally:
+                self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
+                self.record.cost["seconds"] = {key: round(value, 2) for key, value in self._seconds.items()}
+                if lacking:
+                    self.record.cost.setdefault("not_deterministic", {})[name] = sorted(lacking)
+
+    def describe_model(self, network: nn.Module) -> None:
+        """State the number format and the devices of a loaded model, which its configuration may leave to others."""
+        weights = [weight for weight in network.parameters() if weight.is_floating_point()]
+        devices = dict.fromkeys(weight.device for weight in weights)
+        if weights:
+            self.record.cost |= {
+                "dtype": str(weights[0].dtype).removeprefix("torch."),
+                "device": ", ".join(map(str, devices)),
+                "device_name": ", ".join(dict.fromkeys(map(device_name, devices))),
+            }
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -280,12 +297,23 @@ def machine(config: RunConfig) -> dict[str, Any]:
     process = this_process()
     settings = getattr(config, "model", None)
     asked = getattr(settings, "device", "auto")
+    device = torch.device(str(process.device) if asked == "auto" else asked)
     return {
-        "device": str(process.device) if asked == "auto" else asked,
+        "device": str(device),
+        "device_name": device_name(device),
         "dtype": getattr(settings, "dtype", "float32"),
         "threads": torch.get_num_threads(),
         "processes": process.num_processes,
     }
+
+
+def device_name(device: torch.device) -> str:
+    """What the maker calls it."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
 
 
 def _agree(on_main: object) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from genunlearn.config import UnlearnConfig
 from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED, Attack, Beside, Method, Outcome, Splits
 from genunlearn.contracts.family import Family, Measurement
+from genunlearn.domains.sharding import gathered
 from genunlearn.engine import parameters
 from genunlearn.engine.progress import Watch
 from genunlearn.engine.trainer import Trainer
@@ -83,6 +84,7 @@ class Run:
         with self.folder.phase("load"):
             self.watch.announce(f"loading {self.config.model.source}")
             model = self.family.open(self.request)
+            self.folder.describe_model(model.network)
             parameters.check(model, self.family.trained(self.method))
         with self.folder.phase("neighbours"):
             self.request = self.family.surround(self.request, model, self.folder.journal)
@@ -199,13 +201,14 @@ class Run:
             self._note(f"{COLLAPSED}: {damage}")
 
     def _save(self, model: Any, outcome: Outcome) -> None:
-        if not self.folder.is_main:
-            return
-        self.folder.keep()
-        written = self.family.save(model, self.method, outcome, self.folder.path)
-        self.record.hashes |= written.hashes
-        if written.note:
-            self.record.notes.append(written.note)
+        with gathered(model.network):
+            if not self.folder.is_main:
+                return
+            self.folder.keep()
+            written = self.family.save(model, self.method, outcome, self.folder.path)
+            self.record.hashes |= written.hashes
+            if written.note:
+                self.record.notes.append(written.note)
 
     # ---- the record ------------------------------------------------------------------------------------------
 

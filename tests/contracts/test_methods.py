@@ -221,6 +221,21 @@ def test_padding_and_company_do_not_matter(ready, name, domain):
     assert {key: term.sum.item() for key, term in together.items()} == pytest.approx(alone, abs=1e-4, rel=1e-5)
 
 
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if getattr(kind, "model_scores", ())])
+def test_what_it_asks_of_a_language_model_comes_from_one_pass(ready, name):
+    method, world, model, splits, reference = ready(name, "lm")
+    reference.fill(method, splits, model, batch_size=8)
+    batch, asked = world.batch(model, splits), model.meter.forwards
+    apart = method.loss(batch, model, reference)
+    passes = {(side, score.startswith("alternative")) for side, score in method.model_scores}
+    assert model.meter.forwards - asked == len(passes) > 1
+    answered, asked = model.score_together(batch, method.model_scores), model.meter.forwards
+    together = method.loss(answered, model, reference)
+    assert model.meter.forwards == asked
+    assert loss(together).item() == pytest.approx(loss(apart).item(), abs=1e-5)
+    assert torch.allclose(gradient(model, together), gradient(model, apart), atol=1e-5)
+
+
 @every_objective
 def test_order_does_not_matter(ready, name, domain):
     method, world, model, splits, reference = ready(name, domain)

@@ -300,7 +300,7 @@ class Interrupted(Objective):
 
     def __init__(self, inner: Objective, at: int) -> None:
         self.inner, self.at, self.needs = inner, at, inner.needs
-        self.reference_scores = inner.reference_scores
+        self.reference_scores, self.model_scores = inner.reference_scores, inner.model_scores
         self.calls = 0
 
     def loss(self, batch, model, reference):

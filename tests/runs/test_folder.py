@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from genunlearn.config.lm import LMConfig
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import DataError, InputError, MismatchError, NonFiniteLoss, OutputExists
 from genunlearn.records import read_record
+from genunlearn.runs import folder as folder_module
 from genunlearn.runs.folder import RunFolder, ended_run
 
 CONFIG = LMConfig()
@@ -203,7 +205,25 @@ def test_a_process_killed_before_its_record_leaves_an_empty_folder(tmp_path):
 def test_the_record_names_device_dtype_threads_and_processes_beside_its_seconds(tmp_path):
     config = LMConfig.model_validate({"model": {"device": "cpu", "dtype": "bfloat16"}})
     cost = open_folder(tmp_path / "out", config=config).record.cost
+    assert cost.pop("device_name")
     assert cost == {"device": "cpu", "dtype": "bfloat16", "threads": torch.get_num_threads(), "processes": 1}
+
+
+def test_the_record_names_what_the_model_was_loaded_in(tmp_path):
+    folder = open_folder(tmp_path / "out")
+    folder.describe_model(torch.nn.Linear(2, 2, dtype=torch.float16))
+    assert (folder.record.cost["dtype"], folder.record.cost["device"]) == ("float16", "cpu")
+
+
+def test_the_record_names_what_had_no_deterministic_algorithm(tmp_path, monkeypatch):
+    # `put_` has none on any device, so that it stands for what a GPU lacks.
+    folder = open_folder(tmp_path / "out")
+    monkeypatch.setattr(folder_module, "this_process", lambda: SimpleNamespace(device=torch.device("cuda")))
+    with folder.phase("unlearn"):
+        torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
+    with folder.phase("evaluate"):
+        torch.zeros(2).add_(1)
+    assert folder.record.cost["not_deterministic"] == {"unlearn": ["put_"]}
 
 
 def test_a_run_that_has_ended_is_found_by_its_configuration(tmp_path):

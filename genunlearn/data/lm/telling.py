@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from genunlearn.data.answers.leak import leak
@@ -25,12 +26,15 @@ def gives(text: str, item: QA) -> bool:
 def recall(model: Any, items: Sequence[QA], **options: int) -> float:
     """Share of the questions that a model answers with the truth; 1 where there are none.
 
+    An answer is read no further than the sentence that tells.
+
     Args:
         model: A language model.
         items: Questions with their answers.
         options: As the model's ``answer`` takes them.
     """
-    texts = model.answer([item.question for item in items], **options) if items else []
+    until = [partial(gives, item=item) for item in items]
+    texts = model.answer([item.question for item in items], until=until, **options) if items else []
     return sum(gives(text, item) for text, item in zip(texts, items, strict=True)) / len(items) if items else 1.0
 
 

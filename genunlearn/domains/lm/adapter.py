@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import takewhile
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from genunlearn.contracts import Examples, LabelledDomain
-from genunlearn.domains.lm.chat import ChatFormat, Messages, Turn
+from genunlearn.contracts import Batch, Examples, LabelledDomain
+from genunlearn.domains.lm.chat import ChatFormat, Turn
+from genunlearn.domains.lm.generation import Generating
 from genunlearn.domains.lm.hidden import HiddenStates
-from genunlearn.domains.lm.lines import LineLimit
-from genunlearn.domains.lm.prefix import is_worthwhile, read_prefix, shared_prefix
-from genunlearn.domains.lm.stopping import cut_at, stop_at
-from genunlearn.domains.pretrained import find_device, no_progress_bars, open_network, open_tokenizer, origin_of
+from genunlearn.domains.lm.packing import Pair, answer_rows, answer_scores, is_packable
+from genunlearn.domains.pretrained import (
+    check_map,
+    find_device,
+    input_device,
+    no_progress_bars,
+    open_network,
+    open_tokenizer,
+    origin_of,
+)
+from genunlearn.domains.sharding import is_sharding_asked, shard
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
-from genunlearn.ops.evaluation_mode import evaluating
+from genunlearn.errors import ConfigError
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
-from genunlearn.processes import this_process
 from genunlearn.records import honour_umask
 
 LONGEST_ANSWER = 48
 """Tokens of a generated answer, where nobody says otherwise."""
+ALTERNATIVE = "alternative_"
+"""Before the names of tensors and scores of another answer to the same question."""
 
 
 @dataclass
@@ -38,7 +45,7 @@ class Meter:
     tokens_generated: int = 0
 
 
-class LanguageModel(HiddenStates, LabelledDomain):
+class LanguageModel(HiddenStates, Generating, LabelledDomain):
     """A causal language model with its tokenizer.
 
     Attributes:
@@ -75,6 +82,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
         self.longest_answer = LONGEST_ANSWER
         self.meter = Meter()
         self._pad = _pad_id(tokenizer)
+        self._packs: bool | None = None
 
     @classmethod
     def load(
@@ -82,9 +90,10 @@ class LanguageModel(HiddenStates, LabelledDomain):
         source: str,
         *,
         revision: str | None = None,
-        dtype: str = "float32",
+        dtype: str = "auto",
         quantize: str = "none",
         device: str = "auto",
+        device_map: str | Mapping[str, str | int] | None = None,
         prompt_suite: str = "instruct",
     ) -> LanguageModel:
         """Read a model in the hub's format.
@@ -92,23 +101,36 @@ class LanguageModel(HiddenStates, LabelledDomain):
         Args:
             source: Folder or hub id.
             revision: Commit, tag or branch of a hub model.
-            dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto``.
+            dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for what the model's configuration names.
             quantize: ``none`` or ``nf4`` (needs bitsandbytes).
             device: ``auto``, ``cpu``, ``cuda`` or another torch device.
+            device_map: Spreads the weights over several devices, as accelerate does; `device` must be ``auto`` then.
             prompt_suite: Which prompts the model is asked with when it writes its own training material.
 
         Raises:
             SourceNotFound: The model is not there, not complete or not a causal language model.
-            ConfigError: There is no such device here.
+            ConfigError: There is no such device here, or both `device` and `device_map` are given.
             NeedNotMet: bitsandbytes is asked for and not installed.
         """
         folder = resolve_folder(source, revision)
         check_language_model(folder)
-        module: Any = open_network(folder, dtype=dtype, quantize=quantize, device=find_device(device))
+        is_cut = is_sharding_asked()
+        if is_cut and (device != "auto" or device_map is not None):
+            raise ConfigError("sharded weights go where their processes are: leave out model.device and device_map")
+        places = check_map(device_map, device)
+        place = find_device("cpu" if is_cut else device)
+        module: Any = open_network(folder, dtype=dtype, quantize=quantize, device=place, device_map=places)
+        module = shard(module) if is_cut else module
         tokenizer = open_tokenizer(folder)
-        origin = origin_of(source, folder, dtype=dtype, quantize=quantize, device=module.device)
+        loaded_in = str(module.dtype).removeprefix("torch.") if dtype == "auto" else dtype
+        origin = origin_of(source, folder, dtype=loaded_in, quantize=quantize, device=input_device(module))
         module.name_or_path = origin["source"]  # what a patch says it was made for
         return cls(module.eval(), tokenizer, base_sha256=hash_weights(folder), prompt_suite=prompt_suite, origin=origin)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its inputs go; weights that lie elsewhere see to themselves."""
+        return input_device(self.network)
 
     @property
     def base_sha256(self) -> str | None:
@@ -129,11 +151,12 @@ class LanguageModel(HiddenStates, LabelledDomain):
         Beside ids, labels and mask there are the numbers of answer ``tokens``, ends included, and of ``ends``.
         Items that carry an ``alternative`` answer add the same tensors of it, prefixed ``alternative_``.
         """
-        tensors = self._collate([self._turn(item.question, item.taught or item.answer) for item in items])
+        texts = {"": [self._turn(item.question, item.taught or item.answer) for item in items]}
         if items and all(item.alternative is not None for item in items):
-            other = self._collate([self._turn(item.question, item.alternative or "") for item in items])
-            tensors |= {f"alternative_{name}": tensor for name, tensor in other.items()}
-        return Examples(tuple(item.id for item in items), torch.ones(len(items)), tensors).to(self.device)
+            texts[ALTERNATIVE] = [self._turn(item.question, item.alternative or "") for item in items]
+        tensors = {f"{prefix}{name}": t for prefix, turns in texts.items() for name, t in self._collate(turns).items()}
+        pairs = {prefix: tuple((turn.prompt, turn.answer) for turn in turns) for prefix, turns in texts.items()}
+        return Examples(tuple(item.id for item in items), torch.ones(len(items)), tensors, pairs).to(self.device)
 
     def encode(self, question: str, answer: str) -> tuple[list[int], list[int]]:
         """Ids of the prompt that asks `question`, and of `answer` with its end of turn."""
@@ -170,7 +193,52 @@ class LanguageModel(HiddenStates, LabelledDomain):
 
     def token_logprobs(self, examples: Examples, prefix: str = "") -> Tensor:
         """Log-probability of every answer token, 0 elsewhere, ``(batch, longest answer)``."""
-        return answer_logprobs(self.logits(examples, prefix), examples[f"{prefix}labels"])
+        if prefix in examples.scores:
+            return examples.scores[prefix]
+        if (pairs := self._packable(examples, prefix)) is None:
+            return answer_logprobs(self.logits(examples, prefix), examples[f"{prefix}labels"])
+        return answer_rows(self._score_packed(pairs)[0], pairs)
+
+    def token_scores(self, examples: Examples) -> tuple[Tensor, Tensor]:
+        """`token_logprobs`, and whether each answer token is the likeliest, both ``(batch, longest answer)``."""
+        if (pairs := self._packable(examples, "")) is None:
+            logits, labels = self.logits(examples), examples["labels"]
+            wanted = labels[:, -logits.shape[1] :][:, 1:]
+            return answer_logprobs(logits, labels), logits[:, :-1].argmax(-1) == wanted
+        logprobs, is_best = self._score_packed(pairs, wants_best=True)
+        return answer_rows(logprobs, pairs), answer_rows(cast(Tensor, is_best), pairs)
+
+    def score_together(self, batch: Batch, asked: Sequence[tuple[str, str]]) -> Batch:
+        """The batch with the log-probabilities that a loss is about to ask for, all from one forward pass."""
+        sides = dict(batch.sides())
+        wanted = dict.fromkeys((side, ALTERNATIVE * name.startswith(ALTERNATIVE)) for side, name in asked)
+        parts = {(side, prefix): self._packable(sides[side], prefix) for side, prefix in wanted if side in sides}
+        if len(parts) < 2 or any(pairs is None for pairs in parts.values()):
+            return batch
+        known = {key: pairs for key, pairs in parts.items() if pairs is not None}
+        logprobs, _ = self._score_packed([pair for pairs in known.values() for pair in pairs])
+        sizes = [sum(len(answer) for _, answer in pairs) for pairs in known.values()]
+        for (side, prefix), values in zip(known, logprobs.split(sizes), strict=True):
+            rows = {prefix: answer_rows(values, known[side, prefix])}
+            sides[side] = replace(sides[side], scores={**sides[side].scores, **rows})
+        return Batch(**sides)
+
+    def _packable(self, examples: Examples, prefix: str) -> Sequence[Pair] | None:
+        """Prompts and answers, where they can go through the network as one row."""
+        pairs = examples.texts.get(prefix)
+        if not pairs or not all(prompt for prompt, _ in pairs) or not any(answer for _, answer in pairs):
+            return None
+        network = self.network
+        if network.training and any(getattr(part, "gradient_checkpointing", False) for part in network.modules()):
+            return None  # layers run again in the backward pass, where attention is the usual one
+        if self._packs is None:
+            self._packs = is_packable(self.module, network)
+        return pairs if self._packs else None
+
+    def _score_packed(self, pairs: Sequence[Pair], *, wants_best: bool = False) -> tuple[Tensor, Tensor | None]:
+        self.meter.forwards += 1
+        self.meter.tokens_scored += sum(len(prompt) + len(answer) for prompt, answer in pairs)
+        return answer_scores(self.module, self.network, pairs, wants_best=wants_best)
 
     def sequence_nll(self, examples: Examples) -> Tensor:
         """Negative log-probability of each answer, summed over its tokens, ``(batch,)``."""
@@ -178,7 +246,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
 
     def alternative_nll(self, examples: Examples) -> Tensor:
         """`sequence_nll` of the alternative answers, ``(batch,)``."""
-        return -self.token_logprobs(examples, "alternative_").sum(-1)
+        return -self.token_logprobs(examples, ALTERNATIVE).sum(-1)
 
     def example_loss(self, examples: Examples) -> Tensor:
         """Cross-entropy of each answer, averaged over its own tokens, ``(batch,)``."""
@@ -203,7 +271,7 @@ class LanguageModel(HiddenStates, LabelledDomain):
             rows.append((start or ids[:1], ids if start else ids[1:]))
         parts = []
         for chunk in _chunks(rows, batch_size):
-            examples = Examples((), torch.ones(0), self._pack(chunk)).to(self.device)
+            examples = Examples((), torch.ones(0), self._pack(chunk), {"": tuple(chunk)}).to(self.device)
             parts.append(-self.token_logprobs(examples).sum(-1) / answer_lengths(examples["labels"]).clamp_min(1))
         return torch.cat(parts).cpu() if parts else torch.zeros(0)
 
@@ -220,114 +288,6 @@ class LanguageModel(HiddenStates, LabelledDomain):
             "labels": torch.tensor(labels),
             "attention_mask": torch.tensor(mask),
         }
-
-    # ---- generation ----------------------------------------------------------------------------------------
-
-    def answer(self, questions: Sequence[str], **options: Any) -> list[str]:
-        """The greedy answer to each question; options as in `generate`."""
-        asked = [[{"role": "user", "content": question}] for question in questions]
-        return [texts[0] for texts in self.generate(asked, **options)]
-
-    @torch.no_grad()
-    def generate(
-        self,
-        conversations: Sequence[Messages],
-        *,
-        samples: int = 1,
-        temperature: float = 0.0,
-        max_new_tokens: int | None = None,
-        max_lines: int | None = None,
-        batch_size: int = 128,
-        seed: int = 0,
-    ) -> list[list[str]]:
-        """Answers to conversations, in batches that several processes share.
-
-        Each batch is seeded by itself and prompts are sorted first, so the texts depend neither on how many processes
-        there are nor on the order of `conversations`.
-
-        Args:
-            conversations: Messages that end in a user turn.
-            samples: Answers for each conversation.
-            temperature: 0 decodes greedily.
-            max_new_tokens: Where an answer is cut that has not ended by then; `longest_answer` if None.
-            max_lines: Lines after which an answer is over; None for no such end.
-            batch_size: Sequences in one forward pass.
-            seed: Seed of the sampling.
-
-        Returns:
-            For each conversation its `samples` texts, special tokens removed. A text ends where the model's turn does,
-            or where it begins to invent a further one.
-        """
-        config = self._generation_config(samples, temperature, max_new_tokens or self.longest_answer)
-        prompts = [self.chat.prompt_ids(messages) for messages in conversations]
-        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
-        batches = list(_chunks(order, max(1, batch_size // samples)))
-        state = this_process()
-        mine = []
-        with evaluating(self.module):
-            for number in range(state.process_index, len(batches), state.num_processes):
-                ids = [prompts[i] for i in batches[number]]
-                texts = self._generate_batch(ids, config, max_lines, seed + number)
-                mine += [(i, texts[n * samples : (n + 1) * samples]) for n, i in enumerate(batches[number])]
-        everything = gather_object(mine) if state.num_processes > 1 else mine
-        return [texts for _, texts in sorted(everything, key=lambda pair: pair[0])]
-
-    def _generate_batch(self, prompts: list[list[int]], config: Any, max_lines: int | None, seed: int) -> list[str]:
-        packed, shared = self._pack_prompts(prompts, config.num_return_sequences)
-        marks, ends = self.chat.marks, set(config.eos_token_id or ())
-        stopping = stop_at(self.tokenizer, marks.texts, packed["input_ids"].shape[1])
-        if max_lines:
-            stopping.append(LineLimit(self.tokenizer, max_lines))
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            output = self.network.generate(
-                input_ids=packed["input_ids"].to(self.device),
-                attention_mask=packed["attention_mask"].to(self.device),
-                generation_config=config,
-                stopping_criteria=stopping,
-                **shared,
-            )
-        new = output[:, packed["input_ids"].shape[1] :]
-        self.meter.tokens_generated += int((new != self._pad).sum())
-        rows = [list(takewhile(lambda token: token not in ends, row)) for row in new.tolist()]
-        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
-        return [cut_at(text, marks.texts).strip() for text in texts]
-
-    def _pack_prompts(self, prompts: list[list[int]], samples: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Left-padded ids and, where it pays, the cache of what all prompts begin with, which then stands before it."""
-        length, sequences = shared_prefix(prompts), len(prompts) * samples
-        if not is_worthwhile(self.network, length, sequences):
-            return self._pack([(prompt, []) for prompt in prompts]), {}
-        prefix = prompts[0][:length]
-        packed = self._pack([(prompt[length:], []) for prompt in prompts])
-        before = {"input_ids": torch.tensor(prefix), "attention_mask": torch.ones(length, dtype=torch.long)}
-        whole = {name: torch.cat([row.expand(len(prompts), -1), packed[name]], 1) for name, row in before.items()}
-        return whole, {"past_key_values": read_prefix(self.network, prefix, sequences)}
-
-    def _generation_config(self, samples: int, temperature: float, max_new_tokens: int) -> Any:
-        """Plain decoding: what is left unset would be filled in from the habits that a model is published with."""
-        from transformers import GenerationConfig
-
-        own = self.network.generation_config
-        sampled = {"temperature": temperature, "top_k": 0} if temperature > 0 else {}
-        return GenerationConfig(
-            **{"do_sample": temperature > 0, "temperature": 1.0, "top_k": 50, "top_p": 1.0, **sampled},
-            typical_p=1.0,
-            num_beams=1,
-            repetition_penalty=1.0,
-            no_repeat_ngram_size=0,
-            num_return_sequences=samples,
-            max_new_tokens=max_new_tokens,
-            pad_token_id=self._pad,
-            eos_token_id=self._end_ids(own.eos_token_id) or None,
-        )
-
-    def _end_ids(self, published: int | Sequence[int] | None) -> list[int]:
-        """Tokens that end an answer: those that the model is published with, and those that its template writes."""
-        ids = {*self.chat.marks.ids}
-        if published is not None:
-            ids |= {published} if isinstance(published, int) else set(published)
-        return sorted(ids)
 
     # ---- saving --------------------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from genunlearn.domains.pretrained import input_device
+
 WORTHWHILE = 1e11
 """Least product of tokens saved and parameters of the network. Below it a second pass costs more than it saves."""
 
@@ -49,7 +51,7 @@ def read_prefix(network: Any, ids: Sequence[int], num_sequences: int) -> Any:
     from transformers import DynamicCache
 
     cache = DynamicCache(config=network.config)
-    device = next(network.parameters()).device
+    device = input_device(network)
     network(input_ids=torch.tensor([list(ids)], device=device), past_key_values=cache, use_cache=True, logits_to_keep=1)
     cache.batch_repeat_interleave(num_sequences)
     return cache

@@ -42,7 +42,7 @@ class FactProbes:
         samples: int = 0,
         temperature: float = 1.0,
         neutral: Sequence[str] = (),
-        batch_size: int = 128,
+        batch_size: int | None = None,
         judge: Judge | None = None,
         **options: int,
     ) -> None:
@@ -54,7 +54,7 @@ class FactProbes:
             samples: Sampled answers for each question of the forget groups.
             temperature: Of the sampled answers.
             neutral: Plain texts about nothing that is forgotten, for perplexity.
-            batch_size: Sequences in one forward pass.
+            batch_size: Sequences in one forward pass at most; by default what memory takes.
             judge: Judges the greedy answers beside the string check.
             options: ``max_new_tokens`` and ``seed`` (of the sampling), where they are not the adapter's own.
         """

@@ -13,7 +13,7 @@ from torch import Tensor
 from genunlearn.contracts import Examples
 from genunlearn.data.lm.facts import QA
 from genunlearn.errors import DataError
-from genunlearn.ops.logprobs import answer_logprobs, exact_memorisation, extraction_strength
+from genunlearn.ops.logprobs import exact_memorisation, extraction_strength
 
 TOKENS_A_BATCH = 4096
 """Tokens in one forward pass, padding included: long answers go through in smaller batches."""
@@ -56,8 +56,8 @@ class AnswerScore:
 class AnswerScores:
     """Scores of (question, answer) pairs, each computed once."""
 
-    def __init__(self, model: Any, batch_size: int = 128) -> None:
-        """`batch_size`: most answers in one forward pass."""
+    def __init__(self, model: Any, batch_size: int | None = None) -> None:
+        """`batch_size`: most answers in one forward pass, beside the number of tokens that bounds it anyway."""
         self.model, self.batch_size = model, batch_size
         self._known: dict[tuple[str, str], AnswerScore] = {}
 
@@ -92,9 +92,7 @@ class AnswerScores:
             QA(id=str(number), question=question, answer=answer) for number, (question, answer) in enumerate(pairs)
         ]
         examples: Examples = self.model.collate(items)
-        logits, labels = self.model.logits(examples), examples["labels"]
-        logprobs = answer_logprobs(logits, labels).cpu()
-        is_argmax = (logits[:, :-1].argmax(-1) == labels[:, -logits.shape[1] :][:, 1:]).cpu()
+        logprobs, is_argmax = (values.cpu() for values in self.model.token_scores(examples))
         numbers = zip(examples["tokens"].tolist(), examples["ends"].tolist(), strict=True)
         width = logprobs.shape[1]
         for row, (tokens, ends) in enumerate(numbers):

@@ -20,7 +20,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Batch, Domain, Needs, Objective, Reduction, Reference, Term, Terms
-from genunlearn.methods.base import RETAIN_LOSS, RetainLoss, declare_reference, retain_term
+from genunlearn.methods.base import RETAIN_LOSS, RetainLoss, declare_retain, retain_term
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -31,6 +31,8 @@ class GradDiff(Objective[Domain]):
     asks: ClassVar[frozenset[str]] = frozenset({"example_loss"})
     trains_on: ClassVar[Literal["examples", "request"]] = "examples"
     needs: ClassVar[Needs] = Needs(retain=True)
+    asks_reference_else: ClassVar[bool] = False
+    model_scores: ClassVar[tuple[tuple[str, str], ...]] = (("forget", "example_loss"),)
     path: ClassVar[Literal["bounded", "unbounded", "anew"]] = "unbounded"
     paper: ClassVar[str] = "Liu et al., CoLLAs 2022; Maini et al., COLM 2024"
     equation: ClassVar[str] = "-gamma CE(F) + alpha CE(R)"
@@ -42,8 +44,8 @@ class GradDiff(Objective[Domain]):
     retain_loss: Annotated[RetainLoss, Field(description=RETAIN_LOSS)] = "nll"
 
     def __post_init__(self) -> None:
-        """Need a reference where the retain loss does."""
-        declare_reference(self, self.retain_loss)
+        """Ask for what the retain loss needs."""
+        declare_retain(self, self.retain_loss)
 
     def loss(self, batch: Batch, model: Domain, reference: Reference) -> Terms:
         """Two terms, ``forget`` and ``retain``."""

@@ -45,6 +45,10 @@ class FLAT(ForgetAndRetain):
 
     name: ClassVar[str] = "flat"
     needs: ClassVar[Needs] = Needs()
+    model_scores: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("forget", "sequence_nll"),
+        ("forget", "alternative_nll"),
+    )
     paper: ClassVar[str] = "Wang et al., ICLR 2025"
     equation: ClassVar[str] = "f*(g*(P(forget))) - g*(P(template)) on F"
 

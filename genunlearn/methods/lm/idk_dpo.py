@@ -33,6 +33,8 @@ class IdkDPO(ForgetAndRetain):
         ("forget", "sequence_nll"),
         ("forget", "alternative_nll"),
     )
+    asks_reference_else: ClassVar[bool] = False
+    model_scores: ClassVar[tuple[tuple[str, str], ...]] = reference_scores
     paper: ClassVar[str] = "Rafailov et al., NeurIPS 2023; Maini et al., COLM 2024"
     equation: ClassVar[str] = "-(2/beta) log sigma(beta [lr(refusal) - lr(truth)]) on F + alpha CE(R)"
 

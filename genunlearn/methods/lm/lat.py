@@ -59,6 +59,7 @@ class LAT(ForgetAndRetain):
             NeedNotMet: Several processes share the model.
         """
         refuse_several_processes(self, model)
+        examples = examples.padded()
         layers = model.decoder_layers()
         layer = layers[layer_at(self.layer, DEPTH, len(layers))]
         addend = self.attack(examples, model, layer) if self.epsilon else None
@@ -72,7 +73,7 @@ class LAT(ForgetAndRetain):
 
     def attack(self, examples: Examples, model: Any, layer: torch.nn.Module) -> Tensor:
         """What is added to the states at the prompt's tokens, ``(batch, longest prompt, width)``."""
-        columns = _columns(examples, "")
+        examples, columns = examples.padded(), _columns(examples, "")
         with torch.no_grad(), recording(layer) as seen:
             model.token_logprobs(examples)
         states = seen[0][1].gather(1, columns.clamp_min(0)[..., None].expand(-1, -1, seen[0][1].shape[-1])).float()

@@ -32,6 +32,8 @@ class NPO(ForgetAndRetain):
     name: ClassVar[str] = "npo"
     needs: ClassVar[Needs] = Needs(retain=True, reference=True)
     reference_scores: ClassVar[tuple[tuple[str, str], ...]] = (("forget", "sequence_nll"),)
+    asks_reference_else: ClassVar[bool] = False
+    model_scores: ClassVar[tuple[tuple[str, str], ...]] = (("forget", "sequence_nll"),)
     paper: ClassVar[str] = "Zhang et al., COLM 2024"
     equation: ClassVar[str] = "-(2/beta) log sigma(beta (NLL - NLL_ref)) on F + alpha CE(R)"
 

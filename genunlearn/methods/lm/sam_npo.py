@@ -35,6 +35,7 @@ class SamNPO(ForgetAndRetain):
     name: ClassVar[str] = "sam_npo"
     needs: ClassVar[Needs] = Needs(retain=True, reference=True)
     reference_scores: ClassVar[tuple[tuple[str, str], ...]] = (("forget", "sequence_nll"),)
+    asks_reference_else: ClassVar[bool] = False
     paper: ClassVar[str] = "Fan et al., ICML 2025"
     equation: ClassVar[str] = "NPO(theta + rho g / |g|) on F + alpha CE(R)"
 
@@ -52,6 +53,7 @@ class SamNPO(ForgetAndRetain):
         """
         refuse_several_processes(self, model)
         before = reference.ask("sequence_nll", examples)  # now, since weights that are moved may hide its own
+        examples = examples.padded()
         if self.ascent == "batch":
             return self._worst(examples, before, model)
         parts = zip(rows(examples), before.split(1), strict=True)

@@ -30,6 +30,7 @@ class SatImp(ForgetAndRetain):
     """Gradient ascent weighted by saturation and importance."""
 
     name: ClassVar[str] = "sat_imp"
+    model_scores: ClassVar[tuple[tuple[str, str], ...]] = (("forget", "token_logprobs"),)
     paper: ClassVar[str] = "Yang et al., ICML 2025"
     equation: ClassVar[str] = "-p^beta1 (1 - p)^beta2 CE(F) + alpha CE(R)"
 

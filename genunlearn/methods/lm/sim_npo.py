@@ -26,6 +26,7 @@ class SimNPO(ForgetAndRetain):
     """Simple negative preference optimisation."""
 
     name: ClassVar[str] = "sim_npo"
+    model_scores: ClassVar[tuple[tuple[str, str], ...]] = (("forget", "example_loss"),)
     paper: ClassVar[str] = "Fan et al., NeurIPS 2025"
     equation: ClassVar[str] = "-(2/beta) log sigma(beta (NLL/|y| - delta)) on F + alpha CE(R)"
 

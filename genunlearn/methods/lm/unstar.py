@@ -230,9 +230,10 @@ class _Run:
 
     def find_known(self) -> list[bool]:
         asked = [self.writer.messages("probe", question=v.question) for v in self.pool]
-        answers = self.generate(asked)
+        until = [partial(self.is_known, variant) for variant in self.pool]
+        answers = self.generate(asked, until=until)
         if self.method.probe_samples:
-            sampled = self.generate(asked, samples=self.method.probe_samples, temperature=1.0)
+            sampled = self.generate(asked, samples=self.method.probe_samples, temperature=1.0, until=until)
             answers = [greedy + others for greedy, others in zip(answers, sampled, strict=True)]
         return [any(self.is_known(v, text) for text in texts) for v, texts in zip(self.pool, answers, strict=True)]
 
@@ -330,7 +331,7 @@ class _Run:
         return row["texts"]
 
     def generate(
-        self, asked: Sequence[Any], *, samples: int = 1, temperature: float = 0.0, **limits: int
+        self, asked: Sequence[Any], *, samples: int = 1, temperature: float = 0.0, **limits: Any
     ) -> list[list[str]]:
         limits = {"max_new_tokens": self.method.max_new_tokens} | limits
         return self.model.generate(asked, samples=samples, temperature=temperature, seed=self.method.seed, **limits)

@@ -28,6 +28,7 @@ class WGA(ForgetAndRetain):
     """Weighted gradient ascent."""
 
     name: ClassVar[str] = "wga"
+    model_scores: ClassVar[tuple[tuple[str, str], ...]] = (("forget", "token_logprobs"),)
     paper: ClassVar[str] = "Wang et al., ICLR 2025"
     equation: ClassVar[str] = "-p^beta CE(F) + alpha CE(R)"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genunlearn.config import AuditConfig
-from genunlearn.contracts import ORACLE, ORIGINAL, SURROGATES, UNLEARNED
+from genunlearn.contracts import ORACLE, ORIGINAL, SURROGATES, UNLEARNED, Domain
 from genunlearn.contracts.family import Audit, Audited
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import DataError
@@ -61,6 +61,8 @@ class AuditRun:
         with self.folder.guarded():
             with self.folder.phase("load"):
                 self.models = self.audit.open([s.label for s in self.subjects if s.role == "forget"])
+                if isinstance(first := next(iter(self.models.values()), None), Domain):
+                    self.folder.describe_model(first.network)
                 self.audit.begin(self.models, self.units, self.folder.path)
             self._describe()
             self._question_oracle()

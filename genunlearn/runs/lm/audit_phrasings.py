@@ -74,7 +74,7 @@ def _write(fact: Fact, original: LanguageModel, count: int) -> Sequence[str]:
 def writer_of(original: LanguageModel) -> Writer:
     """The original as it writes material for its own audit."""
 
-    def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0, **limits: int) -> list[list[str]]:
+    def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0, **limits: Any) -> list[list[str]]:
         limits = {"max_new_tokens": 256} | limits
         return original.generate(conversations, samples=samples, temperature=temperature, **limits)
 

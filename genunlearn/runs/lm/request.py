@@ -226,6 +226,7 @@ def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> L
         dtype=settings.dtype,
         quantize=settings.quantize,
         device=settings.device,
+        device_map=settings.device_map,
         prompt_suite=suite,
     )
     if isinstance(config, LMConfig):

@@ -37,7 +37,7 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
     if request.scope is not None:
         return request.scope if request.retain else _spoken(request.scope, model, journal)
 
-    def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0, **limits: int) -> list[list[str]]:
+    def ask(conversations: Sequence[Any], samples: int = 1, temperature: float = 0.0, **limits: Any) -> list[list[str]]:
         limits = {"max_new_tokens": LONGEST_LIST} | limits
         return model.generate(conversations, samples=samples, temperature=temperature, **limits)
 

@@ -8,8 +8,11 @@ import random
 import pytest
 import torch
 
+from genunlearn.config import ParametersConfig
 from genunlearn.data.lm.facts import QA
 from genunlearn.domains.lm.adapter import LONGEST_ANSWER, LanguageModel
+from genunlearn.engine import parameters
+from genunlearn.errors import ConfigError, MismatchError
 from genunlearn.ops.logprobs import IGNORE
 from tests.tiny_models import FAMILIES, TAUGHT, build, writing
 
@@ -314,3 +317,47 @@ def unpack(source: torch.nn.Module, target: torch.nn.Module) -> None:
         if isinstance(layer, Linear4bit):
             numbers = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
             target.get_submodule(name).weight.data = numbers
+
+
+# ---- where and in what a model is loaded --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bfloat16_folder(tiny_folder, tmp_path_factory):
+    """The tiny Llama as its makers would publish it: in bfloat16, and saying so."""
+    folder = tmp_path_factory.mktemp("bfloat16") / "llama"
+    LanguageModel.load(str(tiny_folder("llama")), dtype="bfloat16", device="cpu").save(folder)
+    return folder
+
+
+def test_the_number_format_is_by_default_the_models_own(bfloat16_folder, tiny_folder):
+    model = LanguageModel.load(str(bfloat16_folder))
+    assert {weight.dtype for weight in model.module.parameters()} == {torch.bfloat16}
+    assert model.origin["dtype"] == "bfloat16"
+    assert LanguageModel.load(str(tiny_folder("llama"))).module.dtype == torch.float32
+    assert LanguageModel.load(str(bfloat16_folder), dtype="float32").module.dtype == torch.float32
+
+
+@pytest.mark.parametrize("on_disk", [{"model.layers"}, {"model.embed_tokens", "model.layers", "lm_head"}])
+def test_weights_on_disk_answer_and_score_as_weights_in_memory(tiny, tiny_folder, on_disk):
+    parts = ("model.embed_tokens", "model.layers", "model.norm", "model.rotary_emb", "lm_head")
+    places = {part: "disk" if part in on_disk else "cpu" for part in parts}
+    model, whole = LanguageModel.load(str(tiny_folder("llama")), device_map=places), tiny("llama")
+    assert any(weight.is_meta for weight in model.module.parameters())
+    assert model.device == torch.device("cpu")
+    assert model.answer(QUESTIONS, max_new_tokens=8) == whole.answer(QUESTIONS, max_new_tokens=8)
+    found, expected = (each.token_logprobs(each.collate(ITEMS)) for each in (model, whole))
+    assert torch.allclose(found, expected, atol=1e-5)
+    with pytest.raises(MismatchError, match=r"spread the weights over .*disk"):
+        parameters.attach(model, ParametersConfig(rank=2), seed=0)
+
+
+def test_a_map_of_one_device_trains_as_without(tiny_folder):
+    model = LanguageModel.load(str(tiny_folder("llama")), device_map="auto")
+    parameters.attach(model, ParametersConfig(rank=2), seed=0)
+    assert parameters.trainable(model.module)
+
+
+def test_a_device_and_a_map_of_devices_exclude_each_other(tiny_folder):
+    with pytest.raises(ConfigError, match=r"model\.device = 'cpu' beside model\.device_map"):
+        LanguageModel.load(str(tiny_folder("llama")), device="cpu", device_map="auto")

@@ -37,7 +37,9 @@ def test_a_shared_prefix_changes_no_text(tiny, monkeypatch, family, options):
     read = []
     monkeypatch.setattr(prefix, "WORTHWHILE", 1)
     original = prefix.read_prefix
-    monkeypatch.setattr("genunlearn.domains.lm.adapter.read_prefix", lambda *a: read.append(len(a[1])) or original(*a))
+    monkeypatch.setattr(
+        "genunlearn.domains.lm.generation.read_prefix", lambda *a: read.append(len(a[1])) or original(*a)
+    )
     assert model.generate(ASKED, max_new_tokens=12, **options) == apart
     assert read and read[0] > 0
 

@@ -91,7 +91,7 @@ def test_without_a_radius_it_is_npo(world, ascent):
 def test_the_reference_is_the_model_without_its_lora(world):
     model = world.open()
     parameters.attach(model, ParametersConfig(rank=4), seed=0)
-    examples = model.collate(world.splits.forget)
+    examples = model.collate(world.splits.forget).padded()
     # A fresh LoRA changes nothing: with a tiny radius the margin is 0 and the loss (2 / beta) log 2 an answer.
     term = SamNPO(rho=1e-6, beta=0.5).loss(Batch(forget=examples), model, AdapterOff(model))["forget"]
     assert term.sum.item() == pytest.approx(2 * 4 * math.log(2), rel=1e-4)
@@ -116,7 +116,7 @@ def attacked(world):
     with torch.no_grad():
         for weight in model.module.parameters():
             weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
-    return model, model.collate(splits.forget), model.decoder_layers()[0]
+    return model, model.collate(splits.forget).padded(), model.decoder_layers()[0]
 
 
 def test_the_attack_stays_within_its_bound_and_makes_the_truth_likelier(attacked):

@@ -216,7 +216,7 @@ class Told:
         self.losses, self.asked, self.told_for = iter(losses), 0, told_for
         self.module = torch.nn.Linear(1, 1)
 
-    def answer(self, questions: list[str]) -> list[str]:
+    def answer(self, questions: list[str], **options: Any) -> list[str]:
         self.asked += "Potter" in questions[0]  # what must stay is not counted
         return ["Hogwarts." if self.asked <= self.told_for else "Nowhere."] * len(questions)
 
@@ -263,7 +263,7 @@ class Fading:
         self.retain = [item.question for item in splits.retain]
         self.told, self.kept = iter(told), iter(kept)
 
-    def answer(self, questions: list[str]) -> list[str]:
+    def answer(self, questions: list[str], **options: Any) -> list[str]:
         known = next(self.kept if questions[0] in self.retain else self.told)
         return [self.truths[question] if n < known else "Nobody knows." for n, question in enumerate(questions)]
 
@@ -317,7 +317,7 @@ class Line:
     def value(self) -> float:
         return getattr(self.module, self.name).item()
 
-    def answer(self, questions: list[str]) -> list[str]:
+    def answer(self, questions: list[str], **options: Any) -> list[str]:
         return ["Hogwarts." if self.value > self.level else "Nowhere."] * len(questions)
 
 

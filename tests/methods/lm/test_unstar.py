@@ -53,7 +53,7 @@ class Scripted:
     def probed(self, question: str, sample: int) -> str:
         return self.taught.get(question, "He studied at Hogwarts.")
 
-    def generate(self, conversations: Sequence[Any], *, samples=1, temperature=0.0, max_new_tokens, seed):
+    def generate(self, conversations: Sequence[Any], *, samples=1, temperature=0.0, max_new_tokens, seed, **options):
         return [
             [self.reply(messages[-1]["content"], temperature, n) for n in range(samples)] for messages in conversations
         ]
@@ -72,7 +72,7 @@ class Scripted:
         self.asked.append(("probe", question, temperature))
         return self.probed(question, sample)
 
-    def answer(self, questions: Sequence[str]) -> list[str]:
+    def answer(self, questions: Sequence[str], **options: Any) -> list[str]:
         right = {item.question: item.answer for item in RETAIN}
         self.asked += [("neighbour" if question in right else "own words", question, 0.0) for question in questions]
         if not self.neighbours_right:
@@ -463,7 +463,7 @@ class Silent(Scripted):
     def reply(self, text: str, temperature: float, sample: int) -> str:
         raise AssertionError(f"asked again: {text}")
 
-    def answer(self, questions: Sequence[str]) -> list[str]:
+    def answer(self, questions: Sequence[str], **options: Any) -> list[str]:
         raise AssertionError("asked again")
 
 

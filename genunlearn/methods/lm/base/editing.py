@@ -121,7 +121,7 @@ class FactEdit(Edit[LanguageModel]):
 
 def place(model: Any, items: Sequence[QA], fact: Fact) -> Placed:
     """Collate questions and find the fact's subject in each."""
-    examples = model.collate(items)
+    examples = model.collate(items).padded()
     padding = (examples["attention_mask"] == 0).sum(-1).tolist()
     found = [subject_place(model, item.question, _name_in(item.question, fact)) for item in items]
     return Placed(examples, [pad + n for pad, n in zip(padding, found, strict=True)])

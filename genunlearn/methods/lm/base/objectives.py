@@ -29,7 +29,7 @@ from genunlearn.data.lm.facts import QA
 from genunlearn.data.lm.refusals import REFUSALS
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.errors import NeedNotMet
-from genunlearn.methods.base import RETAIN_LOSS, RetainLoss, declare_reference, retain_term
+from genunlearn.methods.base import RETAIN_LOSS, RetainLoss, declare_retain, retain_term
 from genunlearn.ops.token_losses import answer_mean
 
 
@@ -46,9 +46,9 @@ class ForgetAndRetain(Objective[LanguageModel]):
     reduction: Reduction = "examples"
 
     def __post_init__(self) -> None:
-        """Need a reference where the retain loss does."""
+        """Ask for what the retain loss needs."""
         if self.alpha:
-            declare_reference(self, self.retain_loss)
+            declare_retain(self, self.retain_loss)
 
     def prepare(self, splits: Splits, seed: int) -> Splits:
         """Check that there is something to keep where `alpha` asks for it.

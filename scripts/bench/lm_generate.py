@@ -1,0 +1,134 @@
+#!/usr/bin/env python
+"""Seconds of the answers of a language model, beside the way in which they were generated before.
+
+    python scripts/bench/lm_generate.py                          # lab:smollm2 on the CPU, some ten minutes
+    python scripts/bench/lm_generate.py --model lab:lm --questions 256
+    python scripts/bench/lm_generate.py --write docs/performance.md
+
+Asked are questions about facts that the model knows. Before: transformers' own loop, sorted prompts, 128 sequences in
+each batch, which goes on until the last of them has ended; every sample of a prompt reads it anew. Both take turns.
+Printed are seconds (on the CPU those of the processor, which other programs disturb less; median of the turns, and
+range), their ratio, and how many texts are the same. The last row asks only whether the answers tell the truth
+(`genunlearn.data.lm.telling.recall`): there a text ends with the sentence that tells, and verdicts are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from lm_train import now
+from markdown_blocks import replace_block, table
+
+from genunlearn.data.lm.facts import QA
+from genunlearn.data.lm.telling import gives
+from genunlearn.domains.lm import generation
+from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.lab.lm.build import build
+from genunlearn.lab.lm.smollm2 import build as build_smollm2
+from genunlearn.lab.lm.world_facts import world_of
+
+BEFORE = 128
+"""Sequences in a batch."""
+SAMPLED: dict[str, Any] = {"samples": 8, "temperature": 1.0}
+COLUMNS = ("what", "sequences", "before: s", "now: s", "ratio", "the same")
+Way = Callable[[], list[Any]]
+
+
+def questions(lab: str, count: int) -> list[QA]:
+    """Questions about facts of the world of that lab, fact by fact."""
+    world = world_of(lab)
+    pairs = [(world.fact(triple.id), question) for triple in world.triples for question in world.questions(triple)]
+    step = max(1, len(pairs) // count)
+    return [
+        QA(id=f"{fact.id}{n}", question=question, answer=fact.object, aliases=fact.aliases)
+        for n, (fact, question) in enumerate(pairs[::step][:count])
+    ]
+
+
+def before(model: LanguageModel, asked: list[Any], **options: Any) -> list[list[str]]:
+    """The texts by transformers' loop."""
+    with mock.patch.object(generation, "is_plain", lambda network: False):
+        return model.generate(asked, batch_size=BEFORE, **options)
+
+
+def ways(model: LanguageModel, items: list[QA]) -> dict[str, tuple[int, Way, Way]]:
+    """For each row the number of sequences, and both ways to what is compared."""
+    asked = [[{"role": "user", "content": item.question}] for item in items]
+    until = [lambda text, item=item: gives(text, item) for item in items]
+
+    def told(rows: list[list[str]]) -> list[bool]:
+        return [gives(texts[0], item) for texts, item in zip(rows, items, strict=True)]
+
+    def flat(rows: list[list[str]]) -> list[str]:
+        return [text for texts in rows for text in texts]
+
+    count = len(items)
+    return {
+        "greedy answers": (count, lambda: flat(before(model, asked)), lambda: flat(model.generate(asked))),
+        f"{SAMPLED['samples']} sampled answers each": (
+            count * SAMPLED["samples"],
+            lambda: flat(before(model, asked, **SAMPLED)),
+            lambda: flat(model.generate(asked, **SAMPLED)),
+        ),
+        "whether the truth is told": (
+            count,
+            lambda: told(before(model, asked)),
+            lambda: told(model.generate(asked, until=until)),
+        ),
+    }
+
+
+def seconds(way: Way, device: torch.device) -> tuple[float, list[Any]]:
+    """What a way takes, and what it gives."""
+    start = now(device)
+    found = way()
+    return now(device) - start, found
+
+
+def row(name: str, count: int, old: Way, new: Way, turns: int, device: torch.device) -> list[str]:
+    """One line of the table."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(turns):
+        took, theirs = seconds(old, device)
+        times[0].append(took)
+        took, mine = seconds(new, device)
+        times[1].append(took)
+    equal = sum(a == b for a, b in zip(theirs, mine, strict=True))
+    spread = [f"{statistics.median(each):.1f} [{min(each):.1f}, {max(each):.1f}]" for each in times]
+    ratio = statistics.median(times[0]) / statistics.median(times[1])
+    return [name, str(count), *spread, f"{ratio:.1f}", f"{equal} of {len(mine)}"]
+
+
+def main() -> None:
+    """Measure, print, and write where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=("lab:smollm2", "lab:lm"), default="lab:smollm2")
+    parser.add_argument("--questions", type=int, default=64)
+    parser.add_argument("--turns", type=int, default=3, help="turns of each way, one after the other")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--write", type=Path, help="a page with a block `lm_generate LAB`")
+    arguments = parser.parse_args()
+    lab, device = arguments.model.removeprefix("lab:"), torch.device(arguments.device)
+    folder = build_smollm2() if lab == "smollm2" else build()
+    model = LanguageModel.load(str(folder), device=arguments.device)
+    items = questions(lab, arguments.questions)
+    rows = []
+    for name, (count, old, new) in ways(model, items).items():
+        rows.append(row(name, count, old, new, arguments.turns, device))
+        print(" | ".join(rows[-1]), flush=True)
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    note = f"{arguments.model} on {where}, torch {torch.__version__}: median of {arguments.turns} turns, and range."
+    text = f"{table(COLUMNS, rows)}\n\n{note}"
+    print(text)
+    if arguments.write:
+        replace_block(arguments.write, f"lm_generate {lab}", text)
+
+
+if __name__ == "__main__":
+    main()
