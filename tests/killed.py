@@ -23,8 +23,8 @@ def killed_and_resumed(config: Any, out: Path, *, saves: int) -> RunRecord:
         if len(done) == saves:
             raise KeyboardInterrupt
 
-    def save(self: Checkpoints, *arguments: Any) -> None:
-        checkpoint(self, *arguments)
+    def save(self: Checkpoints, *arguments: Any, **options: Any) -> None:
+        checkpoint(self, *arguments, **options)
         count()
 
     def keep(self: FileJournal, *arguments: Any) -> Any:

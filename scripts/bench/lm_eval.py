@@ -79,7 +79,7 @@ def plain(model: LanguageModel, sets: dict[str, list[QA]]) -> tuple[Values, int]
         values["exact_memorisation"][name] = [share(exact_memorisation, right[:-1]) for _, right in rate(true)]
         values["extraction"][name] = [share(extraction_strength, right[:-1]) for _, right in rate(true)]
         for metric, first in (("truth_ratios", 1), ("option_probabilities", 0)):
-            pairs = [item.pairs for item in items]
+            pairs = [item.pairs for item in items if isinstance(item, Contrast)]
             one = [-logprobs.mean().item() for logprobs, _ in rate([texts[first] for texts in pairs])]
             wrong = iter([-logprobs.mean().item() for logprobs, _ in rate([t for texts in pairs for t in texts[2:]])])
             ratio = truth_ratio if metric == "truth_ratios" else option_probability

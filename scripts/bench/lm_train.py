@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from markdown_blocks import replace_block, table
@@ -39,7 +39,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from genunlearn.config import ParametersConfig, TrainConfig
-from genunlearn.contracts import Objective, Splits
+from genunlearn.contracts import Splits
 from genunlearn.data.lm.facts import QA
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.lm.chat import Turn
@@ -91,7 +91,7 @@ SHAPES = {
     "1b": Shape(2048, 8192, 16, 32, 8, 128256, torch.bfloat16),
     "8b": Shape(4096, 14336, 32, 32, 8, 128256, torch.bfloat16, is_tied=False),
 }
-CASES: dict[str, tuple[Callable[[], Objective], str]] = {
+CASES: dict[str, tuple[Callable[[], NPO | GradDiff], Literal["lora", "full"]]] = {
     "NPO, full": (lambda: NPO(reduction="tokens"), "full"),
     "NPO, LoRA": (lambda: NPO(reduction="tokens"), "lora"),
     "GradDiff, full": (lambda: GradDiff(reduction="tokens"), "full"),
@@ -155,7 +155,7 @@ def build(shape: Shape, device: torch.device) -> LanguageModel:
     """A model with random weights, the same each time."""
     torch.manual_seed(0)
     with torch.device(device):
-        module = LlamaForCausalLM(shape.config()).to(shape.dtype).eval()
+        module = LlamaForCausalLM(shape.config()).eval().to(dtype=shape.dtype)
     model = LanguageModel(module, DrawnTurns(shape.vocab))
     model.chat = DrawnTurns(shape.vocab)  # type: ignore[assignment]
     return model
@@ -195,7 +195,7 @@ def plain(case: str, shape: Shape, settings: TrainConfig, device: torch.device) 
         (rows,) = batches.window(step)
         forget, retain = (padded(model, rows[side], device) for side in ("forget", "retain"))
         optimizer.zero_grad()
-        if reference is not None:
+        if reference is not None and isinstance(method, NPO):
             with torch.no_grad():
                 before = answer_nll(reference, forget)
             margin = answer_nll(network, forget) - before

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from genunlearn.config import ModelConfig
-from genunlearn.config.lm import LMConfig
+from genunlearn.config.lm import LMConfig, LMModelConfig
 from genunlearn.engine.checkpoints import Checkpoints
 from genunlearn.records import read_record
 from genunlearn.runs.lm.request import open_model
@@ -88,7 +87,7 @@ def test_a_patch_of_a_4_bit_base_is_asked_on_one(call, write_config, workplace, 
 
     def open_whole(config: LMConfig, *others: str) -> Any:
         opened.append(config.model.quantize)
-        return open_model(LMConfig(model=ModelConfig(source=config.model.source)), *others)
+        return open_model(LMConfig(model=LMModelConfig(source=config.model.source)), *others)
 
     monkeypatch.setattr("genunlearn.runs.lm.request.open_model", open_whole)
     done = call("ask", "--model", model_folder, "--patch", "out", *more, QUESTION)

@@ -33,7 +33,7 @@ def test_the_shipped_settings_get_the_request() -> None:
 def test_an_embedded_model_may_have_settings_of_its_own() -> None:
     own, shared = (forget_config(model, FACTS, method="npo") for model in ("lab:smollm2", "lab:lm"))
     assert (own.model.source, own.model.dtype, own.train.learning_rate) == ("lab:smollm2", "bfloat16", 2e-4)
-    assert (shared.model.source, shared.model.dtype, shared.train.learning_rate) == ("lab:lm", "float32", 1e-3)
+    assert (shared.model.source, shared.model.dtype, shared.train.learning_rate) == ("lab:lm", "auto", 1e-3)
 
 
 def test_a_method_of_another_family_is_refused() -> None:
