@@ -27,8 +27,6 @@ from genunlearn.processes import this_process
 from genunlearn.registry import require
 
 Check = Callable[[int], bool]
-FUSED = ("cpu", "cuda")
-"""Devices on which AdamW goes over the weights once instead of once for each of its operations."""
 
 
 @dataclass(frozen=True)
@@ -242,8 +240,8 @@ class Trainer:
             from bitsandbytes.optim.adamw import AdamW8bit
 
             return AdamW8bit(weights, lr=rate, weight_decay=decay)
-        is_fused = all(weight.device.type in FUSED for weight in weights)
-        return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=is_fused)
+        # Not the fused form: its bits depend on where tensors lie in memory, so that a resumed run has others.
+        return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
 
     def _weights(self) -> dict[str, Any]:
         module = self._module

@@ -187,7 +187,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     def interrupted(self: Checkpoints, *arguments: Any, **options: Any) -> None:
         save(self, *arguments, **options)
         calls.append(None)
-        if len(calls) == 3:
+        if len(calls) == 1:  # in the middle of a phase
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
