@@ -240,7 +240,10 @@ def test_statements_are_cut_before_the_answer() -> None:
 @pytest.mark.slow
 def test_decoys_stand_in_for_an_oracle(unranked, config_of, tmp_path):
     """Beside decoys the untaught model is not told apart from one that never knew, and a forcing frame is seen."""
-    verdict, record = verdict_of(config_of(oracle="never"), tmp_path / "out")
+    alone, _ = verdict_of(config_of(oracle="never"), tmp_path / "phrasings")
+    assert alone["verdict"] == "undecided" and "without relearning" in alone["reason"]  # they carry the answer in
+    attacks = ATTACKS | {"relearning": {"marks": [1, 2], "lessons": ["phrasings", "unrelated"]}}
+    verdict, record = verdict_of(config_of(oracle="never", attacks=attacks), tmp_path / "out")
     assert (verdict["verdict"], verdict["controls"]) == ("gone", ["original", "decoys"])
     (names,) = record.request["decoys"].values()
     assert len(names) == 2 and all("| studied at |" in name and "Hogwarts" not in name for name in names)

@@ -95,7 +95,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(name, after, done, tmp_path, m
 def test_the_codes_form_and_ewc_go_through_the_stream(tmp_path):
     for name, overrides in {"uniclun_code": (), "ewc": ("evaluate.oracles=0",)}.items():
         record = run(config(name, *overrides), out=tmp_path / name)
-        assert record.outcome in ("forgotten", "not_forgotten", "collapsed", "trained")
+        assert record.outcome in ("forgotten", "not_forgotten", "collapsed", "trained", "undecided")
     assert any("no oracle row" in note for note in record.notes)
 
 
