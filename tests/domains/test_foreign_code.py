@@ -235,7 +235,9 @@ def test_a_pickle_is_never_opened(tmp_path, tiny_folder, suffix):
 @pytest.mark.parametrize(
     "kind", ["a language model", "a classifier", "a judge", "a backbone", "a CLIP model", "a sentence encoder"]
 )
-def test_sound_weights_in_a_pickle_are_refused(tmp_path, kind):
+def test_sound_weights_in_a_pickle_are_refused(tmp_path, request, kind):
+    if kind == "a classifier":
+        request.getfixturevalue("opens_images")
     build, _, open_it = KINDS[kind]
     folder = build(tmp_path / "model")
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
