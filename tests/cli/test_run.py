@@ -183,5 +183,6 @@ def test_two_processes_give_the_results_of_one(call, write_config, workplace, me
     positions = [Checkpoints(workplace / name / "state").position() for name in ("one", "two")]
     for first, second in zip(*(position.history for position in positions), strict=True):
         norms = [entry.pop("grad_norm") for entry in (first, second)]
-        assert second == pytest.approx(first, abs=5e-5, rel=5e-5)  # float32, added up in another order
+        near = 1e-5 if first["step"] <= 2 else 5e-5  # from then on Adam has spread what float32 sums differ by
+        assert second == pytest.approx(first, abs=near, rel=near)
         assert norms[1] == pytest.approx(norms[0], rel=1e-3)

@@ -293,7 +293,7 @@ def test_what_it_asks_of_the_reference_is_what_it_declares(ready, name, domain):
 
 # ---- training -------------------------------------------------------------------------------------------------
 
-STEPS = {"jens_un": 24, "amun": 8, "neg_grad_plus": 8, "salun_labels": 8, "sat_imp": 8, "sim_npo": 8}
+STEPS = {"grad_diff": 5, "jens_un": 24, "amun": 8, "neg_grad_plus": 8, "salun_labels": 8, "sat_imp": 8, "sim_npo": 8}
 """Steps of methods that 4 hardly move, for instance where the loss is bounded and a fact is certain."""
 
 
@@ -373,7 +373,7 @@ def test_the_same_seed_twice_gives_the_same_weights(worlds, first_run, tmp_path,
 @pytest.mark.parametrize(("name", "domain"), [pair for pair in PAIRS if KINDS[pair[0]].needs.forget])
 def test_a_few_steps_raise_the_loss_of_what_is_to_be_forgotten(worlds, first_run, name, domain):
     world = worlds(domain)
-    assert first_run(name, domain).forget_loss > world.forget_loss(world.open()) + 0.03
+    assert first_run(name, domain).forget_loss > world.forget_loss(world.open()) + 0.05
 
 
 @every_objective
