@@ -275,25 +275,6 @@ def test_two_processes_give_the_numbers_of_one(config_of, models, tmp_path):
     assert results(read_record(tmp_path / "both")) == pytest.approx(results(alone))
 
 
-@pytest.mark.slow
-def test_on_the_lab_the_oracle_is_gone_and_the_original_present(tmp_path):
-    from genunlearn.lab.diffusion.build import build
-    from genunlearn.runs.api import audit
-
-    overrides = [
-        "evaluate.images=32",
-        "evaluate.pool=48",
-        "attacks={partial_diffusion: {psis: [0.2, 0.3]}, paraphrase: {tries: 1}}",
-        "request.force=true",
-    ]
-    oracle = build(["digit seven"], progress=False)
-    gone = audit(oracle, "digit seven", out=tmp_path / "oracle", overrides=overrides)
-    assert gone.verdicts[0]["recovered_by"] == []
-    assert gone.verdicts[0]["verdict"] in ("gone", "undecided")  # the latter where 32 images are too few
-    present = audit("lab:diffusion", "digit seven", out=tmp_path / "original", overrides=overrides)
-    assert present.verdicts[0]["verdict"] == "present"
-
-
 def test_controls_are_those_of_the_weights_and_not_of_their_place(config_of, models, tmp_path):
     shutil.copytree(models / "oracle", tmp_path / "oracle")
     shared = {"controls": str(tmp_path / "controls"), "oracle": str(tmp_path / "oracle")}
