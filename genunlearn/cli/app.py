@@ -339,9 +339,7 @@ def ask(
     """Ask a model, and the patched model beside it."""
     from genunlearn.cli.commands import ask as command
 
-    command(
-        model, questions, patch, samples=samples, temperature=temperature, seed=seed, quantize=quantize, force=force
-    )
+    command(model, questions, patch, quantize, samples=samples, temperature=temperature, seed=seed, force=force)
 
 
 @app.command(epilog="Try: genunlearn compare runs/unstar runs/npo --out runs/comparison")

@@ -295,11 +295,11 @@ def ask(
     model: str,
     questions: Sequence[str],
     patch: Path | None,
+    quantize: str | None = None,
     *,
     samples: int = 1,
     temperature: float | None = None,
     seed: int = 0,
-    quantize: str | None = None,
     force: bool = False,
 ) -> None:
     """Answers of the model and, with a patch or another whole model, of that beside them.
@@ -308,10 +308,10 @@ def ask(
         model: The model.
         questions: What it is asked.
         patch: A patch, a run's folder, or the whole model that a run has left; None for none.
+        quantize: ``nf4`` asks the model in 4 bits, ``none`` in its own; by default as the patch was trained.
         samples: Answers to each question.
         temperature: Of the sampling; by default 0, which decodes greedily, for a single answer, and 1 for several.
         seed: Seed of the sampling.
-        quantize: ``nf4`` asks the model in 4 bits, ``none`` in its own; by default as the patch was trained.
         force: Take a patch that was changed, or made for another base, on whole weights.
     """
     from genunlearn.config.lm import LMModelConfig
