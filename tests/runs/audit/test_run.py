@@ -275,6 +275,27 @@ def test_two_processes_give_the_numbers_of_one(config_of, models, tmp_path):
     assert results(read_record(tmp_path / "both")) == pytest.approx(results(alone))
 
 
+@pytest.mark.slow
+def test_a_pipeline_whose_schedule_is_shifted_is_audited_in_few_steps(config_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "genunlearn.domains.diffusion.families.Flux.latent_size", lambda self: 16
+    )  # in the place of 128
+    for name, seed in (("original", 0), ("unlearned", 1)):
+        tiny("flux", seed=seed).save_pretrained(tmp_path / name)
+    attacks = ATTACKS | {"partial_diffusion": {"psis": [0.0, 1.0]}, "concept_relearning": {"marks": [1]}}
+    config = config_of(
+        model={"source": str(tmp_path / "original")},
+        unlearned=str(tmp_path / "unlearned"),
+        oracle="never",
+        request={"concepts": ["cat -> dog"], "force": True},
+        attacks=attacks,
+    )
+    record = AuditRun(config, tmp_path / "out")()
+    tried = {row["attack"] for row in record.rounds if row["forwards"].get("unlearned")}
+    assert tried == {"partial_diffusion", "paraphrase", "concept_relearning"}
+    assert results(record)["asr", "unlearned", "cat, partial_diffusion, psi = 1"] is not None
+
+
 def test_controls_are_those_of_the_weights_and_not_of_their_place(config_of, models, tmp_path):
     shutil.copytree(models / "oracle", tmp_path / "oracle")
     shared = {"controls": str(tmp_path / "controls"), "oracle": str(tmp_path / "oracle")}
