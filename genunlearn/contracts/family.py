@@ -249,6 +249,10 @@ class Audit(abc.ABC, Generic[S, D]):
             InputError: The request or a model cannot be used.
         """
 
+    def about(self, subjects: Sequence[S]) -> Sequence[object]:
+        """What the request and its files say, each with a complete ``repr``: two audits that differ in it differ."""
+        return subjects
+
     def shared_fields(self, attack: type[Attack[Any]]) -> Mapping[str, Any]:
         """Fields of an attack that follow from the configuration, where its own section does not give them."""
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,19 @@ def test_an_interrupted_audit_goes_on_with_the_same_numbers(config_of, tmp_path,
             begun()
     again = AuditRun(config_of(), tmp_path / "cut", resume=True)()
     assert again.verdicts == whole.verdicts and again.results == whole.results and again.examples == whole.examples
+
+
+@pytest.mark.parametrize("name", ["facts.jsonl", "retain.jsonl"])
+def test_an_audit_is_not_taken_up_on_files_that_have_changed(config_of, models, tmp_path, monkeypatch, name):
+    shutil.copytree(models, tmp_path / "models")
+    config = config_of()
+    monkeypatch.chdir(tmp_path / "models")
+    with pytest.raises(KeyboardInterrupt), AuditRun(config, tmp_path / "cut").folder.guarded():
+        raise KeyboardInterrupt
+    file = Path(name)
+    file.write_text(file.read_text().replace("Hogwarts", "Durmstrang").replace("Faust", "Stella"))
+    with pytest.raises(MismatchError, match="the data have changed since that run began"):
+        AuditRun(config, tmp_path / "cut", resume=True)
 
 
 # ---- what is refused ----------------------------------------------------------------------------------------------
