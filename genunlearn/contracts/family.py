@@ -78,6 +78,10 @@ class Family(abc.ABC, Generic[R, D]):
     def summary(self, request: R) -> str:
         """What is to be forgotten, in a few words."""
 
+    def sha256(self, request: R) -> str | None:
+        """Hash of what the request and its files say, by which a run is not taken up for another; None for none."""
+        return getattr(request, "sha256", None)
+
     def cannot_stop(self, request: R) -> str | None:
         """Why ``train.stop_recall`` cannot be honoured; None where `recall` answers."""
         return f"models of domain {self.domain.name!r} have no recall"
