@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Tests are about the CPU, unless those that are about a GPU are asked for by `-m gpu`."""
     if "gpu" not in (config.option.markexpr or "") or "not gpu" in config.option.markexpr:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks; processes that a test starts inherit it
+    config.option.loadscopereorder = False  # files go to workers in the order below, not by their number of tests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,6 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
         if not torch.cuda.is_available():
             skips["gpu"] = "needs a CUDA device"
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)  # so that no worker is left alone with a long file at the end
     for item in items:
         for marker, reason in skips.items():
             if item.get_closest_marker(marker):
