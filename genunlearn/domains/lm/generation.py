@@ -7,7 +7,6 @@ from itertools import takewhile
 from typing import Any, TypedDict, Unpack
 
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from genunlearn.domains.lm.chat import Messages
@@ -18,7 +17,7 @@ from genunlearn.domains.lm.room import Room, cut_batches
 from genunlearn.domains.lm.stopping import Said, cut_at, stop_at
 from genunlearn.domains.sharding import is_sharded
 from genunlearn.ops.evaluation_mode import evaluating
-from genunlearn.processes import this_process
+from genunlearn.processes import in_turns
 
 
 class Ends(TypedDict, total=False):
@@ -80,17 +79,18 @@ class Generating:
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
         room = Room.of(self.network, self.device, batch_size)
         batches = cut_batches(order, lambda i: len(prompts[i]) + how.most, samples, room)
-        first, of = (0, 1) if is_sharded(self.network) else (this_process().process_index, this_process().num_processes)
-        mine = []
+
+        def write(number: int, batch: Sequence[int]) -> list[list[str]]:
+            waited = [until[i] for i in batch for _ in range(samples)] if until else []
+            asked = [prompts[i] for i in batch]
+            texts = self._generate_batch(asked, how, ends.get("max_lines"), waited, seed + number)
+            return [texts[n * samples : (n + 1) * samples] for n in range(len(batch))]
+
         with evaluating(self.module):
-            for number in range(first, len(batches), of):
-                batch = batches[number]
-                waited = [until[i] for i in batch for _ in range(samples)] if until else []
-                asked = [prompts[i] for i in batch]
-                texts = self._generate_batch(asked, how, ends.get("max_lines"), waited, seed + number)
-                mine += [(i, texts[n * samples : (n + 1) * samples]) for n, i in enumerate(batch)]
-        everything = gather_object(mine) if of > 1 else mine
-        return [texts for _, texts in sorted(everything, key=lambda pair: pair[0])]
+            written = in_turns(batches, write, is_joint=is_sharded(self.network))
+        places = [i for batch in batches for i in batch]
+        rows = dict(zip(places, [texts for part in written for texts in part], strict=True))
+        return [rows[i] for i in range(len(prompts))]
 
     def _generate_batch(
         self: Any,
