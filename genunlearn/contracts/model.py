@@ -61,6 +61,10 @@ class Domain(abc.ABC):
         """
         return batch
 
+    def reference_batches(self, name: str, items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+        """Items in the batches in which a reference answers `name` for all of them: by default `size` at a time."""
+        return [items[start : start + size] for start in range(0, len(items), size)]
+
     @abc.abstractmethod
     def save(self, folder: Path) -> None:
         """Write the whole model into `folder`."""

@@ -9,7 +9,7 @@ CachedScores  scores of the training items from one pass, kept on disk; falls ba
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,9 @@ class CachedScores:
                 pairs = zip(examples.ids, scores, strict=True)
                 return {self._key(name, key): score.detach().cpu().clone() for key, score in pairs}
 
-            for part in in_turns([*_chunks(items, batch_size)], score, is_joint=is_sharded(domain.network)):
+            for part in in_turns(
+                domain.reference_batches(name, items, batch_size), score, is_joint=is_sharded(domain.network)
+            ):
                 self._scores |= part
         if self._path is not None and self._scores and this_process().is_main_process:
             with replacing(self._path) as temporary:
@@ -170,7 +172,3 @@ def fill_reference(
     reference.fill(objective, splits, domain, batch_size)
     present.begin()
     return reference
-
-
-def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    return (items[i : i + size] for i in range(0, len(items), size))
