@@ -13,7 +13,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from genunlearn.errors import GenunlearnError
+from genunlearn.errors import GenunlearnError, NeedNotMet
 
 Task = TypeVar("Task")
 Done = TypeVar("Done")
@@ -31,7 +31,21 @@ def this_process() -> PartialState:
     Without an accelerator, processes talk over gloo: accelerate looks for that only where it is told to use the CPU.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    return PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
+    has_accelerator = torch.accelerator.is_available()
+    if has_accelerator and not PartialState._shared_state:
+        _check_devices(torch.accelerator.device_count())
+    return PartialState(cpu=not has_accelerator, timeout=PATIENCE)
+
+
+def _check_devices(count: int) -> None:
+    """Refuse to share a GPU with another process of the same run: each holds the whole model, and NCCL gives up.
+
+    Raises:
+        NeedNotMet: The launcher has started more processes here than there are devices.
+    """
+    started = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if started > count and os.environ.get("ACCELERATE_USE_CPU", "false").lower() not in ("1", "true", "yes"):
+        raise NeedNotMet(f"{started} processes on {count} GPU: start one for each (--num_processes {count})")
 
 
 def in_turns(tasks: Sequence[Task], work: Callable[[int, Task], Done], *, is_joint: bool = False) -> list[Done]:
@@ -59,7 +73,7 @@ def in_turns(tasks: Sequence[Task], work: Callable[[int, Task], Done], *, is_joi
                 done[place] = work(place, tasks[place])
         except GenunlearnError as error:  # the others wait for this process, and have to learn of it
             failed.append(error)
-    found = gather_object([(done, failed)])
+    found = of_all((done, failed))
     for error in (error for _, errors in found for error in errors):
         raise error
     everything = {place: result for part, _ in found for place, result in part.items()}
@@ -68,9 +82,14 @@ def in_turns(tasks: Sequence[Task], work: Callable[[int, Task], Done], *, is_joi
 
 def summed(counts: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers by name, at any depth, summed over processes; each of them has to ask."""
+    return _sum(of_all(dict(counts)))
+
+
+def of_all(value: Done) -> list[Done]:
+    """The value that each process has, in the order of their ranks; each of them has to ask."""
     if _is_alone.get() or this_process().num_processes == 1:
-        return dict(counts)
-    return _sum(gather_object([dict(counts)]))
+        return [value]
+    return gather_object([value])
 
 
 @contextmanager

@@ -25,6 +25,9 @@ class LMModelConfig(ModelConfig):
     device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = None
     """Spreads a model that no single GPU holds over all of them, and what they do not hold over memory; for
     evaluation, generation and audits: what trains refuses it."""
+    compile: bool = False
+    """Decode answers in fixed shapes, whose steps are compiled on CUDA: some 20 seconds for each new size, which pays
+    for thousands of answers. Greedy texts stay the same, sampled ones are other draws."""
 
 
 class LMRequestConfig(RequestConfig):

@@ -9,8 +9,8 @@
 Images are made with the settings of the configuration `diffusion/audit/quick` (20 steps, guidance 3). Plain diffusers
 calls the pipeline prompt after prompt, as evaluation code commonly does, or once for all prompts of a batch; noise is
 the same, and the last column is the largest difference of a pixel. ESD-x takes one image a step: the published loop
-runs a fresh partial trajectory of the frozen model in each of them, ours goes over kept trajectories, whose making counts
-in `in all`. Images are made in turns; seconds are medians with their range, on the CPU those of the processor.
+runs a fresh partial trajectory of the frozen model in each of them, ours goes over kept trajectories, whose making
+counts in `in all`. Images are made in turns; seconds are medians with their range, on the CPU those of the processor.
 """
 
 from __future__ import annotations

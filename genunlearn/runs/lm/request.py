@@ -229,6 +229,7 @@ def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> L
         device_map=settings.device_map,
         prompt_suite=suite,
     )
+    model.is_compiled = settings.compile
     if isinstance(config, LMConfig):
         model.longest_answer = config.evaluate.max_new_tokens
     return model
