@@ -1,4 +1,4 @@
-"""What a process knows of the others before it joins them; work that is shared stands in `engine/test_two_processes`."""
+"""What a process knows of the others before it joins them; shared work stands in `engine/test_two_processes`."""
 
 from __future__ import annotations
 

@@ -56,7 +56,9 @@ def unlearn_in(
     record, watch, before = folder.record, folder.watch, work_done(model)
     worked = time.process_time()  # beside the clock, which also counts what else the machine does
     with folder.phase("unlearn"):
-        trainer = Trainer(model, config.train, trained, seed=config.seed, state=folder.state, watch=watch)
+        trainer = Trainer(
+            model, config.train, trained, seed=config.seed, state=folder.state, watch=watch, is_reopened=True
+        )
         record.parameters = parameters.count(model.network)
         try:
             outcome = work(trainer)
