@@ -48,6 +48,8 @@ def open_pipeline(config: DiffusionConfig | DiffusionAuditConfig, source: str | 
     folder = str(LABS.get(source.removeprefix(LAB), "diffusion")()) if source.startswith(LAB) else source
     revision = revision_of(config, source)
     model = Diffusion.load(folder, revision=revision, dtype=settings.dtype, device=settings.device)
+    if settings.checkpoint_activations:
+        model.network.enable_gradient_checkpointing()
     if settings.compile:
         model.network.compile()  # in place: names of weights, wrappers and exports are those of before
     return model

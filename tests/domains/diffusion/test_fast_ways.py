@@ -99,3 +99,17 @@ def test_a_compiled_denoiser_draws_and_is_exported_as_before(tmp_path: Path, mon
     fresh = open_pipeline(DiffusionConfig(model=DiffusionModelConfig(source=str(tmp_path / "base"))))
     assert fresh.load_patch(tmp_path / "patch") == "delta"
     torch.testing.assert_close(look(fresh), look(compiled), atol=1e-5, rtol=1e-5)
+
+
+def test_layers_that_are_computed_again_have_the_same_gradients(tmp_path: Path) -> None:
+    tiny("sd1").save_pretrained(tmp_path)
+    norms = []
+    for is_again in (False, True):
+        settings = DiffusionModelConfig(source=str(tmp_path), checkpoint_activations=is_again)
+        adapter = open_pipeline(DiffusionConfig(model=settings))
+        calls: list[int] = []
+        adapter.network.mid_block.resnets[1].register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        norms.append([entry["grad_norm"] for entry in train(adapter, steps=2).history])
+        made = 4 + 2  # evaluations of a trajectory of four steps, and two steps
+        assert len(calls) == (made + 2 if is_again else made)
+    assert norms[1] == pytest.approx(norms[0], rel=1e-4) and all(norm > 0 for norm in norms[1])
