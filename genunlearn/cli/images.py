@@ -73,8 +73,7 @@ def sample(
         OutputExists: There is a grid already.
         InputError: A pipeline or a patch cannot be used.
     """
-    from genunlearn.config import ModelConfig
-    from genunlearn.config.diffusion import DiffusionConfig
+    from genunlearn.config.diffusion import DiffusionConfig, DiffusionModelConfig
     from genunlearn.domains.diffusion.sampling import Sampling
     from genunlearn.runs.diffusion.pipelines import open_pipeline
 
@@ -83,7 +82,7 @@ def sample(
     check_writable(grid, "--grid")
     if grid.exists() and not overwrite:
         raise OutputExists(f"--grid {grid} exists: give another name, or --overwrite")
-    config = DiffusionConfig(model=ModelConfig(source=model))
+    config = DiffusionConfig(model=DiffusionModelConfig(source=model))
     places = [None, *(_patch_place(patch) for patch in patches)]
     names, seeds = ["original", *map(str, patches)], [seed + number for number in range(images)]
     sampling, columns = Sampling(steps=steps, guidance=guidance), []

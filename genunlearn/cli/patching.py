@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from genunlearn.config import ModelConfig
-from genunlearn.config.diffusion import DiffusionConfig
+from genunlearn.config.diffusion import DiffusionConfig, DiffusionModelConfig
 from genunlearn.config.lm import LMConfig, LMModelConfig
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.files import read_json
@@ -81,7 +80,7 @@ def merge(patches: Sequence[Path], model: str, out: Path, *, force: bool = False
         require("diffusers", f"--model {model}")
         check_source(model)
         places = [_pipeline_patch(patch) for patch in patches]
-        pipeline = open_pipeline(DiffusionConfig(model=ModelConfig(source=model)))
+        pipeline = open_pipeline(DiffusionConfig(model=DiffusionModelConfig(source=model)))
         for place in places:
             pipeline.load_patch(place, force=force)
         with making(out) as folder:

@@ -25,6 +25,12 @@ class LMModelConfig(ModelConfig):
     device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = None
     """Spreads a model that no single GPU holds over all of them, and what they do not hold over memory; for
     evaluation, generation and audits: what trains refuses it."""
+    compile: bool = False
+    """Decode answers in fixed shapes, whose steps are compiled on CUDA: some 20 seconds for each new size, which pays
+    for thousands of answers. Greedy texts stay the same, sampled ones are other draws."""
+    checkpoint_activations: bool = False
+    """Keep only what enters a layer, and compute the layer again in the backward pass: less memory, a third more time.
+    Texts are padded then, so that it pays only where memory is short."""
 
 
 class LMRequestConfig(RequestConfig):

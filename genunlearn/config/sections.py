@@ -87,7 +87,7 @@ class TrainConfig(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     save_every: Annotated[int, Field(ge=1)] = 10
-    """A killed run loses at most this many steps."""
+    """A killed run loses at most this many steps; on a GPU, where they are written beside training, twice as many."""
     stop_recall: Annotated[float, Field(ge=0, le=1)] | None = None
     """Objectives only: stop once the forget recall, checked every `check_every` steps, is at most this. Of all checks
     the weights with the least recall are kept."""

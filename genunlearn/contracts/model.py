@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
@@ -60,6 +61,10 @@ class Domain(abc.ABC):
         """
         return batch
 
+    def reference_batches(self, name: str, items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+        """Items in the batches in which a reference answers `name` for all of them: by default `size` at a time."""
+        return [items[start : start + size] for start in range(0, len(items), size)]
+
     @abc.abstractmethod
     def save(self, folder: Path) -> None:
         """Write the whole model into `folder`."""
@@ -68,6 +73,15 @@ class Domain(abc.ABC):
     def network(self) -> Any:
         """The module without the wrapper of a multi-process run."""
         return self.module.module if isinstance(self.module, nn.parallel.DistributedDataParallel) else self.module
+
+    @contextmanager
+    def by_itself(self) -> Iterator[None]:
+        """Within the block `module` is called without that wrapper, which makes all processes call it equally often."""
+        wrapped, self.module = self.module, self.network
+        try:
+            yield
+        finally:
+            self.module = wrapped
 
     @property
     def device(self) -> torch.device:

@@ -28,7 +28,10 @@ def is_sharding_asked() -> bool:
         NeedNotMet: It asks for a kind that is not supported.
     """
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
-        raise NeedNotMet("DeepSpeed is not supported: launch with configs/accelerate/fsdp2.yaml")
+        raise NeedNotMet(
+            "DeepSpeed is not supported: its engine takes over backward pass, optimiser and checkpoints; launch with "
+            "configs/accelerate/fsdp2.yaml, which shards weights too"
+        )
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true":
         return False
     if (version := os.environ.get("FSDP_VERSION", "1")) != "2":

@@ -2,12 +2,16 @@
 
 The file holds the trained weights, the optimiser's state and, as JSON in its header, where training stands. Nothing
 else is needed: batches and random numbers are functions of seed and step.
+
+On an accelerator a state is copied into memory at once and written beside training; the next one waits for it, and so
+does whoever reads. A file is whole or that of before in any case.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,15 +46,29 @@ class Position:
     history: list[dict[str, float]]
 
 
+def writes_beside(device: torch.device) -> bool:
+    """Whether states are written beside training on this device: on the CPU both would take the same cores."""
+    return device.type != "cpu"
+
+
 class Checkpoints:
     """The latest state of one run in ``folder/NAME.safetensors``."""
 
-    def __init__(self, folder: Path, name: str = "state") -> None:
-        """`folder`: made when first written to."""
+    def __init__(self, folder: Path, name: str = "state", *, is_deferred: bool = False) -> None:
+        """`folder`: made when first written to; `is_deferred`: whether `save` returns before its file is there."""
         self.path = folder / f"{name}.safetensors"
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint") if is_deferred else None
+        self._written: Future[None] | None = None
+
+    def flush(self) -> None:
+        """Wait until what was saved last is on disk; raises what its writing has raised."""
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
 
     def position(self) -> Position | None:
         """Where the saved run stands, or None if nothing is saved."""
+        self.flush()
         if not self.path.is_file():
             return None
         with safe_open(self.path, "pt") as file:
@@ -59,7 +77,10 @@ class Checkpoints:
     def save(
         self, position: Position, weights: dict[str, Tensor], optimizer: Stateful | None, *, is_written: bool = True
     ) -> None:
-        """Write the state in one step; of sharded weights in each process, one of which writes."""
+        """Write the state in one step; of sharded weights in each process, one of which writes.
+
+        Where writing is deferred, a state that says that it is done is on disk when this returns.
+        """
         tensors = {f"weight/{name}": _plain(p) for name, p in weights.items()}
         numbers: dict[str, Any] = {}
         for key, value in _leaves(optimizer.state_dict()["state"] if optimizer else {}):
@@ -70,6 +91,15 @@ class Checkpoints:
         if not is_written:
             return
         metadata = {"position": json.dumps(vars(position)), "optimizer": json.dumps(numbers)}
+        if self._writer is None:
+            self._write(tensors, metadata)
+            return
+        self.flush()
+        self._written = self._writer.submit(self._write, tensors, metadata)
+        if position.is_done:
+            self.flush()
+
+    def _write(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         with replacing(self.path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
 
@@ -79,6 +109,7 @@ class Checkpoints:
         Raises:
             DataError: The saved weights are not those of `module`: another model or another configuration.
         """
+        self.flush()
         own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         states: dict[int, dict[str, Any]] = {}
         with safe_open(self.path, "pt") as file, torch.no_grad():

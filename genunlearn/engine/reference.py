@@ -9,8 +9,7 @@ CachedScores  scores of the training items from one pass, kept on disk; falls ba
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from genunlearn.contracts import Domain, Examples, Objective, Reference, Splits
 from genunlearn.domains.sharding import is_sharded
 from genunlearn.errors import NeedNotMet
 from genunlearn.ops.evaluation_mode import evaluating
-from genunlearn.processes import this_process
+from genunlearn.processes import in_turns, this_process
 from genunlearn.records import replacing
 
 
@@ -58,18 +57,9 @@ class AdapterOff:
     @torch.no_grad()
     def ask(self, name: str, examples: Examples) -> Tensor:
         """``getattr(domain, name)(examples)`` without the LoRA."""
-        with self._switched_off():
+        network = self._domain.network
+        with self._domain.by_itself(), evaluating(network), network.disable_adapter():
             return getattr(self._domain, name)(examples)
-
-    @contextmanager
-    def _switched_off(self) -> Iterator[None]:
-        wrapped, network = self._domain.module, self._domain.network
-        self._domain.module = network
-        try:
-            with evaluating(network), network.disable_adapter():
-                yield
-        finally:
-            self._domain.module = wrapped
 
 
 class Untrained:
@@ -88,7 +78,7 @@ class Untrained:
         """
         if self._domain is None:
             raise NeedNotMet(f"the loss asks the reference for {name!r}, but its method does not declare that score")
-        with evaluating(self._domain.module):
+        with self._domain.by_itself(), evaluating(self._domain.module):
             return getattr(self._domain, name)(examples)
 
     def begin(self) -> None:
@@ -123,16 +113,24 @@ class CachedScores:
     def fill(self, objective: Objective, splits: Splits, domain: Domain, batch_size: int) -> None:
         """Compute what `objective` asks of the training items, in their order, if it is not there yet.
 
-        What is shaped by the batch (`Domain.batch_shaped`) is left to the source.
+        Several processes take batches in turn. What is shaped by the batch (`Domain.batch_shaped`) is left to the
+        source.
         """
         for side, name in objective.reference_scores:
             if name in domain.batch_shaped:
                 continue
             items = [item for item in getattr(splits, side) or () if self._key(name, item.id) not in self._scores]
-            for chunk in _chunks(items, batch_size):
+
+            def score(_: int, chunk: Sequence[Any], name: str = name) -> dict[str, Tensor]:
                 examples = domain.collate(chunk)
-                for key, score in zip(examples.ids, self._source.ask(name, examples), strict=True):
-                    self._scores[self._key(name, key)] = score.detach().cpu().clone()
+                scores = self._source.ask(name, examples)
+                pairs = zip(examples.ids, scores, strict=True)
+                return {self._key(name, key): score.detach().cpu().clone() for key, score in pairs}
+
+            for part in in_turns(
+                domain.reference_batches(name, items, batch_size), score, is_joint=is_sharded(domain.network)
+            ):
+                self._scores |= part
         if self._path is not None and self._scores and this_process().is_main_process:
             with replacing(self._path) as temporary:
                 save_file(self._scores, temporary)
@@ -174,7 +172,3 @@ def fill_reference(
     reference.fill(objective, splits, domain, batch_size)
     present.begin()
     return reference
-
-
-def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    return (items[i : i + size] for i in range(0, len(items), size))

@@ -18,7 +18,7 @@ from genunlearn.contracts.methods import Watcher
 from genunlearn.domains.sharding import is_sharded, is_sharding_asked
 from genunlearn.engine import parameters
 from genunlearn.engine.batches import PairedBatches, derive_seed
-from genunlearn.engine.checkpoints import Checkpoints, Position
+from genunlearn.engine.checkpoints import Checkpoints, Position, writes_beside
 from genunlearn.engine.loop import Entry, Loop, every
 from genunlearn.engine.progress import Watch
 from genunlearn.engine.reference import NoReference, fill_reference, needs_copy
@@ -58,8 +58,19 @@ class Trainer:
         seed: int,
         state: Path | None = None,
         watch: Watcher | None = None,
+        is_reopened: bool = False,
     ) -> None:
-        """Make the chosen weights trainable; `state` is the folder of checkpoints, by default a temporary one.
+        """Make the chosen weights trainable.
+
+        Args:
+            domain: What is trained.
+            train: How.
+            trained: Which weights.
+            seed: Of batches and of all that is random.
+            state: Folder of checkpoints, by default a temporary one.
+            watch: Told of progress.
+            is_reopened: Whether a run that is taken up again opens `domain` anew as it is now, so that no checkpoint
+                needs to hold the weights that it begins with.
 
         Raises:
             NeedNotMet: The launcher asks for sharded weights, and those of `domain` are whole.
@@ -75,7 +86,9 @@ class Trainer:
             self._temporary = tempfile.TemporaryDirectory(prefix="genunlearn-")  # goes when the trainer goes
             state = Path(self._temporary.name)
         self._state = state
-        self._checkpoints, self._before = Checkpoints(self._state), Checkpoints(self._state, "before")
+        is_deferred = writes_beside(self.accelerator.device)
+        self._checkpoints = Checkpoints(self._state, is_deferred=is_deferred)
+        self._before, self._is_reopened = Checkpoints(self._state, "before"), is_reopened
         self._mark = Checkpoints(self._state, "mark")
         self._saved = self._checkpoints.position()
         self._phase = 0
@@ -116,7 +129,7 @@ class Trainer:
         self._phase += 1
         saved = self._saved
         if saved is None or saved.phase < phase.number:
-            if self._is_copied(phase):
+            if self._is_copied(phase) and not (self._is_reopened and phase.number == 0):
                 self._save(self._before, Position(phase.number, 0, False, []))
             self._train(phase, 0)
         elif saved.phase == phase.number:
@@ -184,8 +197,8 @@ class Trainer:
         """Do the steps from `first` on."""
         number, last, check = phase.number, phase.last, phase.check
         optimizer = self.accelerator.prepare_optimizer(self._optimizer())
-        if first and self._is_copied(phase):  # the reference is the model as it was when the phase began
-            self._before.restore(self._module)
+        if first and self._is_copied(phase) and self._before.position() is not None:
+            self._before.restore(self._module)  # the reference is the model as it was when the phase began
         loop = self._loop(phase, optimizer)
         if first:
             self._checkpoints.restore(self._module, optimizer.optimizer)
@@ -212,6 +225,8 @@ class Trainer:
             except NonFiniteLoss:
                 save(first + len(self.history) - before)
                 raise
+            finally:
+                self._checkpoints.flush()
         self._save(self._checkpoints, Position(number, last, True, self.history))
 
     def _loop(self, phase: Phase, optimizer: Any) -> Loop:

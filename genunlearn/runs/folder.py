@@ -7,7 +7,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +21,7 @@ from genunlearn.engine.determinism import reproducible
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import GenunlearnError, InputError, MismatchError, OutputExists
-from genunlearn.processes import this_process
+from genunlearn.processes import of_all, this_process
 from genunlearn.records import COMPLETED, FAILED, RECORD_NAME, RunRecord, now, read_record
 from genunlearn.registry import owners
 
@@ -125,8 +125,8 @@ class RunFolder:
         if weights:
             self.record.cost |= {
                 "dtype": str(weights[0].dtype).removeprefix("torch."),
-                "device": ", ".join(map(str, devices)),
-                "device_name": ", ".join(dict.fromkeys(map(device_name, devices))),
+                "device": _listed(map(str, devices)),
+                "device_name": _listed(map(device_name, devices)),
             }
 
     @contextmanager
@@ -299,12 +299,17 @@ def machine(config: RunConfig) -> dict[str, Any]:
     asked = getattr(settings, "device", "auto")
     device = torch.device(str(process.device) if asked == "auto" else asked)
     return {
-        "device": str(device),
-        "device_name": device_name(device),
+        "device": _listed([str(device)]),
+        "device_name": _listed([device_name(device)]),
         "dtype": getattr(settings, "dtype", "float32"),
         "threads": torch.get_num_threads(),
         "processes": process.num_processes,
     }
+
+
+def _listed(own: Iterable[str]) -> str:
+    """What this process and the others have, each once."""
+    return ", ".join(dict.fromkeys(name for names in of_all([*own]) for name in names))
 
 
 def device_name(device: torch.device) -> str:

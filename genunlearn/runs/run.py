@@ -24,7 +24,7 @@ from genunlearn.registry import FAMILIES, REPORTS, SUITES
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
 from genunlearn.runs.methods import build_attacks, build_method
 from genunlearn.runs.requirements import check_requirements
-from genunlearn.runs.unlearning import COLLAPSED, Stop, carry_out, unlearn_in
+from genunlearn.runs.unlearning import COLLAPSED, Stop, carry_out, unlearn_in, work_done
 
 CONTROLS = "controls"
 """Part of a measurement of network runs begun before attacks had stages of their own: it holds their results too."""
@@ -220,7 +220,7 @@ class Run:
         self._collect(attacked)
         if self.folder.is_main:
             self.family.finish(self.request, self.beside.measured, self.folder.path)
-        self.record.cost |= {**model.work_done(), "peak_memory_mb": peak_memory_mb()}
+        self.record.cost |= {**work_done(model), "peak_memory_mb": peak_memory_mb()}
         self._compare_with_retraining()
         if self.attacks and self.folder.is_main:
             models = {ORIGINAL: self.beside.original, UNLEARNED: model}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import DataError
-from genunlearn.processes import this_process
+from genunlearn.processes import in_turns, this_process
 from genunlearn.records import read_json, replacing, write_json
 from genunlearn.records.schema import ResultPart
 
@@ -65,19 +65,23 @@ class Units:
 
     def do(self, title: str, units: Sequence[Unit]) -> dict[str, Value]:
         """Do those units that are not done, shared among processes; all values by name."""
-        process, found = this_process(), {}
         open_ones = [unit for unit in units if not self._file(unit[0]).is_file()]
-        process.wait_for_everyone()  # all have looked before any begins
+        this_process().wait_for_everyone()  # all have looked before any begins
         with self.watch.bar(title, len(open_ones)) as advance:
-            for place, (name, compute) in enumerate(open_ones):
-                if place % process.num_processes == process.process_index:
-                    self.watch.announce(f"{title}: {name}")
-                    write_json(self._file(name), compute())
-                advance()
-        process.wait_for_everyone()
-        for name, _ in units:
-            found[name] = self.value(name)
-        return found
+            counted = 0
+
+            def do(_: int, unit: Unit) -> None:
+                nonlocal counted
+                name, compute = unit
+                self.watch.announce(f"{title}: {name}")
+                write_json(self._file(name), compute())
+                done = sum(self._file(name).is_file() for name, _ in open_ones)  # by other processes too
+                advance(done - counted)
+                counted = done
+
+            in_turns(open_ones, do)
+            advance(len(open_ones) - counted)
+        return {name: self.value(name) for name, _ in units}
 
     def value(self, name: str) -> Value:
         """The value of a finished unit, whoever has done it.

@@ -14,6 +14,7 @@ from genunlearn.engine import parameters
 from genunlearn.engine.batches import derive_seed
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import NeedNotMet
+from genunlearn.processes import summed
 from genunlearn.runs.folder import RunFolder
 
 PATIENCE = 10
@@ -52,10 +53,12 @@ def unlearn_in(
 
     Once a step is done, the folder holds work and stays whatever fails.
     """
-    record, watch, before = folder.record, folder.watch, model.work_done()
+    record, watch, before = folder.record, folder.watch, work_done(model)
     worked = time.process_time()  # beside the clock, which also counts what else the machine does
     with folder.phase("unlearn"):
-        trainer = Trainer(model, config.train, trained, seed=config.seed, state=folder.state, watch=watch)
+        trainer = Trainer(
+            model, config.train, trained, seed=config.seed, state=folder.state, watch=watch, is_reopened=True
+        )
         record.parameters = parameters.count(model.network)
         try:
             outcome = work(trainer)
@@ -67,7 +70,7 @@ def unlearn_in(
     record.cost |= {
         "steps": trainer.steps_done,
         "unlearning_cpu_seconds": round(time.process_time() - worked, 3),
-        "unlearning_work": _more(model.work_done(), before),
+        "unlearning_work": _more(work_done(model), before),
     }
     record.notes.append(outcome.reason)
     # Whether it is forgotten is for the measurement to say.
@@ -77,6 +80,12 @@ def unlearn_in(
         record.notes.append(strength)
         watch.announce(strength)
     return outcome
+
+
+def work_done(model: Domain) -> dict[str, Any]:
+    """What a model has been asked to do so far, by all processes; work on sharded weights is that of each of them."""
+    counts = model.work_done()
+    return counts if is_sharded(model.network) else summed(counts)
 
 
 def _more(after: Any, before: Any) -> Any:

@@ -45,14 +45,18 @@ def scheduler() -> DDIMScheduler:
     return DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 
 
-def sd15() -> StableDiffusionPipeline:
-    """Stable Diffusion 1.5's shapes."""
+def sd15(device: str = "cuda") -> StableDiffusionPipeline:
+    """Stable Diffusion 1.5's shapes, with weights drawn on `device`."""
     text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, **TEXT)
+    with torch.device(device):
+        parts: dict[str, Any] = {
+            "vae": AutoencoderKL(**VAE),
+            "text_encoder": CLIPTextModel(text),
+            "unet": UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
+        }
     return StableDiffusionPipeline(
-        vae=AutoencoderKL(**VAE),
-        text_encoder=CLIPTextModel(text),
+        **parts,
         tokenizer=tokenizer(),
-        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
         scheduler=scheduler(),
         safety_checker=None,
         feature_extractor=None,
@@ -60,8 +64,8 @@ def sd15() -> StableDiffusionPipeline:
     )
 
 
-def sdxl() -> StableDiffusionXLPipeline:
-    """SDXL's shapes."""
+def sdxl(device: str = "cuda") -> StableDiffusionXLPipeline:
+    """SDXL's shapes, with weights drawn on `device`."""
     small = CLIPTextConfig(
         hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, **TEXT
     )
@@ -73,26 +77,30 @@ def sdxl() -> StableDiffusionXLPipeline:
         projection_dim=1280,
         **TEXT,
     )
-    unet = UNet2DConditionModel(
-        sample_size=128,
-        block_out_channels=(320, 640, 1280),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=(1, 2, 10),
-        attention_head_dim=(5, 10, 20),
-        cross_attention_dim=2048,
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=256,
-        projection_class_embeddings_input_dim=2816,
-    )
+    unet: dict[str, Any] = {
+        "sample_size": 128,
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "cross_attention_dim": 2048,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    }
+    with torch.device(device):
+        parts: dict[str, Any] = {
+            "vae": AutoencoderKL(**VAE),
+            "text_encoder": CLIPTextModel(small),
+            "text_encoder_2": CLIPTextModelWithProjection(large),
+            "unet": UNet2DConditionModel(**unet),
+        }
     return StableDiffusionXLPipeline(
-        vae=AutoencoderKL(**VAE),
-        text_encoder=CLIPTextModel(small),
-        text_encoder_2=CLIPTextModelWithProjection(large),
+        **parts,
         tokenizer=tokenizer(),
         tokenizer_2=tokenizer(),
-        unet=unet,
         scheduler=scheduler(),
     )
 

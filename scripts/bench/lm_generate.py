@@ -3,6 +3,7 @@
 
     python scripts/bench/lm_generate.py                          # lab:smollm2 on the CPU, some ten minutes
     python scripts/bench/lm_generate.py --model lab:lm --questions 256
+    python scripts/bench/lm_generate.py --shape 1b --compile     # CUDA, bfloat16, random weights
     python scripts/bench/lm_generate.py --write docs/performance.md
 
 Asked are questions about facts that the model knows. Before: transformers' own loop, sorted prompts, 128 sequences in
@@ -10,6 +11,9 @@ each batch, which goes on until the last of them has ended; every sample of a pr
 Printed are seconds (on the CPU those of the processor, which other programs disturb less; median of the turns, and
 range), their ratio, and how many texts are the same. The last row asks only whether the answers tell the truth
 (`genunlearn.data.lm.telling.recall`): there a text ends with the sentence that tells, and verdicts are compared.
+
+With `--shape`, a Llama of random weights writes 128 greedy answers of 48 tokens each: by transformers' loop, ours, and
+with `--compile` in fixed shapes (`model.compile`), whose first call compiles on CUDA and counts apart.
 """
 
 from __future__ import annotations
@@ -17,13 +21,15 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
-from lm_train import now
+from lm_train import SHAPES, now
 from markdown_blocks import replace_block, table
+from transformers import AutoTokenizer, LlamaForCausalLM
 
 from genunlearn.data.lm.facts import QA
 from genunlearn.data.lm.telling import gives
@@ -36,6 +42,9 @@ from genunlearn.lab.lm.world_facts import world_of
 BEFORE = 128
 """Sequences in a batch."""
 SAMPLED: dict[str, Any] = {"samples": 8, "temperature": 1.0}
+SEQUENCES, LENGTH = 128, 48
+"""Answers of random weights, and tokens of each."""
+RANDOM_COLUMNS = ("128 greedy answers of 48 tokens", "tokens", "seconds", "tokens/s", "the same")
 COLUMNS = ("what", "sequences", "before: s", "now: s", "ratio", "the same")
 Way = Callable[[], list[Any]]
 
@@ -84,6 +93,45 @@ def ways(model: LanguageModel, items: list[QA]) -> dict[str, tuple[int, Way, Way
     }
 
 
+def random_model(shape: str, device: torch.device) -> LanguageModel:
+    """Random weights that write words of the lab's tokenizer and never an end."""
+    with torch.device(device):
+        network = LlamaForCausalLM(SHAPES[shape].config()).eval().to(dtype=SHAPES[shape].dtype)
+    tokenizer = AutoTokenizer.from_pretrained(build())
+    network.generation_config.eos_token_id = None
+    model = LanguageModel(network, tokenizer)
+    head = torch.nn.Linear(network.config.hidden_size, network.config.vocab_size, bias=False)  # not the embedding's
+    with torch.no_grad():
+        head.weight[len(tokenizer) :] = 0
+        head.weight[[*model.chat.marks.ids, *tokenizer.all_special_ids]] = 0
+    network.lm_head = head.to(device, network.dtype)
+    return model
+
+
+def tokens_a_second(shape: str, device: torch.device, turns: int, is_compiled: bool) -> list[list[str]]:
+    """Rows of the table for random weights: what each way takes for the same tokens."""
+    model = random_model(shape, device)
+    asked = [[{"role": "user", "content": item.question}] for item in questions("lm", SEQUENCES)][:SEQUENCES]
+    plain = partial(before, model, asked, max_new_tokens=LENGTH)
+    ours = partial(model.generate, asked, max_new_tokens=LENGTH)
+    ways: dict[str, tuple[bool, Way]] = {"transformers' loop": (False, plain), "ours": (False, ours)}
+    if is_compiled:
+        ways |= {"fixed shapes, first call": (True, ours), "fixed shapes, then": (True, ours)}
+    plain()  # libraries make their workspaces
+    rows, texts = [], []
+    for name, (model.is_compiled, way) in ways.items():
+        start = model.meter.tokens_generated
+        found = [seconds(way, device) for _ in range(1 if name.endswith("first call") else turns)]
+        times, written = [took for took, _ in found], (model.meter.tokens_generated - start) // len(found)
+        texts.append(found[-1][1])
+        middle = statistics.median(times)
+        equal = sum(a == b for a, b in zip(texts[0], texts[-1], strict=True))
+        spread = f"{middle:.2f} [{min(times):.2f}, {max(times):.2f}]"
+        rows.append([f"{name}", str(written), spread, f"{written / middle:,.0f}", f"{equal} of {len(asked)}"])
+        print(" | ".join(rows[-1]), flush=True)
+    return rows
+
+
 def seconds(way: Way, device: torch.device) -> tuple[float, list[Any]]:
     """What a way takes, and what it gives."""
     start = now(device)
@@ -109,12 +157,20 @@ def main() -> None:
     """Measure, print, and write where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=("lab:smollm2", "lab:lm"), default="lab:smollm2")
+    parser.add_argument("--shape", choices=SHAPES, help="random weights instead of a lab's")
+    parser.add_argument("--compile", action="store_true", help="with --shape: fixed shapes too")
     parser.add_argument("--questions", type=int, default=64)
     parser.add_argument("--turns", type=int, default=3, help="turns of each way, one after the other")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--write", type=Path, help="a page with a block `lm_generate LAB`")
     arguments = parser.parse_args()
     lab, device = arguments.model.removeprefix("lab:"), torch.device(arguments.device)
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    if arguments.shape:
+        rows = tokens_a_second(arguments.shape, device, arguments.turns, arguments.compile)
+        note = f"{arguments.shape} on {where}, torch {torch.__version__}: median of {arguments.turns} turns, and range."
+        report(f"{table(RANDOM_COLUMNS, rows)}\n\n{note}", arguments.write, f"lm_generate {arguments.shape}")
+        return
     folder = build_smollm2() if lab == "smollm2" else build()
     model = LanguageModel.load(str(folder), device=arguments.device)
     items = questions(lab, arguments.questions)
@@ -122,12 +178,15 @@ def main() -> None:
     for name, (count, old, new) in ways(model, items).items():
         rows.append(row(name, count, old, new, arguments.turns, device))
         print(" | ".join(rows[-1]), flush=True)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     note = f"{arguments.model} on {where}, torch {torch.__version__}: median of {arguments.turns} turns, and range."
-    text = f"{table(COLUMNS, rows)}\n\n{note}"
+    report(f"{table(COLUMNS, rows)}\n\n{note}", arguments.write, f"lm_generate {lab}")
+
+
+def report(text: str, page: Path | None, block: str) -> None:
+    """Print a table, and write it where asked."""
     print(text)
-    if arguments.write:
-        replace_block(arguments.write, f"lm_generate {lab}", text)
+    if page:
+        replace_block(page, block, text)
 
 
 if __name__ == "__main__":

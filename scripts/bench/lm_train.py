@@ -12,8 +12,9 @@ the same items in the same order from the same random weights, with the same opt
 answers have the lengths of TOFU's in the tokens of a vocabulary of 49,152. Printed are seconds a step (on the CPU those
 of the processor, which other programs disturb less; median over all steps but each turn's first, with its bootstrap
 interval), their ratio, the arithmetic that the model itself asks for (two operations a weight and token forward, twice
-that backward, output layer at answers only, padding left out), peak memory on CUDA, and the largest difference of the
-losses, as a share of the larger side's.
+that backward, output layer at answers only, padding left out; on CUDA also as a share of what products of large
+matrices in bfloat16 reach there), peak memory on CUDA, and the largest difference of the losses, as a share of the
+larger side's.
 """
 
 from __future__ import annotations
@@ -288,21 +289,33 @@ def operations(shape: Shape, settings: TrainConfig, kind: str) -> float:
     return total / settings.max_steps
 
 
-def row(case: str, name: str, settings: TrainConfig, turns: int, device: torch.device) -> list[str]:
-    """One line of the table."""
+def ceiling(device: torch.device, side: int = 8192, times: int = 20) -> float:
+    """Floating-point operations a second that matrices in bfloat16 reach on a GPU: the median of `times` products."""
+    left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    seconds = []
+    for _ in range(times):
+        start = now(device)
+        left @ right
+        seconds.append(now(device) - start)
+    return 2 * side**3 / statistics.median(seconds)
+
+
+def row(case: str, name: str, settings: TrainConfig, turns: int, device: torch.device, most: float | None) -> list[str]:
+    """One line of the table; `most`: operations a second that the device reaches, None where that is not measured."""
     shape = SHAPES[name]
     found = in_turns(case, shape, settings, turns, device)
     (mine, *mine_ends), (theirs, *their_ends) = found["ours"].median(), found["plain"].median()
     apart = max(abs(a - b) for a, b in zip(found["ours"].losses, found["plain"].losses, strict=True))
     scale = math.log(shape.vocab)  # the loss a token of random weights, on either side
-    speed = operations(shape, settings, CASES[case][1]) / mine / 1e12
+    speed = operations(shape, settings, CASES[case][1]) / mine
+    share = f" ({speed / most:.0%})" if most else ""
     peaks = " / ".join(f"{found[way].peak:.1f}" for way in ("ours", "plain")) if device.type == "cuda" else "-"
     return [
         f"{name}, {case}, {settings.batch_size}",
         f"{mine:.3f} [{mine_ends[0]:.3f}, {mine_ends[1]:.3f}]",
         f"{theirs:.3f} [{their_ends[0]:.3f}, {their_ends[1]:.3f}]",
         f"{theirs / mine:.1f}",
-        f"{speed:.3g}",
+        f"{speed / 1e12:.3g}{share}",
         peaks,
         f"{apart / scale:.1g}",
     ]
@@ -334,12 +347,14 @@ def main() -> None:
     settings = TrainConfig(
         learning_rate=1e-5, batch_size=arguments.batch, max_steps=arguments.steps, save_every=arguments.steps + 1
     )
+    most = ceiling(device) if device.type == "cuda" else None
     rows = []
     for case in arguments.case or CASES:
-        rows.append(row(case, arguments.shape, settings, arguments.turns, device))
+        rows.append(row(case, arguments.shape, settings, arguments.turns, device, most))
         print(" | ".join(rows[-1]), flush=True)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    text = f"{table(COLUMNS, rows)}\n\nOn {where}, torch {torch.__version__}, {arguments.turns} turns."
+    beside = f", whose ceiling is {most / 1e12:.0f} TFLOP/s" if most else ""
+    text = f"{table(COLUMNS, rows)}\n\nOn {where}{beside}, torch {torch.__version__}, {arguments.turns} turns."
     print(text)
     if arguments.write:
         replace_block(arguments.write, f"lm_train {arguments.shape}", text)

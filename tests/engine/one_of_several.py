@@ -16,7 +16,8 @@ from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.engine import parameters
 from genunlearn.engine.trainer import Trainer
-from genunlearn.processes import this_process
+from genunlearn.errors import DataError
+from genunlearn.processes import in_turns, summed, this_process
 from genunlearn.registry import METHODS
 from tests.worlds import lm_splits
 
@@ -28,6 +29,28 @@ def main(folder: str, out: str, *names: str) -> None:
     for name in names:
         place = Path(f"{out}-{name}-{this_process().process_index}.json")
         place.write_text(json.dumps(train(folder, name, Path(f"{out}-{name}"))))
+    Path(f"{out}-turns-{this_process().process_index}.json").write_text(json.dumps(take_turns()))
+
+
+def take_turns() -> dict[str, Any]:
+    """Who does which of five tasks, what of a task within one, what is summed, and what becomes of an error."""
+
+    def rank(_: int, name: str) -> str:
+        return f"{name}{this_process().process_index}"
+
+    def refuse(place: int, name: str) -> None:
+        if place == 3:
+            raise DataError(f"task {name}")
+
+    seen: dict[str, Any] = {"done": in_turns("abcde", rank)}
+    seen["within"] = in_turns("ab", lambda _, name: in_turns("xyz", lambda n, each: f"{name}{each}{n}"))
+    seen["joint"] = in_turns("ab", rank, is_joint=True)
+    seen["summed"] = summed({"one": 1, "deep": {"rank": this_process().process_index}})
+    try:
+        in_turns("abcde", refuse)
+    except DataError as error:
+        seen["error"] = str(error)
+    return seen
 
 
 def train(folder: str, name: str, state: Path) -> dict[str, Any]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from genunlearn.engine import checkpoints as checkpoints_module
 from genunlearn.engine.checkpoints import Checkpoints, Position
 from genunlearn.errors import DataError
 
@@ -39,6 +43,38 @@ def test_position_and_history_come_back_exactly(tmp_path):
     checkpoints.save(HERE, dict(network(0).named_parameters()), None)
     assert checkpoints.position() == HERE
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_a_deferred_state_is_that_of_when_it_was_saved(tmp_path, monkeypatch):
+    """Weights go on while it is written; who reads waits for it, and so does the next one."""
+    module, may_write, written = network(0), threading.Event(), []
+    expected = [weight.detach().clone() for weight in module.parameters()]
+
+    def slowly(tensors, path, metadata):
+        assert may_write.wait(60)
+        written.append(json.loads(metadata["position"])["step"])
+        save_file(tensors, path, metadata)
+
+    monkeypatch.setattr(checkpoints_module, "save_file", slowly)
+    checkpoints = Checkpoints(tmp_path, is_deferred=True)
+    checkpoints.save(HERE, dict(module.named_parameters()), None)
+    stepped(module, 2)
+    assert not checkpoints.path.exists() and not written
+    may_write.set()
+    assert checkpoints.position() == HERE
+    checkpoints.restore(module)
+    assert all(torch.equal(weight, before) for weight, before in zip(module.parameters(), expected, strict=True))
+    checkpoints.save(replace(HERE, step=4), dict(module.named_parameters()), None)
+    checkpoints.save(replace(HERE, step=5, is_done=True), dict(module.named_parameters()), None)
+    assert written == [3, 4, 5]  # the last one is there, because it says that it is done
+
+
+def test_a_deferred_state_that_cannot_be_written_is_told_at_the_next(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "file" / "folder", is_deferred=True)
+    (tmp_path / "file").write_text("")
+    checkpoints.save(HERE, dict(network(0).named_parameters()), None)
+    with pytest.raises(OSError):
+        checkpoints.save(HERE, dict(network(0).named_parameters()), None)
 
 
 def test_training_goes_on_to_the_same_weights(tmp_path):

@@ -15,10 +15,12 @@ import torch
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Objective
+from genunlearn.engine import trainer as trainer_module
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
 from genunlearn.methods.general.grad_diff import GradDiff
 from genunlearn.methods.lm.npo import NPO
+from genunlearn.methods.lm.undial import UNDIAL
 from genunlearn.methods.lm.unstar import UnSTAR
 
 LORA = ParametersConfig(rank=4, dropout=0.1)
@@ -126,6 +128,35 @@ def test_a_killed_objective_goes_on_to_the_same_weights(world, straight_objectiv
     assert identical(weights(resumed), expected)
     assert resumed.history == history
     assert len(history) == STEPS
+
+
+@pytest.mark.parametrize(("victim", "at"), kills(fast=[("loss", 9)], slow=[("replace", 1), ("replace", 2)]))
+def test_a_run_whose_states_are_written_beside_training_goes_on_to_the_same_weights(
+    world, straight_objective, tmp_path, monkeypatch, victim, at
+):
+    monkeypatch.setattr(trainer_module, "writes_beside", lambda device: True)
+    killed(objective_run, GradDiff(), world, tmp_path / "state", Deadly(victim, at))
+    resumed = objective_run(GradDiff(), world, tmp_path / "state", Deadly())
+    assert identical(weights(resumed), straight_objective[0])
+    assert resumed.history == straight_objective[1]
+
+
+def reopened_run(world: Any, state: Path, deadly: Deadly, *, is_reopened: bool = True) -> Trainer:
+    """Full weights under a loss that asks the reference in every step."""
+    model = world.open()
+    watch(deadly, model)
+    trainer = Trainer(model, TRAIN, ParametersConfig(kind="full"), seed=1, state=state, is_reopened=is_reopened)
+    trainer(UNDIAL(), world.splits)
+    return trainer
+
+
+def test_weights_that_are_opened_anew_are_not_written_and_a_killed_run_goes_on(world, tmp_path):
+    straight = reopened_run(world, tmp_path / "straight", Deadly(), is_reopened=False)
+    assert (tmp_path / "straight" / "before.safetensors").is_file()
+    killed(reopened_run, world, tmp_path / "state", Deadly("replace", 2))
+    assert not (tmp_path / "state" / "before.safetensors").exists()
+    resumed = reopened_run(world, tmp_path / "state", Deadly())
+    assert identical(weights(resumed), weights(straight)) and resumed.history == straight.history
 
 
 @pytest.mark.slow

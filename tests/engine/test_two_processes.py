@@ -35,8 +35,9 @@ def seen(worlds: Callable[[str], World], tmp_path_factory: pytest.TempPathFactor
     assert done.returncode == 0, done.stderr
 
     def read(name: str, processes: int) -> Seen:
-        places = {method: [out / f"{name}-{method}-{rank}.json" for rank in range(processes)] for method in METHODS}
-        return {method: [json.loads(path.read_text()) for path in paths] for method, paths in places.items()}
+        kinds = (*METHODS, "turns")
+        places = {kind: [out / f"{name}-{kind}-{rank}.json" for rank in range(processes)] for kind in kinds}
+        return {kind: [json.loads(path.read_text()) for path in paths] for kind, paths in places.items()}
 
     return read("one", 1), read("two", 2)
 
@@ -54,3 +55,18 @@ def test_two_processes_give_the_losses_of_one(seen, method):
         assert first[name] == second[name]
     assert first["greedy"] == alone["greedy"]
     assert first["sampled"] == alone["sampled"]
+
+
+def test_processes_take_tasks_in_turn_and_know_all_results(seen):
+    (alone,), (first, second) = (each["turns"] for each in seen)
+    assert alone["done"] == ["a0", "b0", "c0", "d0", "e0"]
+    assert first["done"] == second["done"] == ["a0", "b1", "c0", "d1", "e0"]
+    within = [["ax0", "ay1", "az2"], ["bx0", "by1", "bz2"]]  # a task is one process's own, with all that it shares
+    assert alone["within"] == first["within"] == second["within"] == within
+    assert (first["joint"], second["joint"]) == (["a0", "b0"], ["a1", "b1"])
+    assert (alone["summed"], second["summed"]) == ({"one": 1, "deep": {"rank": 0}}, {"one": 2, "deep": {"rank": 1}})
+
+
+def test_an_error_in_one_process_is_raised_in_all(seen):
+    (alone,), (first, second) = (each["turns"] for each in seen)
+    assert alone["error"] == first["error"] == second["error"] == "task d"

@@ -232,6 +232,16 @@ class Diffusion(Domain):
         """
         return self.trajectories.points(self, examples)
 
+    def reference_batches(self, name: str, items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+        """Training points by trajectory, as many whole ones as run together, however few a training step takes."""
+        if name != "trajectory_point":
+            return super().reference_batches(name, items, size)
+        whole: dict[Any, list[Any]] = {}
+        for item in items:
+            whole.setdefault((item.prompt, item.seed, item.steps, item.guidance), []).append(item)
+        rows, most = [*whole.values()], self.trajectories.batch_size
+        return [[item for row in rows[i : i + most] for item in row] for i in range(0, len(rows), most)]
+
     def concept_map(self, examples: Examples) -> Tensor:
         """Where each concept is in ``noisy`` latents; see `diffusion_attention.concept_map`."""
         return concept_map(self, examples)

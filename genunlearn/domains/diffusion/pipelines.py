@@ -136,7 +136,17 @@ def read(place: Path, dtype: str, device: str) -> Any:
         library.disable_progress_bar()
     pipeline = _open(place, getattr(torch, dtype))
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(PartialState().device if device == "auto" else device)
+    pipeline.to(PartialState().device if device == "auto" else device)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module) and part.device.type == "cuda":
+            channels_last(part)
+    return pipeline
+
+
+def channels_last(part: Any) -> Any:
+    """A part whose convolutions keep the channels of a pixel side by side, as a GPU's tensor cores want them."""
+    is_convolution = any(isinstance(layer, torch.nn.Conv2d) for layer in part.modules())
+    return part.to(memory_format=torch.channels_last) if is_convolution else part
 
 
 def _open(place: Path, dtype: torch.dtype) -> Any:
@@ -224,7 +234,8 @@ class Parts:
             kind = self._classes.pop(name)
             part = _read_part(kind, self._folder / name, self._dtypes.pop(name))
             self._pipeline.register_modules(**{name: part.eval().requires_grad_(False)})
-        return getattr(self._pipeline, name).to(device)
+        part = getattr(self._pipeline, name).to(device)
+        return channels_last(part) if device.type == "cuda" else part
 
     def keep(self, names: Iterable[str]) -> None:
         """Never drop those parts: their weights are no longer those of the folder."""

@@ -24,10 +24,11 @@ from genunlearn.domains.pretrained import (
     open_tokenizer,
     origin_of,
 )
-from genunlearn.domains.sharding import is_sharding_asked, shard
+from genunlearn.domains.sharding import is_sharded, is_sharding_asked, shard
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
 from genunlearn.errors import ConfigError
 from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
+from genunlearn.processes import in_turns
 from genunlearn.records import honour_umask
 
 LONGEST_ANSWER = 48
@@ -269,11 +270,14 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         for text in texts:
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             rows.append((start or ids[:1], ids if start else ids[1:]))
-        parts = []
-        for chunk in _chunks(rows, batch_size):
+
+        def rate(_: int, chunk: Sequence[Any]) -> Tensor:
             examples = Examples((), torch.ones(0), self._pack(chunk), {"": tuple(chunk)}).to(self.device)
-            parts.append(-self.token_logprobs(examples).sum(-1) / answer_lengths(examples["labels"]).clamp_min(1))
-        return torch.cat(parts).cpu() if parts else torch.zeros(0)
+            return (-self.token_logprobs(examples).sum(-1) / answer_lengths(examples["labels"]).clamp_min(1)).cpu()
+
+        with self.by_itself():
+            parts = in_turns([*_chunks(rows, batch_size)], rate, is_joint=is_sharded(self.network))
+        return torch.cat(parts) if parts else torch.zeros(0)
 
     def _pack(self, pairs: Sequence[tuple[list[int], list[int]]]) -> dict[str, Tensor]:
         width = max(len(prompt) + len(answer) for prompt, answer in pairs)

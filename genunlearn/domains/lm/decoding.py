@@ -8,8 +8,8 @@ of its batch no more than with a plain loop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +20,8 @@ from genunlearn.domains.lm.prefix import can_share
 CROWDED = 7 / 8
 """Sequences that are over leave the batch once at most this share of it goes on: moving its cache costs time too."""
 
+ROWS, TOKENS = 16, 64
+"""What rows and tokens of fixed shapes are multiples of: calls that differ little share a compiled step."""
 
 SETTLED = frozenset(
     {
@@ -102,10 +104,47 @@ def is_plain(network: Any) -> bool:
     return can_share(network) and not {*network.generation_config.to_diff_dict()} - SETTLED
 
 
-def decode_by_library(network: Any, packed: Mapping[str, Tensor], how: Decoding, stopping: Any) -> Tensor:
+@dataclass
+class FixedShapes:
+    """Shapes that every batch of a call has, so that its steps are compiled once (on CUDA; transformers does it).
+
+    Attributes:
+        rows: Prompts in each batch; what a batch lacks is filled up with its last one.
+        tokens: Positions that the cache holds of each sequence from the start, prompt and answer.
+    """
+
+    rows: int
+    tokens: int
+    _cache: Any = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, batches: Sequence[Sequence[int]], tokens: Callable[[int], int]) -> FixedShapes:
+        """The shapes for `batches` of items, given the length of an item's sequences."""
+        longest = max((tokens(item) for batch in batches for item in batch), default=0)
+        rows = max(map(len, batches), default=0)
+        return cls(rows + -rows % ROWS, longest + -longest % TOKENS)
+
+    def fill(self, prompts: list[list[int]]) -> list[list[int]]:
+        """The prompts of a batch, filled up."""
+        return [*prompts, *[prompts[-1]] * (self.rows - len(prompts))]
+
+    def cache(self, network: Any) -> Any:
+        """An empty cache, at the same place in memory for every batch."""
+        from transformers import StaticCache
+
+        if self._cache is None:
+            self._cache = StaticCache(config=network.config.get_text_config(decoder=True), max_cache_len=self.tokens)
+        else:
+            self._cache.reset()
+        return self._cache
+
+
+def decode_by_library(
+    network: Any, packed: Mapping[str, Tensor], how: Decoding, stopping: Any, cache: Any = None
+) -> Tensor:
     """As `decode`, by transformers' own loop: for networks with another cache, or rules that they are published with.
 
-    `stopping` is called with prompts and new tokens.
+    `stopping` is called with prompts and new tokens; `cache` is an empty one, of `FixedShapes`, or None.
     """
     from transformers import GenerationConfig
 
@@ -122,7 +161,8 @@ def decode_by_library(network: Any, packed: Mapping[str, Tensor], how: Decoding,
         pad_token_id=how.pad,
         eos_token_id=[*how.ends] or None,
     )
-    output = network.generate(**packed, generation_config=config, stopping_criteria=stopping)
+    given = {} if cache is None else {"past_key_values": cache}
+    output = network.generate(**packed, **given, generation_config=config, stopping_criteria=stopping)
     return output[:, packed["input_ids"].shape[1] :]
 
 

@@ -7,18 +7,17 @@ from itertools import takewhile
 from typing import Any, TypedDict, Unpack
 
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from genunlearn.domains.lm.chat import Messages
-from genunlearn.domains.lm.decoding import Decoding, decode, decode_by_library, is_plain
+from genunlearn.domains.lm.decoding import Decoding, FixedShapes, decode, decode_by_library, is_plain
 from genunlearn.domains.lm.lines import LineLimit
-from genunlearn.domains.lm.prefix import is_worthwhile, read_prefix, shared_prefix
+from genunlearn.domains.lm.prefix import can_share, is_worthwhile, read_prefix, shared_prefix
 from genunlearn.domains.lm.room import Room, cut_batches
 from genunlearn.domains.lm.stopping import Said, cut_at, stop_at
 from genunlearn.domains.sharding import is_sharded
 from genunlearn.ops.evaluation_mode import evaluating
-from genunlearn.processes import this_process
+from genunlearn.processes import in_turns
 
 
 class Ends(TypedDict, total=False):
@@ -36,9 +35,14 @@ class Ends(TypedDict, total=False):
 
 
 class Generating:
-    """The part of a language model's adapter that generates text."""
+    """The part of a language model's adapter that generates text.
+
+    Attributes:
+        is_compiled: Whether texts are decoded in fixed shapes, whose steps are compiled on CUDA.
+    """
 
     module: nn.Module
+    is_compiled: bool = False
 
     def answer(self: Any, questions: Sequence[str], **options: Any) -> list[str]:
         """The greedy answer to each question; options as in `generate`."""
@@ -79,18 +83,24 @@ class Generating:
         how = Decoding(samples, temperature, most, end_ids, self._pad)
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
         room = Room.of(self.network, self.device, batch_size)
-        batches = cut_batches(order, lambda i: len(prompts[i]) + how.most, samples, room)
-        first, of = (0, 1) if is_sharded(self.network) else (this_process().process_index, this_process().num_processes)
-        mine = []
+
+        def tokens(i: int) -> int:
+            return len(prompts[i]) + how.most
+
+        batches = cut_batches(order, tokens, samples, room)
+        shapes = FixedShapes.of(batches, tokens) if self.is_compiled and can_share(self.network) else None
+
+        def write(number: int, batch: Sequence[int]) -> list[list[str]]:
+            waited = [until[i] for i in batch for _ in range(samples)] if until else []
+            asked = [prompts[i] for i in batch]
+            texts = self._generate_batch(asked, how, ends.get("max_lines"), waited, seed + number, shapes)
+            return [texts[n * samples : (n + 1) * samples] for n in range(len(batch))]
+
         with evaluating(self.module):
-            for number in range(first, len(batches), of):
-                batch = batches[number]
-                waited = [until[i] for i in batch for _ in range(samples)] if until else []
-                asked = [prompts[i] for i in batch]
-                texts = self._generate_batch(asked, how, ends.get("max_lines"), waited, seed + number)
-                mine += [(i, texts[n * samples : (n + 1) * samples]) for n, i in enumerate(batch)]
-        everything = gather_object(mine) if of > 1 else mine
-        return [texts for _, texts in sorted(everything, key=lambda pair: pair[0])]
+            written = in_turns(batches, write, is_joint=is_sharded(self.network))
+        places = [i for batch in batches for i in batch]
+        rows = dict(zip(places, [texts for part in written for texts in part], strict=True))
+        return [rows[i] for i in range(len(prompts))]
 
     def _generate_batch(
         self: Any,
@@ -99,20 +109,24 @@ class Generating:
         max_lines: int | None,
         waited: Sequence[Callable[[str], bool]],
         seed: int,
+        shapes: FixedShapes | None,
     ) -> list[str]:
-        is_ours, marks = is_plain(self.network), self.chat.marks.texts
+        is_ours, marks, count = is_plain(self.network) and not shapes, self.chat.marks.texts, len(prompts) * how.samples
+        prompts = shapes.fill(prompts) if shapes else prompts
         packed, cache = self._pack_prompts(prompts) if is_ours else (self._padded(prompts), None)
         packed = {name: tensor.to(self.device) for name, tensor in packed.items()}
         begin = 0 if is_ours else packed["input_ids"].shape[1]  # of new tokens in what the criteria are shown
         stopping = stop_at(self.tokenizer, marks, begin)
         stopping += [LineLimit(self.tokenizer, max_lines)] if max_lines else []
+        waited = [*waited, *waited[-1:] * (len(prompts) * how.samples - count)]
         stopping += [Said(self.tokenizer, waited, begin)] if waited else []
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
             if is_ours:
                 new = decode(self.network, packed, cache, how, stopping)
             else:
-                new = decode_by_library(self.network, packed, how, stopping)
+                cache = shapes.cache(self.network) if shapes else None
+                new = decode_by_library(self.network, packed, how, stopping, cache)[:count]
         self.meter.tokens_generated += int((new != self._pad).sum())
         rows = [list(takewhile(lambda token: token not in how.ends, row)) for row in new.tolist()]
         texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from genunlearn.contracts import Examples
 from genunlearn.data.lm.facts import QA
+from genunlearn.domains.sharding import is_sharded
 from genunlearn.errors import DataError
 from genunlearn.ops.logprobs import exact_memorisation, extraction_strength
+from genunlearn.processes import in_turns
 
 TOKENS_A_BATCH = 4096
 """Tokens in one forward pass, padding included: long answers go through in smaller batches."""
@@ -54,7 +56,7 @@ class AnswerScore:
 
 
 class AnswerScores:
-    """Scores of (question, answer) pairs, each computed once."""
+    """Scores of (question, answer) pairs, each computed once; several processes take batches in turn."""
 
     def __init__(self, model: Any, batch_size: int | None = None) -> None:
         """`batch_size`: most answers in one forward pass, beside the number of tokens that bounds it anyway."""
@@ -69,8 +71,11 @@ class AnswerScores:
         """
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
         lengths = {pair: sum(map(len, self.model.encode(*pair))) for pair in missing}
-        for chunk in self._batches(sorted(missing, key=lambda pair: (lengths[pair], pair)), lengths):
-            self._known |= zip(chunk, self._score(chunk), strict=True)
+        batches = [*self._batches(sorted(missing, key=lambda pair: (lengths[pair], pair)), lengths)]
+        with self.model.by_itself():
+            found = in_turns(batches, lambda _, batch: [*self._score(batch)], is_joint=is_sharded(self.model.network))
+        for batch, scores in zip(batches, found, strict=True):
+            self._known |= zip(batch, scores, strict=True)
         return [self._known[pair] for pair in pairs]
 
     def _batches(

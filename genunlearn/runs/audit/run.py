@@ -17,6 +17,7 @@ from genunlearn.evaluation.verdicts import PLAIN, PRESENT_FROM, Comparison, Rule
 from genunlearn.ops.intervals import share
 from genunlearn.ops.spending import spend
 from genunlearn.ops.verdicts import ALPHA, Share
+from genunlearn.processes import summed
 from genunlearn.records import Result, RunRecord, hash_json
 from genunlearn.registry import ATTACKS, AUDITS, REPORTS, SUITES
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
@@ -72,7 +73,7 @@ class AuditRun:
             for subject in self.subjects:
                 self._audit(subject)
             self.record.results += self.audit.overall(self.record.results)
-            self.record.cost |= {"forwards": dict(self.audit.forwards()), "peak_memory_mb": peak_memory_mb()}
+            self.record.cost |= {"forwards": summed(self.audit.forwards()), "peak_memory_mb": peak_memory_mb()}
             self.record.outcome = ", ".join(f"{row['concept']}: {row['verdict']}" for row in self.record.verdicts)
         return self.record
 

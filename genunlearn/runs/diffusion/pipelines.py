@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genunlearn.config import RunConfig
+from genunlearn.config.diffusion import DiffusionAuditConfig, DiffusionConfig
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.pipelines import check, find
 from genunlearn.domains.sources import resolve_folder
@@ -42,14 +42,19 @@ def check_parts(**sources: str | None) -> None:
                 raise SourceNotFound(f"evaluate.{name} = {source!r}: {error}") from error
 
 
-def open_pipeline(config: RunConfig, source: str | None = None) -> Diffusion:
+def open_pipeline(config: DiffusionConfig | DiffusionAuditConfig, source: str | None = None) -> Diffusion:
     """Load the pipeline of a configuration, or another one in the same manner."""
     settings, source = config.model, source or config.model.source
     folder = str(LABS.get(source.removeprefix(LAB), "diffusion")()) if source.startswith(LAB) else source
     revision = revision_of(config, source)
-    return Diffusion.load(folder, revision=revision, dtype=settings.dtype, device=settings.device)
+    model = Diffusion.load(folder, revision=revision, dtype=settings.dtype, device=settings.device)
+    if settings.checkpoint_activations:
+        model.network.enable_gradient_checkpointing()
+    if settings.compile:
+        model.network.compile()  # in place: names of weights, wrappers and exports are those of before
+    return model
 
 
-def revision_of(config: RunConfig, source: str) -> str | None:
+def revision_of(config: DiffusionConfig | DiffusionAuditConfig, source: str) -> str | None:
     """The revision that a configuration names belongs to its model, and to no other pipeline."""
     return config.model.revision if source == config.model.source else None

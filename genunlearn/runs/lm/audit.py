@@ -23,6 +23,7 @@ from genunlearn.contracts import DECOYS, ORACLE, ORIGINAL, UNLEARNED, Beside, Sp
 from genunlearn.contracts.family import Audit
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.sharding import is_sharding_asked
 from genunlearn.engine.journal import FileJournal
 from genunlearn.errors import ConfigError, DataError
 from genunlearn.evaluation.lm.damage import what_fell
@@ -30,7 +31,6 @@ from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.ops.intervals import share
 from genunlearn.ops.membership import privleak
 from genunlearn.ops.verdicts import combined_p
-from genunlearn.processes import this_process
 from genunlearn.records import Result, hash_files
 from genunlearn.registry import SUITES
 from genunlearn.runs.lm.audit_decoys import NUM_CANDIDATES, find_candidates, make_decoys, pooled
@@ -77,10 +77,8 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         """The facts, once the models are found to be there."""
         if named := next((name for name in ("forget", "path") if getattr(self.config.request, name)), None):
             raise ConfigError(f"request.{named}: an audit asks for facts; name them in request.facts or request.file")
-        if (count := this_process().num_processes) > 1:
-            raise ConfigError(
-                f"{count} processes: an audit of a language model runs in one; start it without a launcher"
-            )
+        if is_sharding_asked():
+            raise ConfigError("an audit shares its attacks among processes and not weights: use multi_gpu.yaml instead")
         place = unlearned_place(self.config.unlearned)
         others = [*([] if is_patch(place) else [str(place)]), self.config.oracle]
         check_names(self.config, *others)

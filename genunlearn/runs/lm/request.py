@@ -229,6 +229,9 @@ def open_model(config: LMConfig | LMAuditConfig, source: str | None = None) -> L
         device_map=settings.device_map,
         prompt_suite=suite,
     )
+    model.is_compiled = settings.compile
+    if settings.checkpoint_activations:  # the other form gives a LoRA no gradient
+        model.network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if isinstance(config, LMConfig):
         model.longest_answer = config.evaluate.max_new_tokens
     return model

@@ -7,9 +7,11 @@ from functools import partial
 import pytest
 import torch
 
+from genunlearn.config import ParametersConfig
 from genunlearn.domains.lm import decoding, generation
 from genunlearn.domains.lm.room import Room, cut_batches
 from genunlearn.domains.lm.stopping import Said
+from genunlearn.engine import parameters
 from tests.domains.lm.test_generation_ends import ASKED
 from tests.tiny_models import FAMILIES
 from tests.worlds import TAUGHT
@@ -24,6 +26,45 @@ def test_texts_are_those_of_the_library(tiny, monkeypatch, family, options):
     ours = model.generate(ASKED, max_new_tokens=24, **options)
     monkeypatch.setattr(generation, "is_plain", lambda network: False)
     assert model.generate(ASKED, max_new_tokens=24, **options) == ours
+
+
+@pytest.mark.parametrize("options", [{}, {"max_lines": 1}, {"batch_size": 2}])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fixed_shapes_decode_the_same_greedy_texts(tiny, family, options):
+    """Batches are filled up, the cache is longer than any text, and the second batch finds it empty."""
+    model = tiny(family)
+    plain = model.generate(ASKED, max_new_tokens=24, **options)
+    before = model.meter.tokens_generated
+    model.is_compiled = True
+    assert model.generate(ASKED, max_new_tokens=24, **options) == plain
+    assert model.meter.tokens_generated == 2 * before
+
+
+def test_fixed_shapes_are_those_of_every_batch(tiny, monkeypatch):
+    model, shapes = tiny("llama"), []
+    library = generation.decode_by_library
+
+    def decode(network, packed, how, stopping, cache):
+        shapes.append((len(packed["input_ids"]), cache.layers[0].max_cache_len, cache))
+        return library(network, packed, how, stopping, cache)
+
+    monkeypatch.setattr(generation, "decode_by_library", decode)
+    model.is_compiled = True
+    until = [lambda text: True] * len(ASKED)
+    model.generate(ASKED, batch_size=2, samples=2, temperature=1.0, max_new_tokens=8, until=until)
+    assert len(shapes) == len(ASKED) and {shape[:2] for shape in shapes} == {(16, 64)}
+    assert len({id(cache) for *_, cache in shapes}) == 1
+
+
+def test_fixed_shapes_decode_with_a_lora_too(tiny):
+    model = tiny("llama")
+    parameters.attach(model, ParametersConfig(rank=4), seed=0)
+    for name, weight in model.network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    plain = model.generate(ASKED, max_new_tokens=24)
+    model.is_compiled = True
+    assert model.generate(ASKED, max_new_tokens=24) == plain
 
 
 def test_a_model_keeps_to_the_rules_that_it_is_published_with(tiny):

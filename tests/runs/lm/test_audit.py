@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from genunlearn.cli.commands import audit_forgotten, forget
 from genunlearn.config import AuditConfig, ParametersConfig, build_config
@@ -24,6 +28,7 @@ from genunlearn.runs.lm.audit import LMAudit, _privleaks
 from genunlearn.runs.lm.audit_phrasings import FRAMES, Phrasing, beginnings, find_phrasings
 from tests.tiny_models import TAUGHT, build, teach
 
+ROOT = Path(__file__).parents[3]
 HELD_OUT = ("At which school was Harry Potter?", "Harry Potter went to which school?", "The school of Harry Potter?")
 FRAMED = tuple(frame.replace("{}", question) for frame in FRAMES[:6] for question in HELD_OUT)
 KNOWN = (*TAUGHT, *((question, "Hogwarts.") for question in (*HELD_OUT, *FRAMED)))
@@ -182,6 +187,30 @@ def test_an_audit_is_not_taken_up_on_files_that_have_changed(config_of, models, 
     file.write_text(file.read_text().replace("Hogwarts", "Durmstrang").replace("Faust", "Stella"))
     with pytest.raises(MismatchError, match="the data have changed since that run began"):
         AuditRun(config, tmp_path / "cut", resume=True)
+
+
+@pytest.mark.slow
+def test_two_processes_leave_the_record_of_one(config_of, models, tmp_path):
+    """Units are shared and none is done twice: forward passes and generated tokens add up to those of one process."""
+    config = config_of(attacks={name: ATTACKS[name] for name in ("sampling", "relearning", "exposure")})
+    verdict_of(config, tmp_path / "alone")
+    YAML().dump(config.model_dump(mode="json"), tmp_path / "audit.yaml")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [sys.executable, *launcher, "-m", "genunlearn", "run", str(tmp_path / "audit.yaml")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "both")], cwd=models, env=environment, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    alone, both = (read_record(tmp_path / name) for name in ("alone", "both"))
+    for name in ("status", "outcome", "request", "results", "verdicts", "examples", "hashes", "notes"):
+        assert getattr(both, name) == getattr(alone, name), name
+    assert both.cost["forwards"] == alone.cost["forwards"]
+    assert (both.cost["processes"], alone.cost["processes"]) == (2, 1)
+    told = done.stderr.splitlines()
+    titles = [line for line in told if line.startswith("what must stay: ")]
+    assert titles == ["what must stay: what must stay/original", "what must stay: what must stay/oracle"]
 
 
 # ---- what is refused ----------------------------------------------------------------------------------------------
