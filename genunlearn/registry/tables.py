@@ -32,6 +32,14 @@ METRICS = Table(
             "model_utility": "genunlearn.evaluation.lm.benchmark_metrics:ModelUtility",
             "ngram_entropy": "genunlearn.evaluation.lm.benchmark_metrics:NgramEntropy",
             "repetition": "genunlearn.evaluation.lm.benchmark_metrics:Repetition",
+            "unlearning_efficacy": "genunlearn.evaluation.lm.criteria:UnlearningEfficacy",
+            "kept_utility": "genunlearn.evaluation.lm.criteria:KeptUtility",
+            "response_quality": "genunlearn.evaluation.lm.criteria:ResponseQuality",
+            "hallucination_avoidance": "genunlearn.evaluation.lm.criteria:HallucinationAvoidance",
+            "adversarial_robustness": "genunlearn.evaluation.lm.criteria:AdversarialRobustness",
+            "text_membership": "genunlearn.evaluation.lm.text_membership:TextMembership",
+            "privleak": "genunlearn.evaluation.lm.text_membership:PrivLeak",
+            "unlearning_depth": "genunlearn.evaluation.lm.depth:UnlearningDepth",
         },
         "diffusion": {
             "ua": "genunlearn.evaluation.diffusion.metrics:UnlearningAccuracy",
@@ -185,7 +193,11 @@ SUITES = Table(
         "lm": {
             "facts": "genunlearn.evaluation.lm.metrics:FACTS",
             "facts-quick": "genunlearn.evaluation.lm.metrics:FACTS_QUICK",
+            "facts-full": "genunlearn.evaluation.lm.depth:FACTS_FULL",
             "tofu": "genunlearn.evaluation.lm.benchmark_metrics:TOFU",
+            "tofu-full": "genunlearn.evaluation.lm.depth:TOFU_FULL",
+            "wpu": "genunlearn.evaluation.lm.criteria:WPU",
+            "muse": "genunlearn.evaluation.lm.text_membership:MUSE",
         },
         "diffusion": {
             "images": "genunlearn.evaluation.diffusion.metrics:IMAGES",

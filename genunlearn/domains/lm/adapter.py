@@ -262,18 +262,25 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         return labels[:, labels.shape[1] - int((labels != IGNORE).any(0).sum()) :]
 
     @torch.no_grad()
-    def perplexity_terms(self, texts: Sequence[str], batch_size: int = 32) -> Tensor:
-        """Mean negative log-likelihood per token of each plain text, ``(texts,)``."""
+    def text_logprobs(self, texts: Sequence[str], batch_size: int = 1) -> list[Tensor]:
+        """Log-probability of each token of plain texts, ``(tokens,)`` each; what the context cannot hold is cut off."""
         start = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
+        most = getattr(self.network.config, "max_position_embeddings", None)
         rows = []
         for text in texts:
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"][: most and most - len(start)]
             rows.append((start or ids[:1], ids if start else ids[1:]))
-        parts = []
+        found: list[Tensor] = []
         for chunk in _chunks(rows, batch_size):
             examples = Examples((), torch.ones(0), self._pack(chunk), {"": tuple(chunk)}).to(self.device)
-            parts.append(-self.token_logprobs(examples).sum(-1) / answer_lengths(examples["labels"]).clamp_min(1))
-        return torch.cat(parts).cpu() if parts else torch.zeros(0)
+            logprobs = self.token_logprobs(examples).float().cpu()
+            found += [row[len(row) - len(ids) :] for row, (_, ids) in zip(logprobs, chunk, strict=True)]
+        return found
+
+    def perplexity_terms(self, texts: Sequence[str], batch_size: int = 32) -> Tensor:
+        """Mean negative log-likelihood per token of each plain text, ``(texts,)``."""
+        rows = self.text_logprobs(texts, batch_size)
+        return torch.stack([-row.sum() / max(1, len(row)) for row in rows]) if rows else torch.zeros(0)
 
     def _pack(self, pairs: Sequence[tuple[list[int], list[int]]]) -> dict[str, Tensor]:
         width = max(len(prompt) + len(answer) for prompt, answer in pairs)

@@ -9,7 +9,7 @@ from typing import Any
 
 from genunlearn.data.answers.turns import split_thought
 from genunlearn.data.lm.facts import FORGET_GROUPS, QA
-from genunlearn.data.lm.judge import Judge, Reply
+from genunlearn.data.lm.judge import Judge, Reply, StringJudge
 from genunlearn.data.lm.telling import gives
 from genunlearn.evaluation.lm.scores import AnswerScores
 
@@ -98,15 +98,20 @@ class FactProbes:
     @cached_property
     def judged(self) -> dict[str, list[bool]]:
         """Whether the judge takes each greedy answer as telling the true one, by group; empty without a judge."""
-        if self.judge is None:
-            return {}
-        pairs = [
+        return {} if self.judge is None else self._told_by(self.judge, self.answers)
+
+    def told_in(self, answers: Mapping[str, Sequence[str]]) -> dict[str, list[bool]]:
+        """Whether other answers to the questions of some groups tell the true one: by the judge, where there is one."""
+        return self._told_by(self.judge or StringJudge(), answers)
+
+    def _told_by(self, judge: Judge, answers: Mapping[str, Sequence[str]]) -> dict[str, list[bool]]:
+        replies = [
             Reply.to(item, text)
-            for group, texts in self.answers.items()
+            for group, texts in answers.items()
             for item, text in zip(self.measured[group], texts, strict=True)
         ]
-        verdicts = iter(self.judge.tells(pairs))
-        return {group: [next(verdicts) for _ in texts] for group, texts in self.answers.items()}
+        verdicts = iter(judge.tells(replies))
+        return {group: [next(verdicts) for _ in texts] for group, texts in answers.items()}
 
     @cached_property
     def sampled(self) -> dict[str, list[list[str]]]:

@@ -20,6 +20,7 @@ from genunlearn.engine import parameters
 from genunlearn.errors import ConfigError, DataError
 from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
 from genunlearn.evaluation.lm.damage import what_fell
+from genunlearn.evaluation.lm.depth import Patching
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.records import hash_json, write_jsonl
 from genunlearn.registry import SUITES
@@ -180,6 +181,9 @@ class LMFamily(Family[LMRequest, LanguageModel]):
             model,
             request.surroundings.measured,
             retrained=lambda: self._retrained(request, beside),
+            retrained_area=lambda: self._retrained_area(request, beside),
+            patching=lambda: beside.once("patching", lambda: self._patching(request, beside)),
+            texts=request.texts,
             samples=settings.samples,
             temperature=settings.temperature,
             neutral=request.neutral,
@@ -196,6 +200,17 @@ class LMFamily(Family[LMRequest, LanguageModel]):
     def _retrained(self, request: LMRequest, beside: Beside[LanguageModel]) -> list[float] | None:
         """Truth ratios of the oracle on the forget set; None where there is no oracle."""
         return self._oracle_probes(request, beside).truth_ratios.get("forget") if beside.oracles else None
+
+    def _retrained_area(self, request: LMRequest, beside: Beside[LanguageModel]) -> float | None:
+        """Area of the oracle's membership; None where there is no oracle, or nothing to tell it by."""
+        found = self._oracle_probes(request, beside).membership if beside.oracles else None
+        return found and found[0]
+
+    def _patching(self, request: LMRequest, beside: Beside[LanguageModel]) -> Patching | None:
+        """The original, to be held against the oracle layer by layer; None where there is no oracle."""
+        if not beside.oracles:
+            return None
+        return Patching(beside.original, beside.oracles[0], request.surroundings.measured["forget"])
 
     def unknown(self, request: LMRequest, before: Measurement) -> list[str]:
         """Facts none of whose questions is answered with the truth.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class LMRequest:
     benchmark: str | None = None
     earlier: tuple[Fact, ...] = ()
     """Facts of the requests that this one follows."""
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Plain texts that membership is told by: of ``members`` and of ``others``."""
 
     @property
     def surroundings(self) -> Scope:
@@ -119,7 +121,8 @@ def _benchmark_request(
     kept = retain or data.retain
     check_overlap(data.forget, kept or ())
     scope = Scope(facts=(), retain=kept or (), measured=measured)
-    return LMRequest((), data.forget[: request.limit], kept, scope, neutral, benchmark=data.label)
+    texts = {side: rows[:most] for side, rows in data.texts.items()}
+    return LMRequest((), data.forget[: request.limit], kept, scope, neutral, benchmark=data.label, texts=texts)
 
 
 def _lab_request(

@@ -10,6 +10,8 @@ from genunlearn import load_config, run
 from genunlearn.config.lm import LMConfig
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.errors import ConfigError, DataError, InputError, NeedNotMet, SourceNotFound
+from genunlearn.evaluation.lm import benchmark
+from genunlearn.evaluation.lm.criteria import CRITERIA
 from genunlearn.reports.lm.board import COLUMNS, FILE
 from genunlearn.reports.lm.compare import write_comparison
 from genunlearn.runs.lm import oracle
@@ -50,7 +52,7 @@ def settings(place, *more: str, method: str = "npo") -> LMConfig:
 
 @pytest.fixture(scope="module")
 def record(place):
-    return run(settings(place, f"oracle.base={place / 'base'}"), out=place / "npo")
+    return run(settings(place, f"oracle.base={place / 'base'}", "evaluate.suite=tofu-full"), out=place / "npo")
 
 
 def test_every_set_is_measured_on_all_three_models(record):
@@ -69,6 +71,30 @@ def test_forget_quality_is_held_against_the_model_that_was_trained_on_the_retain
     assert record.find("recall", "oracle", "retain").value == 1.0
     assert record.find("recall", "oracle", "forget").value == 0.0
     assert record.find("recall", "original", "forget").value == 1.0
+
+
+def test_unlearning_depth_is_0_before_and_1_for_the_retain_model(record):
+    depths = [record.find("unlearning_depth", target, "forget") for target in ("original", "unlearned", "oracle")]
+    assert [depths[0].value, depths[2].value] == pytest.approx([0.0, 1.0], abs=1e-4)
+    assert 0.0 <= depths[1].value <= 1.0 and depths[1].n == 2
+
+
+def test_muse_is_held_against_the_retain_model(place, tmp_path):
+    change = (f"request.path={write_benchmark('muse', tmp_path)}", "evaluate.suite=muse", "request.benchmark=muse")
+    record = run(settings(place, *change, f"evaluate.oracle={place / 'base'}", "train.max_steps=1"), out=tmp_path / "r")
+    area, control = (record.find("text_membership", target, "texts").value for target in ("original", "oracle"))
+    assert record.find("privleak", "original", "texts").value == pytest.approx(100 * (control - area) / (1 - control))
+    assert record.find("privleak", "oracle", "texts").value == 0.0
+
+
+def test_wpu_has_five_criteria(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "FEWEST_SHOTS", 1)
+    change = (f"request.path={write_benchmark('wpu', tmp_path)}", "evaluate.suite=wpu", "request.benchmark=wpu")
+    record = run(settings(place, *change, "evaluate.oracle=never", "train.max_steps=1"), out=tmp_path / "r")
+    found = {metric.name: record.find(metric.name, "original", metric.over).value for metric in CRITERIA}
+    assert (found["unlearning_efficacy"], found["kept_utility"]) == (0.0, 1.0)  # the original tells all it knows
+    assert (found["response_quality"], found["hallucination_avoidance"]) == (1.0, 0.0)
+    assert 0.0 <= found["adversarial_robustness"] <= 1.0
 
 
 def test_a_run_and_a_comparison_write_the_leaderboard(record, place):
