@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +15,13 @@ from genunlearn.contracts import Batch, Examples, LabelledDomain
 from genunlearn.domains.lm.chat import ChatFormat, Turn
 from genunlearn.domains.lm.generation import Generating
 from genunlearn.domains.lm.hidden import HiddenStates
+from genunlearn.domains.lm.logit_difference import open_assisted
 from genunlearn.domains.lm.packing import Pair, answer_rows, answer_scores, is_packable
 from genunlearn.domains.pretrained import (
     check_map,
     find_device,
     input_device,
     no_progress_bars,
-    open_network,
     open_tokenizer,
     origin_of,
 )
@@ -82,7 +83,7 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         self.longest_answer = LONGEST_ANSWER
         self.meter = Meter()
         self._pad = _pad_id(tokenizer)
-        self._packs: bool | None = None
+        self._tried: tuple[weakref.ref[nn.Module], bool] | None = None  # whether this network can be read packed
 
     @classmethod
     def load(
@@ -119,7 +120,7 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
             raise ConfigError("sharded weights go where their processes are: leave out model.device and device_map")
         places = check_map(device_map, device)
         place = find_device("cpu" if is_cut else device)
-        module: Any = open_network(folder, dtype=dtype, quantize=quantize, device=place, device_map=places)
+        module: Any = open_assisted(folder, dtype=dtype, quantize=quantize, device=place, device_map=places)
         module = shard(module) if is_cut else module
         tokenizer = open_tokenizer(folder)
         loaded_in = str(module.dtype).removeprefix("torch.") if dtype == "auto" else dtype
@@ -231,9 +232,9 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         network = self.network
         if network.training and any(getattr(part, "gradient_checkpointing", False) for part in network.modules()):
             return None  # layers run again in the backward pass, where attention is the usual one
-        if self._packs is None:
-            self._packs = is_packable(self.module, network)
-        return pairs if self._packs else None
+        if self._tried is None or self._tried[0]() is not network:  # a method may have put another in its place
+            self._tried = weakref.ref(network), is_packable(self.module, network)
+        return pairs if self._tried[1] else None
 
     def _score_packed(self, pairs: Sequence[Pair], *, wants_best: bool = False) -> tuple[Tensor, Tensor | None]:
         self.meter.forwards += 1
