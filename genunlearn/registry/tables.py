@@ -17,6 +17,7 @@ METRICS = Table(
             "judged_recall": "genunlearn.evaluation.lm.metrics:JudgedRecall",
             "judge_agreement": "genunlearn.evaluation.lm.metrics:JudgeAgreement",
             "leak_rate": "genunlearn.evaluation.lm.metrics:LeakRate",
+            "thought_leak_rate": "genunlearn.evaluation.lm.metrics:ThoughtLeakRate",
             "truth_probability": "genunlearn.evaluation.lm.metrics:TruthProbability",
             "extraction_strength": "genunlearn.evaluation.lm.metrics:ExtractionStrength",
             "perplexity": "genunlearn.evaluation.lm.metrics:Perplexity",

@@ -43,12 +43,19 @@ every_suite = pytest.mark.parametrize("key", SUITE_LINES)
 Worlds = Callable[[str], World]
 
 
+def think(model: Any) -> None:
+    """Put a thought before whatever the model writes."""
+    write = model.generate
+    model.generate = lambda asked, **options: [
+        [f"<think>Hm.</think>{text}" for text in texts] for texts in write(asked, **options)
+    ]
+
+
 def fact_probes(worlds: Worlds) -> FactProbes:
     world = worlds("lm")
     measured = {"forget": world.splits.forget, "rest": world.splits.retain}
     model = world.open()
-    say = model.answer
-    model.answer = lambda questions, **options: [f"<think>Hm.</think>{text}" for text in say(questions, **options)]
+    think(model)
     neutral = ["Marie Curie was born in Warsaw."]
     return FactProbes(model, measured, samples=2, neutral=neutral, judge=StringJudge())
 
@@ -58,6 +65,7 @@ def benchmark_probes(worlds: Worlds) -> BenchmarkProbes:
     sets = {name: [contrast] for name in ("forget", "retain", "real_authors", "world_facts")}
     neutral = ["Marie Curie was born in Warsaw."]
     model = worlds("lm").open()
+    think(model)
     model.answer = lambda questions, **options: ["<think>Hm.</think>Goethe wrote it in Weimar."] * len(questions)
     other = worlds("lm").open()
     torch.nn.init.zeros_(other.decoder_layers()[0].self_attn.o_proj.weight)

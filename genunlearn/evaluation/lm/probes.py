@@ -116,6 +116,15 @@ class FactProbes:
     @cached_property
     def sampled(self) -> dict[str, list[list[str]]]:
         """Sampled answers by forget group, `samples` a question, without what was thought before them."""
+        return {group: [[answer for _, answer in row] for row in rows] for group, rows in self._sampled.items()}
+
+    @cached_property
+    def sampled_thoughts(self) -> dict[str, list[list[str]]]:
+        """What was thought before the sampled answers."""
+        return {group: [[thought for thought, _ in row] for row in rows] for group, rows in self._sampled.items()}
+
+    @cached_property
+    def _sampled(self) -> dict[str, list[list[tuple[str, str]]]]:
         groups = [group for group in FORGET_GROUPS if group in self.measured] if self.samples else []
         return {group: self._sample(self.measured[group]) for group in groups}
 
@@ -134,7 +143,7 @@ class FactProbes:
         """Negative log-likelihood a token of each neutral text."""
         return self.model.perplexity_terms(self._neutral).tolist()
 
-    def _sample(self, items: Sequence[QA]) -> list[list[str]]:
+    def _sample(self, items: Sequence[QA]) -> list[list[tuple[str, str]]]:
         asked = [[{"role": "user", "content": item.question}] for item in items]
         rows = self.model.generate(asked, samples=self.samples, temperature=self.temperature, **self._options)
-        return [[split_thought(text)[1] for text in texts] for texts in rows]
+        return [[split_thought(text) for text in texts] for texts in rows]

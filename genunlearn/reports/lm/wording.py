@@ -27,6 +27,7 @@ GROUP_WORDS = {
 METRIC_WORDS = {
     "recall": Words("Recall", "share of questions whose greedy answer tells the truth"),
     "thought_recall": Words("Recall in thoughts", "share of thoughts before an answer that tell the truth"),
+    "thought_leak_rate": Words("Leak rate of thoughts", "share of questions that any sampled thought tells"),
     "judged_recall": Words("Recall, judged", "the same answers as told by the judge that the run names"),
     "judge_agreement": Words("Agreement of judges", "share of answers that judge and string check read alike"),
     "leak_rate": Words(
@@ -59,7 +60,10 @@ METRIC_WORDS = {
     "unlearning_depth": Words("Unlearning depth", "share erased of what the layers held; 1: as if never known"),
     "perplexity": Words("Perplexity", "on neutral text; it should not rise"),
 }
-TELL_KNOWLEDGE = ("recall", "judged_recall", "thought_recall", "leak_rate", "truth_probability", "extraction_strength")
+TELL_KNOWLEDGE = (
+    *("recall", "judged_recall", "thought_recall", "leak_rate", "thought_leak_rate", "truth_probability"),
+    "extraction_strength",
+)
 """Metrics whose high values mean that the model knows what is asked: they should fall in a forget group and hold in a
 keep group, whatever they say of themselves."""
 

@@ -39,12 +39,14 @@ from genunlearn.runs.lm.request import (
     read_request,
     unknown_facts,
 )
-from genunlearn.runs.lm.scope import make_scope
+from genunlearn.runs.lm.scope import make_scope, read_replies
 
 SHOWN_PER_GROUP = 4
 
 TELLING = ("recall", "leak_rate")
 """Metrics that overrule a method which says that nothing is told any more."""
+THINKING = ("thought_recall", "thought_leak_rate")
+"""Those that do so where thoughts are to go too."""
 
 MONITORED = 64
 """Questions of the retain pass that ``train.utility_floor`` is measured on."""
@@ -130,6 +132,8 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         """With the scope: from the lab, or what the model itself says around the facts."""
         is_known = request.scope is not None
         scope = make_scope(request, model, self.config, journal)
+        if self.config.request.thoughts == "forget":
+            request = replace(request, replies=read_replies(request, model, journal))
         return replace(
             request, scope=with_earlier(scope, request.earlier) if request.earlier and not is_known else scope
         )
@@ -234,10 +238,11 @@ class LMFamily(Family[LMRequest, LanguageModel]):
     def still_told(self, measured: Measurement) -> str | None:
         """Recall and leak rate of the fact, where they are above what counts as not told, or what was asked for."""
         most = max(TOLD_AT_MOST, self.config.train.stop_recall or 0.0)
+        telling = (*TELLING, *THINKING) if self.config.request.thoughts == "forget" else TELLING
         found = [
             f"{row['name'].replace('_', ' ')} {row['value']:.2f} in group {row['group']} (n={row['n']})"
             for row in measured["results"]
-            if row["name"] in TELLING and row["group"] in FORGET_GROUPS and (row["value"] or 0.0) > most
+            if row["name"] in telling and row["group"] in FORGET_GROUPS and (row["value"] or 0.0) > most
         ]
         return "; ".join(found) or None
 

@@ -15,8 +15,10 @@ from genunlearn.data.lm.neighbours import distil_neighbours, split_scope
 from genunlearn.data.lm.own_words import in_own_words
 from genunlearn.data.lm.requests import asks_for
 from genunlearn.data.lm.telling import evenly
+from genunlearn.data.lm.thoughts import thinks
 from genunlearn.data.lm.writer import Writer
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.errors import DataError
 from genunlearn.runs.lm.request import LMRequest
 
 HELD_OUT = 6
@@ -62,6 +64,23 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
         return Scope(facts=facts, retain=request.retain, measured=measured)
     scope = Scope(facts=facts, retain=tuple(item for part in parts for item in part.retain), measured=measured)
     return _spoken(scope, model, journal)
+
+
+def read_replies(request: LMRequest, model: LanguageModel, journal: Journal) -> dict[str, str]:
+    """What the model thinks and then answers to the questions to unlearn from, by identifier.
+
+    Raises:
+        DataError: It does not think, or no thought has ended.
+    """
+    asked = [item.question for item in request.forget]
+    texts = journal.stage("thoughts before answers", lambda: model.answer(asked))
+    found = {item.id: text for item, text in zip(request.forget, texts, strict=True) if thinks(text)}
+    if not found:
+        raise DataError(
+            f"request.thoughts = 'forget': none of {len(asked)} replies is a thought and then an answer; leave it out, "
+            f"or raise evaluate.max_new_tokens = {model.longest_answer} where thoughts are cut"
+        )
+    return found
 
 
 def _spoken(scope: Scope, model: LanguageModel, journal: Journal) -> Scope:
