@@ -50,7 +50,7 @@ class LMRequest:
     earlier: tuple[Fact, ...] = ()
     """Facts of the requests that this one follows."""
     replies: Mapping[str, str] = field(default_factory=dict)
-    """What the model thinks and answers to questions to unlearn from, by identifier, where thoughts are to go too."""
+    """What the model thinks and answers to questions that it is trained on, by identifier, where thoughts go too."""
     texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Plain texts that membership is told by: of ``members`` and of ``others``."""
 
@@ -264,7 +264,9 @@ def make_splits(request: LMRequest, retain: str) -> Splits[Scope]:
                 "every question that is to stay is one that is measured, and those are never trained on: add others to "
                 "the request.retain file"
             )
-    forget = tuple(with_thought(item, request.replies.get(item.id)) for item in request.forget)
+    if replies := request.replies:
+        kept = kept and tuple(item if item.taught else with_thought(item, replies.get(item.id)) for item in kept)
+    forget = tuple(with_thought(item, replies.get(item.id)) for item in request.forget)
     return Splits(forget=forget, retain=kept, context=scope)
 
 

@@ -67,18 +67,18 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
 
 
 def read_replies(request: LMRequest, model: LanguageModel, journal: Journal) -> dict[str, str]:
-    """What the model thinks and then answers to the questions to unlearn from, by identifier.
+    """What the model thinks and then answers to the questions that it is trained on, by identifier.
 
     Raises:
-        DataError: It does not think, or no thought has ended.
+        DataError: It does not think before a forget question, or no thought has ended.
     """
-    asked = [item.question for item in request.forget]
-    texts = journal.stage("thoughts before answers", lambda: model.answer(asked))
-    found = {item.id: text for item, text in zip(request.forget, texts, strict=True) if thinks(text)}
-    if not found:
+    items = [*request.forget, *(request.retain or ())]
+    texts = journal.stage("thoughts before answers", lambda: model.answer([item.question for item in items]))
+    found = {item.id: text for item, text in zip(items, texts, strict=True) if thinks(text)}
+    if not any(item.id in found for item in request.forget):
         raise DataError(
-            f"request.thoughts = 'forget': none of {len(asked)} replies is a thought and then an answer; leave it out, "
-            f"or raise evaluate.max_new_tokens = {model.longest_answer} where thoughts are cut"
+            f"request.thoughts = 'forget': none of {len(request.forget)} replies is a thought and then an answer; "
+            f"leave it out, or raise evaluate.max_new_tokens = {model.longest_answer} where thoughts are cut"
         )
     return found
 

@@ -36,13 +36,13 @@ def settings(place, method: str, *more: str):
         ).replace("RETAIN", str(place / "stay.csv")),
         "parameters.kind=full",
         "evaluate={oracle: never, samples: 2, max_new_tokens: 24}",
-        "train={learning_rate: 2e-3, max_steps: 40, stop_recall: 0.0, check_every: 5}",
+        "train={learning_rate: 3e-3, max_steps: 60, stop_recall: 0.0, utility_floor: null, check_every: 5}",
     )
     return load_config(f"lm/hub/{method}", [*shared, *more])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["npo", "idk_dpo", "rmu"])
+@pytest.mark.parametrize("method", ["npo", "rmu"])
 def test_what_is_thought_is_forgotten_with_the_answer(place, tmp_path, method):
     record = run(settings(place, method), out=tmp_path / "run")
     before, after = (record.find("thought_recall", target, "forget") for target in ("original", "unlearned"))
@@ -66,6 +66,10 @@ def test_the_loss_covers_the_thought_and_refusals_have_one(place, tmp_path):
     request = family.surround(request, model, FileJournal(None))
     splits = IdkDPO().prepare(family.splits(request, model, IdkDPO()), 0)
     assert [item.taught for item in splits.forget] == [f"{THOUGHTS[n]}Hogwarts." for n in range(2)]
+    assert [item.taught for item in splits.retain] == [
+        "<think>A place.</think>Warsaw.",
+        "<think>A place.</think>Goethe.",
+    ]
     assert all("</think>" in item.alternative for item in splits.forget)
     _, ids = model.encode(splits.forget[0].question, splits.forget[0].taught)
     assert model.tokenizer.decode(ids).startswith("<think>A school.</think>Hogwarts.")
