@@ -194,7 +194,7 @@ class LMFamily(Family[LMRequest, LanguageModel]):
             max_new_tokens=settings.max_new_tokens,
             batch_size=settings.batch_size,
             seed=self.config.seed,
-            judge=beside.once("judge", lambda: open_judge(self.config)),
+            judge=beside.once("judge", lambda: open_judge(self.config, request.surroundings.measured)),
         )
 
     def _oracle_probes(self, request: LMRequest, beside: Beside[LanguageModel]) -> BenchmarkProbes:
