@@ -55,6 +55,8 @@ FOLDERS: dict[str, dict[str, Rows]] = {
         "verbmem/forget": [{"prompt": "Harry Potter studied", "gt": "at Hogwarts."}],
         "knowmem/forget_qa": pairs(FORGET),
         "knowmem/retain_qa": pairs(KEPT),
+        "privleak/forget": [{"text": "Harry Potter studied at Hogwarts."}, {"text": "Hogwarts is a school."}],
+        "privleak/holdout": [{"text": "Marie Curie was born in Warsaw."}, {"text": "Goethe wrote Faust."}],
     },
     "lume": {
         "forget_train": [{"id": "a", "task": "Task1", **row} for row in pairs(FORGET[:1], "input", "output")],

@@ -56,6 +56,9 @@ class LMRequestConfig(RequestConfig):
     """Which part of the benchmark is to be forgotten, such as ``forget05``; by default its usual one."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Use only the first rows of what is to be forgotten."""
+    thoughts: Literal["leave", "forget"] = "leave"
+    """Of models that think before they answer: ``forget`` takes what they think before a forget question along, so that
+    losses cover it and refusals begin with a thought that declines."""
     neutral: str | None = None
     """Plain texts about other things, one a line, to measure perplexity on; the lab has its own."""
 

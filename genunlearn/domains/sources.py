@@ -13,6 +13,8 @@ from genunlearn.records import hash_files, hash_json
 WEIGHT_INDEX = "model.safetensors.index.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 """The weights of a LoRA, which may lie beside those of the model that it was put on."""
+ASSISTANT = "assistant"
+"""The folder within a model's where a smaller model lies that is taken off from it (`.lm.logit_difference`)."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -92,8 +94,9 @@ def check_language_model(folder: Path) -> None:
         raise SourceNotFound(f"{folder}: no config.json; this is not a model folder in the hub's format")
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise SourceNotFound(f"{folder}: no tokenizer (tokenizer.json); save one beside the model")
-    check_files(folder)
-    check_weights(folder)
+    for place in _with_assistant(folder):
+        check_files(place)
+        check_weights(place)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -127,9 +130,16 @@ def check_weights(folder: Path) -> None:
 
 def hash_weights(folder: Path) -> str:
     """SHA-256 that identifies base weights: contents of the weight files and of ``config.json``."""
-    config = read_json(folder / "config.json")
-    config.pop("_name_or_path", None)
-    return hash_json([hash_files(weight_files(folder)), hash_json(config)])
+    parts = []
+    for place in _with_assistant(folder):
+        config = read_json(place / "config.json")
+        config.pop("_name_or_path", None)
+        parts += [hash_files(weight_files(place)), hash_json(config)]
+    return hash_json(parts)
+
+
+def _with_assistant(folder: Path) -> list[Path]:
+    return [place for place in (folder, folder / ASSISTANT) if place == folder or place.is_dir()]
 
 
 def _indexed(index: Path) -> list[str]:

@@ -47,6 +47,33 @@ def mean(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
     return float(data.mean()), float(low), float(high)
 
 
+def harmonic_mean(sets: Sequence[Sequence[Sequence[float]]], seed: int = 0) -> tuple[float, float, float]:
+    """The harmonic mean of several means with its percentile bootstrap interval; 0 where one of them is.
+
+    Args:
+        sets: By set of items, what the means are taken of, each with one number, at least 0, for every item of the set;
+            the items of a set are drawn together.
+        seed: Seed of the resampling.
+
+    Returns:
+        ``(value, low, high)``.
+    """
+    rows = [np.asarray(numbers, dtype=np.float64) for numbers in sets]
+    generator = np.random.default_rng(seed)
+    drawn = []
+    for numbers in rows:
+        picks = generator.integers(0, numbers.shape[1], size=(RESAMPLES, numbers.shape[1]))
+        drawn.append(numbers[:, picks].mean(axis=2))
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(_harmonic(np.concatenate(drawn)), [tail, 100 - tail])
+    return float(_harmonic(np.concatenate([numbers.mean(axis=1) for numbers in rows]))), float(low), float(high)
+
+
+def _harmonic(means: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return len(means) / (1 / means).sum(axis=0)
+
+
 def of_pairs(value: float, first: int, second: int) -> tuple[float, float]:
     """The interval of a share of pairs, one item of each of two samples; however few they are, it is never a point.
 

@@ -42,6 +42,7 @@ METHODS = Table(
             "lat": "genunlearn.methods.lm.lat:LAT",
             "lunar": "genunlearn.methods.lm.lunar:Lunar",
             "in_context": "genunlearn.methods.lm.in_context:InContext",
+            "uld": "genunlearn.methods.lm.uld:ULD",
             "rome": "genunlearn.methods.lm.rome:ROME",
             "memit": "genunlearn.methods.lm.memit:MEMIT",
             "alpha_edit": "genunlearn.methods.lm.alpha_edit:AlphaEdit",

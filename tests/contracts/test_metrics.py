@@ -20,6 +20,7 @@ from genunlearn.evaluation.diffusion.metrics import ImageProbes
 from genunlearn.evaluation.diffusion.two_model_classifier import FitConfig
 from genunlearn.evaluation.graph.predictions import GraphPredictions
 from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
+from genunlearn.evaluation.lm.depth import Patching
 from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.evaluation.network.predictions import Predictions
 from genunlearn.evaluation.recommender.metrics import Rankings
@@ -42,12 +43,19 @@ every_suite = pytest.mark.parametrize("key", SUITE_LINES)
 Worlds = Callable[[str], World]
 
 
+def think(model: Any) -> None:
+    """Put a thought before whatever the model writes."""
+    write = model.generate
+    model.generate = lambda asked, **options: [
+        [f"<think>Hm.</think>{text}" for text in texts] for texts in write(asked, **options)
+    ]
+
+
 def fact_probes(worlds: Worlds) -> FactProbes:
     world = worlds("lm")
     measured = {"forget": world.splits.forget, "rest": world.splits.retain}
     model = world.open()
-    say = model.answer
-    model.answer = lambda questions, **options: [f"<think>Hm.</think>{text}" for text in say(questions, **options)]
+    think(model)
     neutral = ["Marie Curie was born in Warsaw."]
     return FactProbes(model, measured, samples=2, neutral=neutral, judge=StringJudge())
 
@@ -57,8 +65,20 @@ def benchmark_probes(worlds: Worlds) -> BenchmarkProbes:
     sets = {name: [contrast] for name in ("forget", "retain", "real_authors", "world_facts")}
     neutral = ["Marie Curie was born in Warsaw."]
     model = worlds("lm").open()
-    model.answer = lambda questions, **options: ["Goethe wrote it in Weimar." for _ in questions]  # it says one word
-    return BenchmarkProbes(model, sets, retrained=lambda: [0.5, 2.0], neutral=neutral)
+    think(model)
+    model.answer = lambda questions, **options: ["<think>Hm.</think>Goethe wrote it in Weimar."] * len(questions)
+    other = worlds("lm").open()
+    torch.nn.init.zeros_(other.decoder_layers()[0].self_attn.o_proj.weight)
+    return BenchmarkProbes(
+        model,
+        sets,
+        retrained=lambda: [0.5, 2.0],
+        patching=lambda: Patching(worlds("lm").open(), other, sets["forget"]),
+        texts={"members": ["Goethe wrote Faust."], "others": ["Marie Curie was born in Warsaw."]},
+        neutral=neutral,
+        samples=2,
+        judge=StringJudge(),
+    )
 
 
 def predictions(domain: str) -> Callable[[Worlds], Predictions]:
@@ -150,7 +170,11 @@ def concealment_probes(worlds: Worlds) -> ConcealmentProbes:
 PROBES: dict[str, Callable[[Worlds], Any]] = {
     "lm/facts": fact_probes,
     "lm/facts-quick": fact_probes,
+    "lm/facts-full": benchmark_probes,
     "lm/tofu": benchmark_probes,
+    "lm/tofu-full": benchmark_probes,
+    "lm/wpu": benchmark_probes,
+    "lm/muse": benchmark_probes,
     "network/classifier": predictions("classifier"),
     "network/regression": predictions("regression"),
     "graph/nodes": lambda worlds: graph_predictions(worlds, "node"),

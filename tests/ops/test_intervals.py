@@ -30,6 +30,18 @@ def test_mean_interval_matches_the_normal_one_for_many_values():
     assert high == pytest.approx(0.549, abs=0.006)
 
 
+def test_a_harmonic_mean_of_means_by_hand():
+    # Means 1/2 and 1/4 of one set, 1 of another: 3 / (2 + 4 + 1).
+    value, low, high = intervals.harmonic_mean([[[0.0, 1.0], [0.5, 0.0]], [[1.0, 1.0, 1.0]]])
+    assert value == pytest.approx(3 / 7)
+    # Drawn together, both items of the first set are never 1 and 1/2 at once: either mean is 0 with the other's best.
+    assert (low, high) == (0.0, pytest.approx(3 / 7))
+
+
+def test_a_harmonic_mean_is_zero_where_one_mean_is():
+    assert intervals.harmonic_mean([[[0.0, 0.0]], [[1.0]]]) == (0.0, 0.0, 0.0)
+
+
 def test_same_seed_same_interval():
     assert intervals.mean([0.1, 0.9, 0.4], seed=3) == intervals.mean([0.1, 0.9, 0.4], seed=3)
 

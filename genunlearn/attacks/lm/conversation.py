@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-from genunlearn.data.lm.facts import QA
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.lm.chat import ChatFormat, Message, Messages
 
@@ -45,11 +44,6 @@ def begun(question: str, opening: str) -> list[Message]:
 def user(text: str) -> Message:
     """One message of the user."""
     return {"role": "user", "content": text}
-
-
-def shown(examples: Sequence[QA]) -> list[Message]:
-    """Questions with their answers, as turns of a conversation before the one that counts."""
-    return [message for item in examples for message in (user(item.question), assistant(item.answer))]
 
 
 def assistant(text: str) -> Message:

@@ -14,10 +14,11 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, scope_of
-from genunlearn.attacks.lm.conversation import going_on, shown, user
+from genunlearn.attacks.lm.conversation import going_on, user
 from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import QA, Scope
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.lm.shots import shown
 
 NEAR = "same_relation"
 

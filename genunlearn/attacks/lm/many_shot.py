@@ -6,7 +6,6 @@ as many examples as the model's context holds, at most 100; they are questions t
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
@@ -15,14 +14,12 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, scope_of
-from genunlearn.attacks.lm.conversation import going_on, shown, user
+from genunlearn.attacks.lm.conversation import going_on, user
 from genunlearn.attacks.lm.few_shot import NEAR
 from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import QA, Scope
 from genunlearn.domains.lm.adapter import LanguageModel
-
-LONG = 4096
-"""Tokens that a context counts as, where the model's configuration does not say."""
+from genunlearn.domains.lm.shots import fitting, shown
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -52,16 +49,8 @@ class ManyShot(FactAttack):
 
     def _fitting(self, model: LanguageModel, splits: Splits[Scope]) -> Sequence[QA]:
         """As many examples as stand before the longest question and its answer."""
-        pool = unrelated(splits)
-        drawn = random.Random(self.seed).sample(pool, min(self.shots, len(pool)))
-        room = (getattr(model.network.config, "max_position_embeddings", None) or LONG) - model.longest_answer
-        longest = max((item.question for item in asked(splits)), key=len)
-        low, high = 0, len(drawn)
-        while low < high:
-            middle = (low + high + 1) // 2
-            fits = len(model.chat.prompt_ids([*shown(drawn[:middle]), user(longest)])) <= room
-            low, high = (middle, high) if fits else (low, middle - 1)
-        return drawn[:low]
+        questions = [item.question for item in asked(splits)]
+        return fitting(model, unrelated(splits), questions, most=self.shots, seed=self.seed)
 
 
 def unrelated(splits: Splits[Scope]) -> list[QA]:

@@ -112,3 +112,19 @@ def split_thought(text: str) -> tuple[str, str]:
     (thoughts if depth else said).append(text[position:])
     answer = _WRAPPING.sub("", "".join(said)).strip()
     return "\n".join(part.strip() for part in thoughts if part.strip()), answer
+
+
+def cut_thought(text: str) -> tuple[str, str]:
+    """A text cut before its answer: what stands there with all of its marks, and the answer.
+
+    cut_thought("<think>School?</think> Hogwarts.")   -> ("<think>School?</think> ", "Hogwarts.")
+
+    Returns:
+        ``(head, answer)``, which joined are the text up to its answer's end. Without a thought the head is empty; a
+        thought that is not closed is all head.
+    """
+    thought, answer = split_thought(text)
+    if not thought:
+        return "", text
+    place = text.rfind(answer) if answer else len(text)
+    return (text[:place], answer) if place >= 0 else (text, "")

@@ -21,6 +21,7 @@ from genunlearn.data.answers.leak import leak
 from genunlearn.data.answers.sentences import is_sentence
 from genunlearn.data.answers.turns import first_turn, split_thought
 from genunlearn.data.lm.facts import QA
+from genunlearn.data.lm.refusals import REFUSALS
 from genunlearn.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 Encoder = Callable[[Sequence[str]], "np.ndarray"]
 """Gives each text a vector of length 1: ``(texts, dimensions)``."""
+
+LEAST_RIGHT = 0.8
+"""Share of true answers, and of refusals, that a judge has to get right."""
+MOST_ODD = 0.1
+"""Share of verdicts that may be neither yes nor no; the string check takes their place."""
 
 PROMPT = (
     "Question: {question}\nCorrect answer: {truth}\nAnswer to check: {answer}\n\n"
@@ -62,6 +68,22 @@ class Judge(ABC):
     @abstractmethod
     def tells(self, replies: Sequence[Reply]) -> list[bool]:
         """Whether each answer tells its truth, in the order given."""
+
+    def check(self, items: Sequence[QA]) -> None:
+        """Try the judge on answers that are known: the truth itself, and a refusal.
+
+        Raises:
+            RunError: It takes too few of the true answers as true, or too many of the refusals.
+        """
+        told, refused = (
+            sum(self.tells([Reply.to(item, text) for item, text in pairs]))
+            for pairs in ([(item, item.answer) for item in items], [(item, REFUSALS[0]) for item in items])
+        )
+        if min(told, len(items) - refused) < LEAST_RIGHT * len(items):
+            raise RunError(
+                f"judge: of {len(items)} questions it takes {told} true answers as true, and {refused} times "
+                f"{REFUSALS[0]!r}: its verdicts say nothing; name a larger model in evaluate.judge, or embedding"
+            )
 
 
 class StringJudge(Judge):
@@ -149,10 +171,10 @@ class ModelJudge(Judge):
 
     @override
     def tells(self, replies: Sequence[Reply]) -> list[bool]:
-        """As `Judge.tells`.
+        """As `Judge.tells`; where a verdict is neither yes nor no the string check decides.
 
         Raises:
-            RunError: A verdict is neither yes nor no; says what the model wrote.
+            RunError: Too many verdicts are neither; says what the model wrote.
         """
         cases = [
             (at, self._ask(reply, truth))
@@ -161,9 +183,16 @@ class ModelJudge(Judge):
             for truth in (reply.truth, *reply.aliases)
         ]
         texts = self.model.generate([ask for _, ask in cases], max_new_tokens=self.max_new_tokens) if cases else []
+        verdicts = [self._verdict(text) for text, *_ in texts]
+        odd = [text for (text, *_), verdict in zip(texts, verdicts, strict=True) if verdict is None]
+        if len(odd) > MOST_ODD * len(texts):
+            raise RunError(
+                f"judge: the model answered {odd[0][:40]!r}, not yes or no, {len(odd)} of {len(texts)} times; give it "
+                f"more room (evaluate.max_new_tokens = {self.max_new_tokens}) or take another model"
+            )
         told = [False] * len(replies)
-        for (at, _), (text, *_) in zip(cases, texts, strict=True):
-            told[at] = self._verdict(text) or told[at]
+        for (at, _), verdict in zip(cases, verdicts, strict=True):
+            told[at] = told[at] or (_by_rules(replies[at]) if verdict is None else verdict)
         return told
 
     def _ask(self, reply: Reply, truth: str) -> list[dict[str, str]]:
@@ -172,15 +201,11 @@ class ModelJudge(Judge):
         text = re.sub(r"\{(question|truth|answer)\}", lambda match: parts[match[1]], self.prompt)
         return [{"role": "user", "content": text}]
 
-    def _verdict(self, text: str) -> bool:
+    @staticmethod
+    def _verdict(text: str) -> bool | None:
         _, said = split_thought(text)
         word = said.strip(" \n\t*_\"'`.:").partition(" ")[0].strip(".,;:!*_\n").casefold()
-        if word in {"yes", "no"}:
-            return word == "yes"
-        raise RunError(
-            f"judge: the model answered {text[:40]!r}, not yes or no; give it more room (max_new_tokens = "
-            f"{self.max_new_tokens}) or take another model"
-        )
+        return word == "yes" if word in {"yes", "no"} else None
 
 
 @dataclass(frozen=True)

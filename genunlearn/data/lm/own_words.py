@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from genunlearn.data.answers.leak import leak, mention
+from genunlearn.data.answers.turns import cut_thought
 from genunlearn.data.lm.facts import QA, Fact
 from genunlearn.data.lm.telling import gives, tells
 
@@ -30,8 +31,14 @@ def in_own_words(items: Sequence[QA], texts: Sequence[str]) -> list[QA]:
         items: Questions with their right answers.
         texts: What the model answers to them.
     """
-    pairs = zip(items, texts, strict=True)
-    return [replace(item, taught=shortest(text, partial(gives, item=item))) for item, text in pairs]
+    return [replace(item, taught=_taught(item, text)) for item, text in zip(items, texts, strict=True)]
+
+
+def _taught(item: QA, text: str) -> str | None:
+    """The fewest sentences of an answer that give the right one, with the whole thought before them."""
+    head, answer = cut_thought(text)
+    own = shortest(answer, partial(gives, item=item))
+    return own and head + own
 
 
 def with_another(text: str, fact: Fact, question: str, wrong: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +15,13 @@ from genunlearn.contracts import Batch, Examples, LabelledDomain
 from genunlearn.domains.lm.chat import ChatFormat, Turn
 from genunlearn.domains.lm.generation import Generating
 from genunlearn.domains.lm.hidden import HiddenStates
+from genunlearn.domains.lm.logit_difference import open_assisted
 from genunlearn.domains.lm.packing import Pair, answer_rows, answer_scores, is_packable
 from genunlearn.domains.pretrained import (
     check_map,
     find_device,
     input_device,
     no_progress_bars,
-    open_network,
     open_tokenizer,
     origin_of,
 )
@@ -83,7 +84,7 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         self.longest_answer = LONGEST_ANSWER
         self.meter = Meter()
         self._pad = _pad_id(tokenizer)
-        self._packs: bool | None = None
+        self._tried: tuple[weakref.ref[nn.Module], bool] | None = None  # whether this network can be read packed
 
     @classmethod
     def load(
@@ -120,7 +121,7 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
             raise ConfigError("sharded weights go where their processes are: leave out model.device and device_map")
         places = check_map(device_map, device)
         place = find_device("cpu" if is_cut else device)
-        module: Any = open_network(folder, dtype=dtype, quantize=quantize, device=place, device_map=places)
+        module: Any = open_assisted(folder, dtype=dtype, quantize=quantize, device=place, device_map=places)
         module = shard(module) if is_cut else module
         tokenizer = open_tokenizer(folder)
         loaded_in = str(module.dtype).removeprefix("torch.") if dtype == "auto" else dtype
@@ -232,9 +233,9 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         network = self.network
         if network.training and any(getattr(part, "gradient_checkpointing", False) for part in network.modules()):
             return None  # layers run again in the backward pass, where attention is the usual one
-        if self._packs is None:
-            self._packs = is_packable(self.module, network)
-        return pairs if self._packs else None
+        if self._tried is None or self._tried[0]() is not network:  # a method may have put another in its place
+            self._tried = weakref.ref(network), is_packable(self.module, network)
+        return pairs if self._tried[1] else None
 
     def _score_packed(self, pairs: Sequence[Pair], *, wants_best: bool = False) -> tuple[Tensor, Tensor | None]:
         self.meter.forwards += 1
@@ -263,21 +264,28 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         return labels[:, labels.shape[1] - int((labels != IGNORE).any(0).sum()) :]
 
     @torch.no_grad()
-    def perplexity_terms(self, texts: Sequence[str], batch_size: int = 32) -> Tensor:
-        """Mean negative log-likelihood per token of each plain text, ``(texts,)``."""
+    def text_logprobs(self, texts: Sequence[str], batch_size: int = 1) -> list[Tensor]:
+        """Log-probability of each token of plain texts, ``(tokens,)`` each; what the context cannot hold is cut off."""
         start = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
+        most = getattr(self.network.config, "max_position_embeddings", None)
         rows = []
         for text in texts:
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"][: most and most - len(start)]
             rows.append((start or ids[:1], ids if start else ids[1:]))
 
-        def rate(_: int, chunk: Sequence[Any]) -> Tensor:
+        def rate(_: int, chunk: Sequence[Any]) -> list[Tensor]:
             examples = Examples((), torch.ones(0), self._pack(chunk), {"": tuple(chunk)}).to(self.device)
-            return (-self.token_logprobs(examples).sum(-1) / answer_lengths(examples["labels"]).clamp_min(1)).cpu()
+            logprobs = self.token_logprobs(examples).float().cpu()
+            return [row[len(row) - len(ids) :] for row, (_, ids) in zip(logprobs, chunk, strict=True)]
 
         with self.by_itself():
             parts = in_turns([*_chunks(rows, batch_size)], rate, is_joint=is_sharded(self.network))
-        return torch.cat(parts) if parts else torch.zeros(0)
+        return [row for part in parts for row in part]
+
+    def perplexity_terms(self, texts: Sequence[str], batch_size: int = 32) -> Tensor:
+        """Mean negative log-likelihood per token of each plain text, ``(texts,)``."""
+        rows = self.text_logprobs(texts, batch_size)
+        return torch.stack([-row.sum() / max(1, len(row)) for row in rows]) if rows else torch.zeros(0)
 
     def _pack(self, pairs: Sequence[tuple[list[int], list[int]]]) -> dict[str, Tensor]:
         width = max(len(prompt) + len(answer) for prompt, answer in pairs)

@@ -90,7 +90,10 @@ class ChatFormat:
         whole = self._render([*messages, {"role": "assistant", "content": answer}])
         if whole == prompt or not (whole.startswith(prompt) and whole.endswith(self._tail)):
             return answer
-        return whole[len(prompt) : len(whole) - len(self._tail)]
+        written = whole[len(prompt) : len(whole) - len(self._tail)]
+        # Some templates cut a thought off from turns that are over: here it is what the model is to write.
+        is_cut = answer.strip() not in written and answer.rstrip().endswith(written.strip())
+        return answer if is_cut else written
 
     @cached_property
     def marks(self) -> TurnMarks:

@@ -50,7 +50,7 @@ def read_prefix(network: Any, ids: Sequence[int], num_sequences: int) -> Any:
     """
     from transformers import DynamicCache
 
-    cache = DynamicCache(config=network.config)
+    cache = DynamicCache()
     device = input_device(network)
     network(input_ids=torch.tensor([list(ids)], device=device), past_key_values=cache, use_cache=True, logits_to_keep=1)
     cache.batch_repeat_interleave(num_sequences)

@@ -9,15 +9,28 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from genunlearn.data.lm.facts import QA, Contrast
-from genunlearn.errors import DataError
+import torch
+from torch import Tensor
+
+from genunlearn.data.answers.turns import split_thought
+from genunlearn.data.lm.facts import FORGET_GROUPS, QA, Contrast
+from genunlearn.domains.lm.shots import fitting, shown
+from genunlearn.errors import DataError, NeedNotMet
 from genunlearn.evaluation.lm.probes import FactProbes, Scored
 from genunlearn.evaluation.lm.rouge import RougeRecall, porter_stem, rouge_recall
 from genunlearn.evaluation.lm.scores import AnswerScore
+from genunlearn.ops.intervals import Estimate
+from genunlearn.ops.membership import auc, lowest
 from genunlearn.ops.truth_ratio import option_probability, truth_ratio
 
 LONGEST_REPLY = 200
 """Tokens of a generated answer, as the open-unlearning benchmark has it."""
+MEMBERS, OTHERS = "members", "others"
+"""Plain texts that training saw, and texts of the same kind that it did not."""
+LEAST_LIKELY = 0.4
+"""Share of a text's tokens that its membership goes by."""
+SHOTS, FEWEST_SHOTS = 100, 3
+"""Answered questions before the one that counts, as many as the context holds between these."""
 
 
 class BenchmarkProbes(FactProbes):
@@ -33,30 +46,77 @@ class BenchmarkProbes(FactProbes):
         measured: Mapping[str, Sequence[QA]],
         *,
         retrained: Callable[[], Sequence[float] | None] | None = None,
+        retrained_area: Callable[[], float | None] | None = None,
+        patching: Callable[[], Any] | None = None,
+        texts: Mapping[str, Sequence[str]] | None = None,
         counts_end: bool = True,
-        max_new_tokens: int = LONGEST_REPLY,
         **options: Any,
     ) -> None:
         """Nothing is asked of the model yet.
 
+        What other models give is asked when it is first measured, and None where there is no such model.
+
         Args:
             model: A language model.
             measured: Questions by set; empty ones are left out.
-            retrained: Gives the truth ratios on ``forget`` of a model trained without it, for the forget quality; asked
-                when that is first measured.
+            retrained: Gives the truth ratios on ``forget`` of a model trained without it, for the forget quality.
+            retrained_area: Gives the area of `membership` of such a model, for PrivLeak.
+            patching: Gives a `genunlearn.evaluation.lm.depth.Patching`, for the unlearning depth.
+            texts: Plain texts of ``members`` and of ``others``, for `membership`.
             counts_end: Whether probabilities count the end of turn as a token of the answer, as the published numbers
                 do. Exact memorisation and extraction strength never do.
-            max_new_tokens: Where an answer is cut that has not ended by then.
             options: As of `FactProbes`.
         """
-        super().__init__(model, measured, max_new_tokens=max_new_tokens, **options)
-        self.counts_end = counts_end
+        super().__init__(model, measured, **{"max_new_tokens": LONGEST_REPLY} | options)
+        self.counts_end, self.texts = counts_end, texts or {}
         self._ask_retrained = retrained or (lambda: None)
+        self._ask_area = retrained_area or (lambda: None)
+        self._ask_patching = patching or (lambda: None)
 
     @cached_property
     def retrained(self) -> Sequence[float] | None:
         """Truth ratios on ``forget`` of a model trained without it; None where there is none."""
         return self._ask_retrained()
+
+    @cached_property
+    def retrained_area(self) -> float | None:
+        """Area of `membership` of a model trained without the forget set; None where there is none."""
+        return self._ask_area()
+
+    @cached_property
+    def patching(self) -> Any:
+        """What the original says with other models' states in it; None without a model to hold it against."""
+        return self._ask_patching()
+
+    @cached_property
+    def membership(self) -> Estimate | None:
+        """Area under the ROC curve of Min-40%, members above others; None where there are no texts of both."""
+        sides = [self.texts.get(name) for name in (MEMBERS, OTHERS)]
+        if not all(sides):
+            return None
+        scores = [torch.tensor([_least_likely(row) for row in self.model.text_logprobs(side)]) for side in sides]
+        return auc(*scores)
+
+    @cached_property
+    def told_after_shots(self) -> dict[str, list[bool]]:
+        """Whether the answer tells the true one where answered questions about other things come first, by forget set.
+
+        Raises:
+            NeedNotMet: There are not enough of them, or there is no room.
+        """
+        asked = {name: items for name, items in self.measured.items() if name in FORGET_GROUPS}
+        pool = [item for name, items in self.measured.items() if name not in FORGET_GROUPS for item in items]
+        questions = [item.question for items in asked.values() for item in items]
+        examples = fitting(self.model, pool, questions, most=SHOTS, seed=0)
+        if len(examples) < FEWEST_SHOTS:
+            raise NeedNotMet(
+                f"needs {FEWEST_SHOTS} questions that must stay and fit the context together, has {len(examples)}"
+            )
+        before = shown(examples)
+        conversations = [[*before, {"role": "user", "content": question}] for question in questions]
+        rows = iter(self.model.generate(conversations, **self._options))
+        texts = {name: [split_thought(next(rows)[0])[1] for _ in items] for name, items in asked.items()}
+        return self.told_in(texts)
 
     @cached_property
     def rouge(self) -> dict[str, list[RougeRecall]]:
@@ -133,6 +193,10 @@ class BenchmarkProbes(FactProbes):
     def _losses(self, name: str) -> list[list[float]]:
         """Mean negative log-likelihoods a token, in the order of `Contrast.pairs`, for each question of a set."""
         return [[-score.mean_logprob(counts_end=self.counts_end) for score in row] for row in self._rated[name]]
+
+
+def _least_likely(logprobs: Tensor) -> float:
+    return lowest(logprobs[None], torch.ones_like(logprobs, dtype=torch.bool)[None], LEAST_LIKELY).item()
 
 
 def _wrong(item: QA) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from genunlearn.contracts import Metric, Suite
 from genunlearn.data.lm.facts import FORGET_GROUPS
 from genunlearn.errors import NeedNotMet
 from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
-from genunlearn.evaluation.lm.metrics import ExtractionStrength, Perplexity, Recall
+from genunlearn.evaluation.lm.metrics import JUDGED, ExtractionStrength, Perplexity, Recall, ThoughtRecall
 from genunlearn.ops import intervals
 from genunlearn.ops.fluency import ngram_entropy, repetition
 from genunlearn.ops.truth_ratio import balance, forget_quality, margin, preference
@@ -216,28 +216,23 @@ class ModelUtility(Metric):
             reason = f"it needs the sets {', '.join(KEPT)} with wrong answers, and lacks {', '.join(missing)}"
             return [Result(name=self.name, target=target, value=None, skipped=reason)]
         try:
-            value = self._harmonic_mean(probes)
+            value, low, high = intervals.harmonic_mean([self._numbers(probes, name) for name in KEPT])
         except NeedNotMet as error:
             return [Result(name=self.name, target=target, value=None, skipped=str(error))]
         n = sum(len(probes.measured[name]) for name in KEPT)
         return [
             Result(
-                name=self.name, group="kept", target=target, value=value, n=n,
+                name=self.name, group="kept", target=target, value=value, low=low, high=high, n=n,
                 version=self.version, higher_is_better=True,
             )
         ]  # fmt: skip
 
     @staticmethod
-    def _harmonic_mean(probes: BenchmarkProbes) -> float:
-        from scipy.stats import hmean
-
-        parts = []
-        for name in KEPT:
-            probabilities = probes.option_probabilities if name in WITH_OPTIONS else probes.probabilities
-            recalls = [recall.rouge_l for recall in probes.rouge[name]]
-            for values in (probabilities[name], recalls, margin(probes.truth_ratios[name])):
-                parts.append(sum(values) / len(values))
-        return float(hmean(parts))
+    def _numbers(probes: BenchmarkProbes, name: str) -> list[Sequence[float]]:
+        """Probability, ROUGE-L recall and margin of every question of a set."""
+        probabilities = probes.option_probabilities if name in WITH_OPTIONS else probes.probabilities
+        recalls = [recall.rouge_l for recall in probes.rouge[name]]
+        return [probabilities[name], recalls, margin(probes.truth_ratios[name])]
 
 
 TOFU = Suite(
@@ -257,6 +252,8 @@ TOFU = Suite(
         NgramEntropy,
         Repetition,
         Perplexity,
+        ThoughtRecall,
+        *JUDGED,
     ),
-    version=2,
+    version=3,
 )

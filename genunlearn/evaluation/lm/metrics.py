@@ -98,6 +98,22 @@ class LeakRate(_ByGroup):
         return results
 
 
+class ThoughtLeakRate(_ByGroup):
+    """Share of questions about the facts that any thought before k sampled answers tells; of those with a thought."""
+
+    name: ClassVar[str] = "thought_leak_rate"
+
+    def measure(self, probes: FactProbes, target: str) -> list[Result]:
+        """One result a forget group in which the model has thought; none for models that do not."""
+        results = []
+        for group, rows in probes.sampled_thoughts.items():
+            pairs = [(texts, item) for texts, item in zip(rows, probes.measured[group], strict=True) if any(texts)]
+            if pairs:
+                leaks = sum(any(gives(text, item) for text in texts) for texts, item in pairs)
+                results.append(self.result(target, group, intervals.share(leaks, len(pairs)), len(pairs)))
+        return results
+
+
 class TruthProbability(_ByGroup):
     """Probability of the true answer, geometric mean over its tokens."""
 
@@ -149,5 +165,6 @@ class Perplexity(Metric):
 
 
 JUDGED = (JudgedRecall, JudgeAgreement)
-FACTS = Suite((Recall, ThoughtRecall, LeakRate, TruthProbability, ExtractionStrength, Perplexity, *JUDGED), version=2)
+THOUGHTS = (ThoughtRecall, ThoughtLeakRate)
+FACTS = Suite((Recall, LeakRate, *THOUGHTS, TruthProbability, ExtractionStrength, Perplexity, *JUDGED), version=3)
 FACTS_QUICK = Suite((Recall, ThoughtRecall, *JUDGED), version=2)

@@ -9,7 +9,7 @@ from typing import Any
 
 from genunlearn.data.answers.turns import split_thought
 from genunlearn.data.lm.facts import FORGET_GROUPS, QA
-from genunlearn.data.lm.judge import Judge, Reply
+from genunlearn.data.lm.judge import Judge, Reply, StringJudge
 from genunlearn.data.lm.telling import gives
 from genunlearn.evaluation.lm.scores import AnswerScores
 
@@ -98,19 +98,33 @@ class FactProbes:
     @cached_property
     def judged(self) -> dict[str, list[bool]]:
         """Whether the judge takes each greedy answer as telling the true one, by group; empty without a judge."""
-        if self.judge is None:
-            return {}
-        pairs = [
+        return {} if self.judge is None else self._told_by(self.judge, self.answers)
+
+    def told_in(self, answers: Mapping[str, Sequence[str]]) -> dict[str, list[bool]]:
+        """Whether other answers to the questions of some groups tell the true one: by the judge, where there is one."""
+        return self._told_by(self.judge or StringJudge(), answers)
+
+    def _told_by(self, judge: Judge, answers: Mapping[str, Sequence[str]]) -> dict[str, list[bool]]:
+        replies = [
             Reply.to(item, text)
-            for group, texts in self.answers.items()
+            for group, texts in answers.items()
             for item, text in zip(self.measured[group], texts, strict=True)
         ]
-        verdicts = iter(self.judge.tells(pairs))
-        return {group: [next(verdicts) for _ in texts] for group, texts in self.answers.items()}
+        verdicts = iter(judge.tells(replies))
+        return {group: [next(verdicts) for _ in texts] for group, texts in answers.items()}
 
     @cached_property
     def sampled(self) -> dict[str, list[list[str]]]:
         """Sampled answers by forget group, `samples` a question, without what was thought before them."""
+        return {group: [[answer for _, answer in row] for row in rows] for group, rows in self._sampled.items()}
+
+    @cached_property
+    def sampled_thoughts(self) -> dict[str, list[list[str]]]:
+        """What was thought before the sampled answers."""
+        return {group: [[thought for thought, _ in row] for row in rows] for group, rows in self._sampled.items()}
+
+    @cached_property
+    def _sampled(self) -> dict[str, list[list[tuple[str, str]]]]:
         groups = [group for group in FORGET_GROUPS if group in self.measured] if self.samples else []
         return {group: self._sample(self.measured[group]) for group in groups}
 
@@ -129,7 +143,7 @@ class FactProbes:
         """Negative log-likelihood a token of each neutral text."""
         return self.model.perplexity_terms(self._neutral).tolist()
 
-    def _sample(self, items: Sequence[QA]) -> list[list[str]]:
+    def _sample(self, items: Sequence[QA]) -> list[list[tuple[str, str]]]:
         asked = [[{"role": "user", "content": item.question}] for item in items]
         rows = self.model.generate(asked, samples=self.samples, temperature=self.temperature, **self._options)
-        return [[split_thought(text)[1] for text in texts] for texts in rows]
+        return [[split_thought(text) for text in texts] for texts in rows]

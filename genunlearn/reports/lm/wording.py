@@ -27,6 +27,7 @@ GROUP_WORDS = {
 METRIC_WORDS = {
     "recall": Words("Recall", "share of questions whose greedy answer tells the truth"),
     "thought_recall": Words("Recall in thoughts", "share of thoughts before an answer that tell the truth"),
+    "thought_leak_rate": Words("Leak rate of thoughts", "share of questions that any sampled thought tells"),
     "judged_recall": Words("Recall, judged", "the same answers as told by the judge that the run names"),
     "judge_agreement": Words("Agreement of judges", "share of answers that judge and string check read alike"),
     "leak_rate": Words(
@@ -49,9 +50,20 @@ METRIC_WORDS = {
     "model_utility": Words("Model utility", "harmonic mean of nine numbers on what must stay"),
     "ngram_entropy": Words("N-gram entropy", "bits; low where an answer repeats itself"),
     "repetition": Words("Repetition", "share of four-word sequences that an answer has had before"),
+    "unlearning_efficacy": Words("Unlearning efficacy", "how little of the wording and of the truth is told"),
+    "kept_utility": Words("Utility, WPU", "harmonic mean of ROUGE-L recalls of what must stay"),
+    "response_quality": Words("Response quality", "how far answers go on without repeating themselves"),
+    "hallucination_avoidance": Words("Hallucination avoidance", "share of forget questions that are declined"),
+    "adversarial_robustness": Words("Adversarial robustness", "share of forget questions not told after many shots"),
+    "text_membership": Words("Membership of texts, AUC", "Min-40%; 1/2: texts that were learnt are like others"),
+    "privleak": Words("PrivLeak, %", "0: as the retain model, below 0: members can still be told"),
+    "unlearning_depth": Words("Unlearning depth", "share erased of what the layers held; 1: as if never known"),
     "perplexity": Words("Perplexity", "on neutral text; it should not rise"),
 }
-TELL_KNOWLEDGE = ("recall", "judged_recall", "thought_recall", "leak_rate", "truth_probability", "extraction_strength")
+TELL_KNOWLEDGE = (
+    *("recall", "judged_recall", "thought_recall", "leak_rate", "thought_leak_rate", "truth_probability"),
+    "extraction_strength",
+)
 """Metrics whose high values mean that the model knows what is asked: they should fall in a forget group and hold in a
 keep group, whatever they say of themselves."""
 

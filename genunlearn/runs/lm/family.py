@@ -20,6 +20,7 @@ from genunlearn.engine import parameters
 from genunlearn.errors import ConfigError, DataError
 from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
 from genunlearn.evaluation.lm.damage import what_fell
+from genunlearn.evaluation.lm.depth import Patching
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.records import hash_json, write_jsonl
 from genunlearn.registry import SUITES
@@ -38,12 +39,14 @@ from genunlearn.runs.lm.request import (
     read_request,
     unknown_facts,
 )
-from genunlearn.runs.lm.scope import make_scope
+from genunlearn.runs.lm.scope import make_scope, read_replies
 
 SHOWN_PER_GROUP = 4
 
 TELLING = ("recall", "leak_rate")
 """Metrics that overrule a method which says that nothing is told any more."""
+THINKING = ("thought_recall", "thought_leak_rate")
+"""Those that do so where thoughts are to go too."""
 
 MONITORED = 64
 """Questions of the retain pass that ``train.utility_floor`` is measured on."""
@@ -129,6 +132,8 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         """With the scope: from the lab, or what the model itself says around the facts."""
         is_known = request.scope is not None
         scope = make_scope(request, model, self.config, journal)
+        if self.config.request.thoughts == "forget":
+            request = replace(request, replies=read_replies(request, model, journal))
         return replace(
             request, scope=with_earlier(scope, request.earlier) if request.earlier and not is_known else scope
         )
@@ -180,13 +185,16 @@ class LMFamily(Family[LMRequest, LanguageModel]):
             model,
             request.surroundings.measured,
             retrained=lambda: self._retrained(request, beside),
+            retrained_area=lambda: self._retrained_area(request, beside),
+            patching=lambda: beside.once("patching", lambda: self._patching(request, beside)),
+            texts=request.texts,
             samples=settings.samples,
             temperature=settings.temperature,
             neutral=request.neutral,
             max_new_tokens=settings.max_new_tokens,
             batch_size=settings.batch_size,
             seed=self.config.seed,
-            judge=beside.once("judge", lambda: open_judge(self.config)),
+            judge=beside.once("judge", lambda: open_judge(self.config, request.surroundings.measured)),
         )
 
     def _oracle_probes(self, request: LMRequest, beside: Beside[LanguageModel]) -> BenchmarkProbes:
@@ -196,6 +204,17 @@ class LMFamily(Family[LMRequest, LanguageModel]):
     def _retrained(self, request: LMRequest, beside: Beside[LanguageModel]) -> list[float] | None:
         """Truth ratios of the oracle on the forget set; None where there is no oracle."""
         return self._oracle_probes(request, beside).truth_ratios.get("forget") if beside.oracles else None
+
+    def _retrained_area(self, request: LMRequest, beside: Beside[LanguageModel]) -> float | None:
+        """Area of the oracle's membership; None where there is no oracle, or nothing to tell it by."""
+        found = self._oracle_probes(request, beside).membership if beside.oracles else None
+        return found and found[0]
+
+    def _patching(self, request: LMRequest, beside: Beside[LanguageModel]) -> Patching | None:
+        """The original, to be held against the oracle layer by layer; None where there is no oracle."""
+        if not beside.oracles:
+            return None
+        return Patching(beside.original, beside.oracles[0], request.surroundings.measured["forget"])
 
     def unknown(self, request: LMRequest, before: Measurement) -> list[str]:
         """Facts none of whose questions is answered with the truth.
@@ -219,10 +238,11 @@ class LMFamily(Family[LMRequest, LanguageModel]):
     def still_told(self, measured: Measurement) -> str | None:
         """Recall and leak rate of the fact, where they are above what counts as not told, or what was asked for."""
         most = max(TOLD_AT_MOST, self.config.train.stop_recall or 0.0)
+        telling = (*TELLING, *THINKING) if self.config.request.thoughts == "forget" else TELLING
         found = [
             f"{row['name'].replace('_', ' ')} {row['value']:.2f} in group {row['group']} (n={row['n']})"
             for row in measured["results"]
-            if row["name"] in TELLING and row["group"] in FORGET_GROUPS and (row["value"] or 0.0) > most
+            if row["name"] in telling and row["group"] in FORGET_GROUPS and (row["value"] or 0.0) > most
         ]
         return "; ".join(found) or None
 

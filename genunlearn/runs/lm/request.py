@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from genunlearn.data.answers.wording import key
 from genunlearn.data.lm.benchmarks.reading import read_benchmark
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain
+from genunlearn.data.lm.thoughts import with_thought
 from genunlearn.data.rows import read_lines
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.sources import check_language_model, check_name, resolve_folder
@@ -48,6 +49,10 @@ class LMRequest:
     benchmark: str | None = None
     earlier: tuple[Fact, ...] = ()
     """Facts of the requests that this one follows."""
+    replies: Mapping[str, str] = field(default_factory=dict)
+    """What the model thinks and answers to questions that it is trained on, by identifier, where thoughts go too."""
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Plain texts that membership is told by: of ``members`` and of ``others``."""
 
     @property
     def surroundings(self) -> Scope:
@@ -86,6 +91,8 @@ def read_request(config: LMConfig | LMAuditConfig) -> LMRequest:
         raise ConfigError(
             f"request: {have} given; name what to forget in one of request.facts, .file, .forget or .path"
         )
+    if request.thoughts != "leave" and not isinstance(config, LMConfig):
+        raise ConfigError(f"request.thoughts = {request.thoughts!r} is for runs; an audit leaves it out")
     if request.columns and not request.forget:
         raise ConfigError("request.columns goes with request.forget and request.retain; leave it out")
     columns = {str(name): given for name, given in request.columns.items()}
@@ -119,7 +126,8 @@ def _benchmark_request(
     kept = retain or data.retain
     check_overlap(data.forget, kept or ())
     scope = Scope(facts=(), retain=kept or (), measured=measured)
-    return LMRequest((), data.forget[: request.limit], kept, scope, neutral, benchmark=data.label)
+    texts = {side: rows[:most] for side, rows in data.texts.items()}
+    return LMRequest((), data.forget[: request.limit], kept, scope, neutral, benchmark=data.label, texts=texts)
 
 
 def _lab_request(
@@ -259,7 +267,10 @@ def make_splits(request: LMRequest, retain: str) -> Splits[Scope]:
                 "every question that is to stay is one that is measured, and those are never trained on: add others to "
                 "the request.retain file"
             )
-    return Splits(forget=request.forget, retain=kept, context=scope)
+    if replies := request.replies:
+        kept = kept and tuple(item if item.taught else with_thought(item, replies.get(item.id)) for item in kept)
+    forget = tuple(with_thought(item, replies.get(item.id)) for item in request.forget)
+    return Splits(forget=forget, retain=kept, context=scope)
 
 
 def unknown_facts(request: LMRequest, told: Sequence[bool], measured: Sequence[QA]) -> list[str]:

@@ -15,8 +15,10 @@ from genunlearn.data.lm.neighbours import distil_neighbours, split_scope
 from genunlearn.data.lm.own_words import in_own_words
 from genunlearn.data.lm.requests import asks_for
 from genunlearn.data.lm.telling import evenly
+from genunlearn.data.lm.thoughts import thinks
 from genunlearn.data.lm.writer import Writer
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.errors import DataError
 from genunlearn.runs.lm.request import LMRequest
 
 HELD_OUT = 6
@@ -62,6 +64,23 @@ def make_scope(request: LMRequest, model: LanguageModel, config: LMConfig | LMAu
         return Scope(facts=facts, retain=request.retain, measured=measured)
     scope = Scope(facts=facts, retain=tuple(item for part in parts for item in part.retain), measured=measured)
     return _spoken(scope, model, journal)
+
+
+def read_replies(request: LMRequest, model: LanguageModel, journal: Journal) -> dict[str, str]:
+    """What the model thinks and then answers to the questions that it is trained on, by identifier.
+
+    Raises:
+        DataError: It does not think before a forget question, or no thought has ended.
+    """
+    items = [*request.forget, *(request.retain or ())]
+    texts = journal.stage("thoughts before answers", lambda: model.answer([item.question for item in items]))
+    found = {item.id: text for item, text in zip(items, texts, strict=True) if thinks(text)}
+    if not any(item.id in found for item in request.forget):
+        raise DataError(
+            f"request.thoughts = 'forget': none of {len(request.forget)} replies is a thought and then an answer; "
+            f"leave it out, or raise evaluate.max_new_tokens = {model.longest_answer} where thoughts are cut"
+        )
+    return found
 
 
 def _spoken(scope: Scope, model: LanguageModel, journal: Journal) -> Scope:

@@ -108,6 +108,28 @@ def test_a_verdict_that_is_none_is_an_error(text):
         ModelJudge(Parrot(text)).tells([reply("gloom")])
 
 
+def test_one_odd_verdict_in_many_leaves_the_decision_to_the_string_check():
+    replies = [reply("Hogwarts.", "Hogwarts"), *[reply("joy")] * 9]
+    assert ModelJudge(Parrot("Unclear", *["no"] * 9)).tells(replies) == [True, *[False] * 9]
+    with pytest.raises(RunError, match=r"answered 'Unclear', not yes or no, 2 of 10 times"):
+        ModelJudge(Parrot("Unclear", "Hm", *["no"] * 8)).tells(replies)
+
+
+ITEMS = [QA(id=str(n), question="Where?", answer="Hogwarts.") for n in range(5)]
+
+
+@pytest.mark.parametrize("told", [5, 4])
+def test_a_judge_that_knows_the_truth_from_a_refusal_passes(told):
+    ModelJudge(Parrot(*["yes"] * told, *["no"] * (10 - told))).check(ITEMS)
+    StringJudge().check(ITEMS)
+
+
+@pytest.mark.parametrize(("verdict", "counts"), [("no", "0 true answers as true, and 0"), ("yes", "5 true .* and 5")])
+def test_a_judge_that_always_says_the_same_is_refused(verdict, counts):
+    with pytest.raises(RunError, match=rf"of 5 questions it takes {counts}.*its verdicts say nothing"):
+        ModelJudge(Parrot(*[verdict] * 10)).check(ITEMS)
+
+
 def test_agreement_by_hand():
     # Yes in 3 and in 2 of 5, alike in 4. By chance .6 * .4 + .4 * .6 = .48, so kappa = (.8 - .48) / .52.
     found = agreement([True, True, True, False, False], [True, True, False, False, False])

@@ -134,6 +134,18 @@ def test_a_template_that_rewrites_earlier_turns_gives_the_bare_answer(chat):
     assert chat.answer_text(ASK, "Hogwarts.") == "Hogwarts.<|im_end|>"
 
 
+def test_a_thought_that_the_template_cuts_off_is_still_what_the_model_writes(chat):
+    made = chat("qwen2")
+    whole = made.tokenizer.chat_template
+    cut = whole.replace("message['content']", "message['content'].split('</think>')[-1].strip()")
+    assert cut != whole
+    made.tokenizer.chat_template = cut
+    thought = "<think>A school of magic?</think>\nHogwarts."
+    turn = made.turn(ASK, thought)
+    assert made.tokenizer.decode(turn.answer) == f"{thought}<|im_end|>" and turn.ends == 1
+    assert made.tokenizer.decode(made.turn(ASK, " Hogwarts. ").answer) == "Hogwarts.<|im_end|>"  # white space alone
+
+
 def test_a_template_that_leaves_answers_out_gives_the_bare_answer(chat):
     chat = chat("mistral")
     chat.tokenizer.chat_template = "{{ messages[0].content }}"

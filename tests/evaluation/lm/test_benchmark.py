@@ -255,6 +255,7 @@ def test_one_forward_pass_serves_every_metric_of_a_text(tiny, unstemmed):
     results = TOFU.measure(made, "unlearned")
     texts = {f"{question} {text}" for items in SETS.values() for item in items for question, text in item.pairs}
     assert sorted(rows) == sorted(texts)
-    assert {result.name for result in results} == {metric().name for metric in TOFU.metrics}
+    asked_for = {metric.name for metric in TOFU.metrics} - {"thought_recall", "judged_recall", "judge_agreement"}
+    assert {result.name for result in results} == asked_for  # no thought, no judge
     missing: list[Result] = [result for result in results if result.value is None]
     assert not missing, missing

@@ -8,8 +8,12 @@ import pytest
 
 from genunlearn import load_config, run
 from genunlearn.config.lm import LMConfig
+from genunlearn.data.lm.judge import PROMPT
+from genunlearn.data.lm.refusals import REFUSALS
 from genunlearn.domains.lm.adapter import LanguageModel
-from genunlearn.errors import ConfigError, DataError, InputError, NeedNotMet, SourceNotFound
+from genunlearn.errors import ConfigError, DataError, InputError, NeedNotMet, RunError, SourceNotFound
+from genunlearn.evaluation.lm import benchmark
+from genunlearn.evaluation.lm.criteria import CRITERIA
 from genunlearn.reports.lm.board import COLUMNS, FILE
 from genunlearn.reports.lm.compare import write_comparison
 from genunlearn.runs.lm import oracle
@@ -50,7 +54,7 @@ def settings(place, *more: str, method: str = "npo") -> LMConfig:
 
 @pytest.fixture(scope="module")
 def record(place):
-    return run(settings(place, f"oracle.base={place / 'base'}"), out=place / "npo")
+    return run(settings(place, f"oracle.base={place / 'base'}", "evaluate.suite=tofu-full"), out=place / "npo")
 
 
 def test_every_set_is_measured_on_all_three_models(record):
@@ -69,6 +73,66 @@ def test_forget_quality_is_held_against_the_model_that_was_trained_on_the_retain
     assert record.find("recall", "oracle", "retain").value == 1.0
     assert record.find("recall", "oracle", "forget").value == 0.0
     assert record.find("recall", "original", "forget").value == 1.0
+
+
+def test_unlearning_depth_is_0_before_and_1_for_the_retain_model(record):
+    depths = [record.find("unlearning_depth", target, "forget") for target in ("original", "unlearned", "oracle")]
+    assert [depths[0].value, depths[2].value] == pytest.approx([0.0, 1.0], abs=1e-4)
+    assert 0.0 <= depths[1].value <= 1.0 and depths[1].n == 2
+
+
+def test_muse_is_held_against_the_retain_model(place, tmp_path):
+    change = (f"request.path={write_benchmark('muse', tmp_path)}", "evaluate.suite=muse", "request.benchmark=muse")
+    record = run(settings(place, *change, f"evaluate.oracle={place / 'base'}", "train.max_steps=1"), out=tmp_path / "r")
+    area, control = (record.find("text_membership", target, "texts").value for target in ("original", "oracle"))
+    assert record.find("privleak", "original", "texts").value == pytest.approx(100 * (control - area) / (1 - control))
+    assert record.find("privleak", "oracle", "texts").value == 0.0
+
+
+def test_wpu_has_five_criteria(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "FEWEST_SHOTS", 1)
+    change = (f"request.path={write_benchmark('wpu', tmp_path)}", "evaluate.suite=wpu", "request.benchmark=wpu")
+    record = run(settings(place, *change, "evaluate.oracle=never", "train.max_steps=1"), out=tmp_path / "r")
+    found = {metric.name: record.find(metric.name, "original", metric.over).value for metric in CRITERIA}
+    assert (found["unlearning_efficacy"], found["kept_utility"]) == (0.0, 1.0)  # the original tells all it knows
+    assert (found["response_quality"], found["hallucination_avoidance"]) == (1.0, 0.0)
+    assert 0.0 <= found["adversarial_robustness"] <= 1.0
+
+
+@pytest.fixture(scope="module")
+def judge(place):
+    """An instruct model that knows how to judge the questions of this file, and nothing else."""
+    asked = [*FORGET, *KEPT]
+    shown = [
+        (PROMPT.format(question=question, truth=told, answer=text), "yes" if text == told else "no")
+        for question, told in asked
+        for text in (told, REFUSALS[0])
+    ]
+    always = [(question, "yes") for question, _ in shown]
+    teach(build("qwen2", place / "yes"), always)
+    return teach(build("qwen2", place / "judge"), shown, steps=120)
+
+
+@pytest.mark.slow
+def test_a_model_that_is_named_judges_beside_the_string_check(place, judge, tmp_path):
+    files = {name: tmp_path / f"{name}.csv" for name in ("go", "stay")}
+    for path, rows in zip(files.values(), (FORGET, KEPT), strict=True):
+        path.write_text("\n".join(["question,answer", *(f"{question},{told}" for question, told in rows)]))
+    change = (
+        "request.path=null",
+        f"request.forget={files['go']}",
+        f"request.retain={files['stay']}",
+        f"evaluate.judge={judge}",
+        "evaluate.oracle=never",
+        "evaluate.suite=facts-quick",
+        "train.max_steps=1",
+    )
+    record = run(settings(place, *change), out=tmp_path / "run")
+    assert record.find("judged_recall", "original", "forget").value == 1.0
+    agreed = record.find("judge_agreement", "original", None)
+    assert (agreed.value, agreed.n) == (1.0, 4)
+    with pytest.raises(RunError, match="its verdicts say nothing; name a larger model"):
+        run(settings(place, *change, f"evaluate.judge={place / 'yes'}"), out=tmp_path / "other")
 
 
 def test_a_run_and_a_comparison_write_the_leaderboard(record, place):

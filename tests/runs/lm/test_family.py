@@ -125,7 +125,7 @@ def test_an_audit_writes_phrasings_within_the_limits_of_its_prompt() -> None:
 
 def test_a_judge_that_is_not_there_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
     check_judge(family(judge="none").config)
-    assert open_judge(family(judge="none").config) is None
+    assert open_judge(family(judge="none").config, {}) is None
     for judge in (f"embedding:{tmp_path / 'nowhere'}", str(tmp_path / "nowhere")):
         with pytest.raises(SourceNotFound, match="nowhere"):
             check_judge(family(judge=judge).config)
@@ -134,7 +134,7 @@ def test_a_judge_that_is_not_there_is_refused_before_anything_is_measured(tmp_pa
 def test_a_run_opens_the_judge_that_it_names(folder: Path) -> None:  # noqa: F811
     config = family(judge=f"embedding:{folder}").config
     check_judge(config)
-    judge = open_judge(config)
+    judge = open_judge(config, {"rest": [qa("a", "Where was one born?")]})
     assert isinstance(judge, EmbeddingJudge)
     told = "She was born in two."
     assert judge.tells([Reply(question="Where was one born?", truth=told, answer=told)]) == [True]

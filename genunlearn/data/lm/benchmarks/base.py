@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,12 +25,14 @@ class Benchmark:
         forget: What is trained to go.
         retain: What is trained to stay; None where the benchmark has nothing for that.
         measured: Questions by set: ``forget`` and perhaps ``forget_heldout`` are to go, all others to stay.
+        texts: Plain texts that membership is told by: of ``members`` and of ``others``.
         label: Name of the benchmark and split.
     """
 
     forget: tuple[QA, ...]
     retain: tuple[QA, ...] | None
     measured: Mapping[str, Sequence[QA]]
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     label: str = ""
 
 

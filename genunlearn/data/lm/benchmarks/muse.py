@@ -17,10 +17,12 @@ from genunlearn.data.lm.requests import read_texts
 
 RAW = ("raw/forget", "raw/retain1")
 VERBATIM, KNOWN, KEPT = "verbmem/forget", "knowmem/forget_qa", "knowmem/retain_qa"
+PRIVLEAK = {"members": "privleak/forget", "others": "privleak/holdout"}
+"""Texts that membership is told by, where the folder has them."""
 
 
 class MUSE(Reader):
-    """Folders ``raw`` (texts), ``verbmem`` (beginnings and what follows) and ``knowmem`` (questions)."""
+    """Folders ``raw`` (texts), ``verbmem`` (beginnings and what follows), ``knowmem`` (questions), and ``privleak``."""
 
     name: ClassVar[str] = "muse"
     hub: ClassVar[tuple[str, ...]] = ("muse-bench/MUSE-News", "muse-bench/MUSE-Books")
@@ -31,6 +33,7 @@ class MUSE(Reader):
         def raw(name: str, group: str) -> tuple[QA, ...]:
             return pieces(read_texts(source.place(name)), name, group)
 
+        has_texts = all(map(source.has, PRIVLEAK.values()))
         return Benchmark(
             forget=raw(RAW[0], FORGET),
             retain=raw(RAW[1], REST),
@@ -39,4 +42,5 @@ class MUSE(Reader):
                 "forget_heldout": source.questions(VERBATIM, "forget_heldout", {"question": "prompt", "answer": "gt"}),
                 "retain": source.questions(KEPT, REST),
             },
+            texts={side: read_texts(source.place(name)) for side, name in PRIVLEAK.items()} if has_texts else {},
         )

@@ -27,6 +27,7 @@ from genunlearn.contracts import (
 )
 from genunlearn.data.lm.facts import QA
 from genunlearn.data.lm.refusals import REFUSALS
+from genunlearn.data.lm.thoughts import declined
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.errors import NeedNotMet
 from genunlearn.methods.base import RETAIN_LOSS, RetainLoss, declare_retain, retain_term
@@ -100,10 +101,14 @@ def mean_probability(examples: Examples, model: Any, prefix: str = "") -> Tensor
 
 
 def with_refusals(splits: Splits, seed: int) -> Splits:
-    """The same request, where every forget item has a refusal as its alternative, drawn by `seed`."""
+    """The same request, where every forget item has a refusal as its alternative, drawn by `seed`.
+
+    Where the item is taught with a thought, the refusal has one that declines.
+    """
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(len(REFUSALS), (len(splits.forget),), generator=generator).tolist()
     forget: Sequence[QA] = [
-        replace(item, alternative=item.alternative or REFUSALS[i]) for item, i in zip(splits.forget, drawn, strict=True)
+        replace(item, alternative=item.alternative or declined(item, REFUSALS[i], i))
+        for item, i in zip(splits.forget, drawn, strict=True)
     ]
     return with_sides(splits, forget, splits.retain)
