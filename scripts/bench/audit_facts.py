@@ -144,6 +144,7 @@ def comparisons(row: Mapping[str, Any], without: str = "") -> list[Comparison]:
             each["attack"],
             each["strength"],
             {name: Share(found["shown"], found["n"]) for name, found in each["shares"].items() if name != without},
+            carries_in=each.get("carries_in", False),
         )
         for each in row["comparisons"]
     ]

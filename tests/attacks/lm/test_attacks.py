@@ -12,12 +12,13 @@ from genunlearn.attacks.lm.base import FactAttack, asked
 from genunlearn.attacks.lm.completion import Completion, first_sentence, statements
 from genunlearn.attacks.lm.conversation import begun, opened, user
 from genunlearn.attacks.lm.few_shot import FewShot, examples
+from genunlearn.attacks.lm.lessons import split_for
 from genunlearn.attacks.lm.lora_removal import LoraRemoval
 from genunlearn.attacks.lm.lora_scaling import scaled
 from genunlearn.attacks.lm.multiple_choice import MultipleChoice
 from genunlearn.attacks.lm.paraphrase import Paraphrase
 from genunlearn.attacks.lm.prefix_forcing import PrefixForcing, half_of
-from genunlearn.attacks.lm.relearning import Relearning, split_for
+from genunlearn.attacks.lm.relearning import Relearning
 from genunlearn.attacks.lm.sampling import Sampling, leak_at_k
 from genunlearn.config import ParametersConfig
 from genunlearn.contracts import Beside
