@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +28,10 @@ from pathlib import Path
 
 import torch
 from audit_facts import beside_decoys, is_done
+from audit_facts import drawn as draw
 from markdown_blocks import replace_block, table
 from turned_down import weakened
 
-from genunlearn.attacks.lm.ranking import LEAST
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.lab.lm.build import build
 from genunlearn.lab.lm.world import load_world
@@ -44,7 +43,7 @@ DRAWN = 12
 """Facts that the oracle never saw, some of which it may infer."""
 PANEL = (
     "{sampling: {samples: 4, temperatures: [1.0]}, prefix_forcing: {}, exposure: {}, "
-    "relearning: {lessons: [phrasings], marks: [1, 3], learning_rate: 1e-3}}"
+    "relearning: {lessons: [phrasings, same_relation], marks: [1, 3], learning_rate: 1e-3}}"
 )
 
 
@@ -61,7 +60,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/planted"), help="folder of the runs")
     parser.add_argument("--write", type=Path, help="Markdown file whose block 'planted' is replaced")
     arguments = parser.parse_args()
-    drawn = rankable(DRAWN, arguments.seed)
+    drawn = draw(load_world(), DRAWN, arguments.seed)
     oracle = build(without=drawn)
     facts = tuple(unknown_to(oracle, drawn)[: arguments.count])
     records: dict[str, RunRecord] = {}
@@ -80,19 +79,6 @@ def main() -> None:
     print(text)
     if arguments.write:
         replace_block(arguments.write, "planted", text)
-
-
-def rankable(count: int, seed: int) -> list[str]:
-    """Facts whose object no other fact of the relation has, and of whose object's type there are enough."""
-    world = load_world()
-    holders = Counter((triple.relation, triple.object) for triple in world.triples)
-    kinds = Counter(entity.type for entity in world.entities.values())
-    fitting = [
-        triple.id
-        for triple in world.triples
-        if holders[triple.relation, triple.object] == 1 and kinds[world.entities[triple.object].type] >= LEAST
-    ]
-    return random.Random(seed).sample(fitting, count)
 
 
 def unknown_to(oracle: Path, facts: Sequence[str]) -> list[str]:

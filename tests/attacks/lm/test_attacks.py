@@ -184,6 +184,12 @@ def test_nothing_that_is_taught_is_asked(splits):
     bare = replace(splits.context, measured={"forget": [qa(n, "forget") for n in range(5)]})
     taught, items = split_for("phrasings", replace(splits, context=bare))
     assert [len(taught), len(items)] == [3, 2]
+    # every phrasing is asked, those that unlearning used among them: the same half is taught whatever the lesson
+    whole = replace(
+        splits.context, measured={"forget": [qa(1, "forget")], "forget_heldout": [qa(n, "") for n in range(5)]}
+    )
+    taught, items = split_for("phrasings", replace(splits, context=whole))
+    assert [len(taught), len(items)] == [3, 2] and items == split_for("unrelated", replace(splits, context=whole))[1]
     alone = replace(splits.context, measured={"forget": [qa(0, "forget")]})
     assert split_for("phrasings", replace(splits, context=alone))[0] == []
 
