@@ -71,7 +71,7 @@ class Units:
         with self.watch.bar(title, len(open_ones)) as advance:
             for place, (name, compute) in enumerate(open_ones):
                 if place % process.num_processes == process.process_index:
-                    self.watch.announce(f"{title}: {name}")
+                    self.watch.announce(name)
                     write_json(self._file(name), compute())
                 advance()
         process.wait_for_everyone()
