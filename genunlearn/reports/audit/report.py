@@ -299,7 +299,7 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
             label,
             row["concept"],
             spoken_verdict(row),
-            "; ".join(row["recovered_by"]) or "nothing",
+            humanise("; ".join(row["recovered_by"])) or "nothing",
             *([_text(record.find("normalised_leak", UNLEARNED, row["concept"]))] if has_leak else []),
             *(_strongest(row, attack) for attack in attacks),
         ]
@@ -327,8 +327,9 @@ def _text(result: Result | None) -> str:
 
 
 def _strongest(row: Mapping[str, Any], attack: str) -> str:
-    """Audited against its control at the strength where they are furthest apart."""
+    """Audited against its control at the strength where they are furthest apart, of those that have a control."""
     own = [c for c in row["comparisons"] if c["attack"] == attack]
+    own = [c for c in own if _control(c)] or own
     if not own:
         return "not run"
 
