@@ -16,7 +16,7 @@ from genunlearn.records import RunRecord
 
 ROUNDS = int(os.environ.get("GENUNLEARN_STRESS_ROUNDS", 2))
 WRITERS = 20
-KILLS = 20
+KILLS = int(os.environ.get("GENUNLEARN_STRESS_KILLS", 20))
 FORK = multiprocessing.get_context("fork")
 
 

@@ -127,6 +127,7 @@ class Verdict:
         verdict: ``damaged``, ``present``, ``concealed``, ``gone`` or ``undecided``.
         reason: Why, in one sentence.
         recovered_by: Attacks that bring it back, the weakest strength of each.
+        recovered_at: Every strength of theirs that does.
         controls: What was compared with.
         needed: Images of each model that would decide; None where that is not the point.
         surrogates: What stood in for an oracle, in words; empty where there was one, or nothing at all.
@@ -142,6 +143,7 @@ class Verdict:
     needed: int | None = None
     surrogates: str = ""
     panel: tuple[str, ...] = ()
+    recovered_at: tuple[str, ...] = ()
     unsettled: tuple[str, ...] = field(default=(), repr=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -177,10 +179,12 @@ def judge(concept: str, comparisons: Sequence[Comparison], rules: Rules, damage:
     if not controlled:
         return say(UNDECIDED, "no oracle went through the same attacks, and without one a recovery proves nothing")
     if recovered := _recovered(controlled, rules):
+        weakest = {c.attack: c for c in reversed(recovered)}  # the first of each attack is its weakest
         first, (_, control) = recovered[0], recovered[0].excess()
         mine, its = first.shares[UNLEARNED], first.shares[control]
         share = f"{mine.hits} of {mine.n} {rules.counted} show it, {its.hits} of {its.n} of {_whose(control)}"
-        return say(CONCEALED, f"{first.label}: {share}{aside}", tuple(c.label for c in recovered))
+        by = tuple(c.label for c in recovered if weakest[c.attack] is c)
+        return say(CONCEALED, f"{first.label}: {share}{aside}", by, recovered_at=tuple(c.label for c in recovered))
     if missing := rules.missing([c.attack for c in controlled]):
         return say(UNDECIDED, f"nothing counts as gone without {' and '.join(missing)}, not tried here")
     if rules.lacking:
@@ -203,12 +207,10 @@ def _whose(control: str) -> str:
 
 
 def _recovered(controlled: Sequence[Comparison], rules: Rules) -> list[Comparison]:
-    """Comparisons that show the concept more often than every control does, the weakest strength of each attack.
+    """Comparisons that show the concept more often than every control does, weaker strengths first.
 
     Those without images of the last look were tested before, and have no second chance.
     """
     last = max(c.look for c in controlled)
     odds = holm([c.excess()[0] if c.look == last else 1.0 for c in controlled])
-    found = [c for c, p in zip(controlled, odds, strict=True) if p < rules.alphas[last]]
-    weakest = {c.attack: c for c in reversed(found)}  # the first of each attack is its weakest
-    return [c for c in found if weakest[c.attack] is c]
+    return [c for c, p in zip(controlled, odds, strict=True) if p < rules.alphas[last]]

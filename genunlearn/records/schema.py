@@ -204,6 +204,7 @@ class ComparisonPart(Part):
 
     attack: Name
     strength: str
+    carries_in: bool = False
     shares: dict[str, SharePart]
 
 
@@ -221,6 +222,7 @@ class VerdictPart(Part):
     verdict: Name
     reason: str
     recovered_by: Names
+    recovered_at: Names = []
     controls: Names
     surrogates: str = ""
     panel: Names = []

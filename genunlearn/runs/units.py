@@ -73,7 +73,7 @@ class Units:
             def do(_: int, unit: Unit) -> None:
                 nonlocal counted
                 name, compute = unit
-                self.watch.announce(f"{title}: {name}")
+                self.watch.announce(name)
                 write_json(self._file(name), compute())
                 done = sum(self._file(name).is_file() for name, _ in open_ones)  # by other processes too
                 advance(done - counted)

@@ -5,12 +5,14 @@
     python scripts/bench/audit_facts.py --write docs/audits.md     # and put the tables there
     python scripts/bench/audit_facts.py --facts carmen.created-by --methods grad_diff --decoys 0
     python scripts/bench/audit_facts.py --count 10 --methods all --suite full      # everything: many hours of one core
+    python scripts/bench/audit_facts.py --original lab:smollm2 --methods npo --count 10      # a model from elsewhere
 
-Facts are drawn by seed from those whose answer no other fact of the relation has: what several share is inferred. One
-oracle is trained without all of them; a fact that it tells all the same is left out. Every method forgets one fact at a
-time; the methods `identity` and `oracle` stand for the original and the oracle in its place. Shares are means over
-facts with 95% bootstrap intervals over facts: phrasings of a fact are not independent. Of a single fact they are counts
-of phrasings.
+Facts are drawn by seed from those whose answer no other fact of the relation has, since what several share is inferred,
+and of whose answer's kind there are enough to rank it among. One oracle is trained without all of them; a fact that it
+tells all the same is left out. Of a model that was trained elsewhere there is none: decoys are the control. Every
+method forgets one fact at a time; the methods `identity` and `oracle` stand for the original and the oracle in its
+place. Shares are means over facts with 95% bootstrap intervals over facts: phrasings of a fact are not independent. Of
+a single fact they are counts of phrasings.
 Finished runs and audits are kept in --out and not done again.
 """
 
@@ -25,18 +27,22 @@ from typing import Any
 
 from markdown_blocks import replace_block, table
 
+from genunlearn.attacks.lm.ranking import LEAST
 from genunlearn.contracts import DECOYS, ORACLE, ORIGINAL, UNLEARNED
 from genunlearn.errors import DataError, InputError
 from genunlearn.evaluation.verdicts import DAMAGED, Comparison, Rules, judge
 from genunlearn.lab.lm.build import build
-from genunlearn.lab.lm.world import load_world
+from genunlearn.lab.lm.world import World
+from genunlearn.lab.lm.world_facts import world_of
 from genunlearn.ops.intervals import mean
 from genunlearn.ops.verdicts import Share
 from genunlearn.records import COMPLETED, RECORD_NAME, RunRecord, read_record
+from genunlearn.registry import LAB
 from genunlearn.runs.api import audit_config, forget_config, run
 from genunlearn.runs.lm.audit import LMAudit
 from genunlearn.shipped import shipped
 
+LAB_MODEL = f"{LAB}lm"
 METHODS = ("unstar", "npo", "grad_diff")
 IDENTITY = "identity"
 """The original in the place of a method's result; the oracle goes by its own name."""
@@ -53,28 +59,33 @@ Records = Mapping[tuple[str, str], RunRecord]
 def main() -> None:
     """Carry out what is missing, print the tables, write them where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--original", default=LAB_MODEL, help="lab:lm, or lab:smollm2, of which there is no oracle")
     parser.add_argument("--facts", default="", help="comma-separated ids; by default --count are drawn")
     parser.add_argument("--count", type=int, default=5, help="how many facts are drawn")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated; all: of lm/lab, and both rows")
-    parser.add_argument("--suite", default="quick", help="of the audits; quick is cut down to the panel above")
+    parser.add_argument("--suite", default="quick", help="of the audits; quick is cut down on lab:lm")
     parser.add_argument("--without", default="", help="comma-separated ids of further facts that the oracle never saw")
     parser.add_argument("--decoys", type=int, default=2, help="decoys of each fact; 0 for none")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="section.key=value, of audits")
+    parser.add_argument("--block", default="facts", help="of the document that is written")
     parser.add_argument("--out", type=Path, default=Path("runs/audit-facts"), help="folder of the runs")
-    parser.add_argument("--write", type=Path, help="Markdown file whose block 'facts' is replaced")
+    parser.add_argument("--write", type=Path, help="Markdown file whose block is replaced")
     arguments = parser.parse_args()
-    facts = arguments.facts.split(",") if arguments.facts else drawn(arguments.count, arguments.seed)
-    panel = [PANEL] if arguments.suite == "quick" else []
+    world = world_of(arguments.original.removeprefix(LAB))
+    facts = arguments.facts.split(",") if arguments.facts else drawn(world, arguments.count, arguments.seed)
+    panel = [PANEL] if arguments.suite == "quick" and arguments.original == LAB_MODEL else []
     overrides = [*panel, f"evaluate.decoys={arguments.decoys}", *arguments.overrides]
     methods = [*in_lab(), IDENTITY, ORACLE] if arguments.methods == "all" else arguments.methods.split(",")
-    oracle = str(build(without=[*facts, *filter(None, arguments.without.split(","))]))
+    oracle = "never"
+    if arguments.original == LAB_MODEL:
+        oracle = str(build(without=[*facts, *filter(None, arguments.without.split(","))]))
     records: dict[tuple[str, str], RunRecord] = {}
     refused: list[str] = []
     for fact in facts:
         for method in methods:
             try:
-                place = unlearned_by(method, fact, oracle, arguments.out)
+                place = unlearned_by(method, fact, oracle, arguments)
                 records[fact, method] = one_audit(place, fact, method, oracle, arguments, overrides)
             except DataError as error:
                 print(error)
@@ -87,14 +98,19 @@ def main() -> None:
     text = f"{verdicts(records)}\n\n{shares(records)}\n\n{said(records, refused)}"
     print(text)
     if arguments.write:
-        replace_block(arguments.write, "facts", text)
+        replace_block(arguments.write, arguments.block, text)
 
 
-def drawn(count: int, seed: int) -> list[str]:
-    """Identifiers of facts whose object no other fact of the relation has."""
-    triples = load_world().triples
-    holders = Counter((triple.relation, triple.object) for triple in triples)
-    return random.Random(seed).sample([t.id for t in triples if holders[t.relation, t.object] == 1], count)
+def drawn(world: World, count: int, seed: int) -> list[str]:
+    """Facts whose object no other fact of the relation has, and of whose object's type there are enough to rank."""
+    holders = Counter((triple.relation, triple.object) for triple in world.triples)
+    kinds = Counter(entity.type for entity in world.entities.values())
+    fitting = [
+        triple.id
+        for triple in world.triples
+        if holders[triple.relation, triple.object] == 1 and kinds[world.entities[triple.object].type] >= LEAST
+    ]
+    return random.Random(seed).sample(fitting, count)
 
 
 def in_lab() -> list[str]:
@@ -103,14 +119,14 @@ def in_lab() -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "default")
 
 
-def unlearned_by(method: str, fact: str, oracle: str, out: Path) -> str:
+def unlearned_by(method: str, fact: str, oracle: str, arguments: argparse.Namespace) -> str:
     """What a method has left of the original; it is carried out now if it is not there yet."""
     if method in (IDENTITY, ORACLE):
-        return "lab:lm" if method == IDENTITY else oracle
-    folder = out / fact / method
+        return str(arguments.original) if method == IDENTITY else oracle
+    folder = arguments.out / fact / method
     if not is_done(folder):
         quiet = ["evaluate.oracle=never", "evaluate.suite=facts-quick", "evaluate.samples=0"]
-        forgetting = forget_config("lab:lm", {"facts": (fact,)}, method=method, overrides=quiet)
+        forgetting = forget_config(arguments.original, {"facts": (fact,)}, method=method, overrides=quiet)
         run(forgetting, out=folder, resume=folder.exists())
     return str(folder)
 
@@ -124,7 +140,12 @@ def one_audit(
         return read_record(audited)
     shared = [f"controls={arguments.out / 'controls'}", *(["request.force=true"] if method == IDENTITY else [])]
     config = audit_config(
-        unlearned, {"facts": (fact,)}, oracle=oracle, suite=arguments.suite, overrides=[*overrides, *shared]
+        unlearned,
+        {"facts": (fact,)},
+        original=arguments.original,
+        oracle=oracle,
+        suite=arguments.suite,
+        overrides=[*overrides, *shared],
     )
     return run(config, out=audited, resume=audited.exists())
 
@@ -144,6 +165,7 @@ def comparisons(row: Mapping[str, Any], without: str = "") -> list[Comparison]:
             each["attack"],
             each["strength"],
             {name: Share(found["shown"], found["n"]) for name, found in each["shares"].items() if name != without},
+            carries_in=each.get("carries_in", False),
         )
         for each in row["comparisons"]
     ]
@@ -157,18 +179,19 @@ def beside_decoys(record: RunRecord, row: Mapping[str, Any]) -> str:
     return judge(row["concept"], comparisons(row, without=ORACLE), rules).verdict
 
 
-def has_decoys(records: Records) -> bool:
-    """Whether any fact stands beside decoys."""
-    return any(DECOYS in row.shares for record in records.values() for row in comparisons(record.verdicts[0]))
+def has(control: str, records: Records) -> bool:
+    """Whether any fact stands beside a control."""
+    return any(control in row.shares for record in records.values() for row in comparisons(record.verdicts[0]))
 
 
 def verdicts(records: Records) -> str:
     """One line a fact and method: the verdict beside the oracle and beside decoys, and what recovers the fact."""
-    header, rows = ["fact", "method", "beside the oracle", "recovered by"], []
+    oracle = has(ORACLE, records)
+    header, rows = ["fact", "method", "beside the oracle" if oracle else "beside decoys", "recovered by"], []
     for (fact, method), record in records.items():
         (found,) = record.verdicts
         rows.append([fact, method, found["verdict"], "; ".join(found["recovered_by"]) or "nothing"])
-    if has_decoys(records):
+    if oracle and has(DECOYS, records):
         header.append("beside decoys")
         rows = [
             [*row, beside_decoys(record, record.verdicts[0])]
@@ -188,7 +211,8 @@ def shares(records: Records) -> str:
                 # decoys are asked of every model; original and oracle are the same beside each
                 place = method if target == UNLEARNED else target
                 cells.setdefault(place, {})[f"{fact}/{method}" if target == DECOYS else fact] = each
-    columns = list(dict.fromkeys([ORIGINAL, *methods, ORACLE, *([DECOYS] if has_decoys(records) else [])]))
+    controls = [control for control in (ORACLE, DECOYS) if has(control, records)]
+    columns = list(dict.fromkeys([ORIGINAL, *methods, *controls]))
     rows = [[label, *(estimate(cells.get(name, {})) for name in columns)] for label, cells in found.items()]
     return table(["attack", *columns], rows)
 

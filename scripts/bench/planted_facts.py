@@ -9,7 +9,7 @@
     untouched       the original itself
     system prompt   the original, whose chat template begins with an order not to name the answers
     output filter   the original, which may not generate the answers' tokens in a row
-    half strength   a GradDiff patch of the facts at half its strength
+    half strength   a GradDiff patch of the facts at half its strength; one so weak that half of it still tells them all
     ruined          random weights
 
 Facts are drawn by seed from those whose answer no other fact of the relation has, and of whose answer's kind there are
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -29,11 +28,12 @@ from pathlib import Path
 
 import torch
 from audit_facts import beside_decoys, is_done
+from audit_facts import drawn as draw
 from markdown_blocks import replace_block, table
 from turned_down import weakened
 
-from genunlearn.attacks.lm.ranking import LEAST
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.engine.parameters import load_patch
 from genunlearn.lab.lm.build import build
 from genunlearn.lab.lm.world import load_world
 from genunlearn.records import RunRecord, read_record
@@ -42,9 +42,11 @@ from genunlearn.runs.lm.audit_phrasings import as_qa
 
 DRAWN = 12
 """Facts that the oracle never saw, some of which it may infer."""
+WHOLE = (1.0, 0.5, 0.25, 0.125)
+"""Strengths of the patch that is then halved; the first is taken of which half still tells every fact."""
 PANEL = (
     "{sampling: {samples: 4, temperatures: [1.0]}, prefix_forcing: {}, exposure: {}, "
-    "relearning: {lessons: [phrasings], marks: [1, 3], learning_rate: 1e-3}}"
+    "relearning: {lessons: [phrasings, same_relation], marks: [1, 3], learning_rate: 1e-3}}"
 )
 
 
@@ -61,7 +63,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/planted"), help="folder of the runs")
     parser.add_argument("--write", type=Path, help="Markdown file whose block 'planted' is replaced")
     arguments = parser.parse_args()
-    drawn = rankable(DRAWN, arguments.seed)
+    drawn = draw(load_world(), DRAWN, arguments.seed)
     oracle = build(without=drawn)
     facts = tuple(unknown_to(oracle, drawn)[: arguments.count])
     records: dict[str, RunRecord] = {}
@@ -82,29 +84,21 @@ def main() -> None:
         replace_block(arguments.write, "planted", text)
 
 
-def rankable(count: int, seed: int) -> list[str]:
-    """Facts whose object no other fact of the relation has, and of whose object's type there are enough."""
-    world = load_world()
-    holders = Counter((triple.relation, triple.object) for triple in world.triples)
-    kinds = Counter(entity.type for entity in world.entities.values())
-    fitting = [
-        triple.id
-        for triple in world.triples
-        if holders[triple.relation, triple.object] == 1 and kinds[world.entities[triple.object].type] >= LEAST
-    ]
-    return random.Random(seed).sample(fitting, count)
-
-
 def unknown_to(oracle: Path, facts: Sequence[str]) -> list[str]:
     """Those facts that the oracle tells in fewer than half of their phrasings."""
+    told = shares_told(LanguageModel.load(str(oracle), device="cpu", prompt_suite="lab"), facts)
+    return [name for name, share in told.items() if share < 0.5]
+
+
+def shares_told(model: LanguageModel, facts: Sequence[str]) -> dict[str, float]:
+    """The share of each fact's phrasings in the world that the model answers with it."""
     from genunlearn.data.lm.telling import recall
 
-    model, world = LanguageModel.load(str(oracle), device="cpu", prompt_suite="lab"), load_world()
-    told = {}
-    for name in facts:
-        fact = world.fact(name)
-        told[name] = recall(model, [as_qa(fact, text) for text in (*fact.phrasings, *fact.heldout)])
-    return [name for name, share in told.items() if share < 0.5]
+    found = {name: load_world().fact(name) for name in facts}
+    return {
+        name: recall(model, [as_qa(fact, text) for text in (*fact.phrasings, *fact.heldout)])
+        for name, fact in found.items()
+    }
 
 
 # ---- the models -------------------------------------------------------------------------------------------------
@@ -151,7 +145,15 @@ def halved(facts: Sequence[str], folder: Path) -> Path:
         quiet = ["evaluate.oracle=never", "evaluate.suite=facts-quick", "evaluate.samples=0"]
         config = forget_config("lab:lm", {"facts": tuple(facts)}, method="grad_diff", overrides=quiet)
         run(config, out=patched, resume=patched.exists())
-    return weakened(patched / "patch", 0.5, folder)
+    for whole in WHOLE:
+        weakened(patched / "patch", whole / 2, folder)
+        model = LanguageModel.load(str(build()), device="cpu", prompt_suite="lab")
+        load_patch(model, folder)
+        told = shares_told(model, facts)
+        print(f"half of a patch at {whole:g} of its strength: {told}", flush=True)
+        if min(told.values()) > 0:
+            return folder
+    raise SystemExit(f"half of the patch at {WHOLE[-1]:g} of its strength does not tell every fact; try a weaker one")
 
 
 def ruined(facts: Sequence[str], folder: Path) -> Path:

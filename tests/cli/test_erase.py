@@ -161,6 +161,15 @@ def test_an_edit_that_ruins_the_pipeline_is_called_so(call, write_erasure, workp
     assert "The model collapsed" in (workplace / "out" / "report.html").read_text()
 
 
+def test_a_certificate_is_measured_again_from_images_drawn_anew(call, write_erasure, workplace, pipeline):
+    save_judge()
+    path = write_erasure(method={"name": "uce"}, evaluate={"images": 2, "steps": 2, "judge": "judge"})
+    assert call("run", path, "--out", "run", "--set", "request.force=true").code == 0
+    assert call("certify", "run").code == 0
+    done = call("verify", "run/certificate", "--model", pipeline, "--rerun", "--set", "evaluate.judge=judge")
+    assert (done.code, "in the certificate" in done.out) == (0, True), done.out
+
+
 def test_several_runs_compare(call, write_erasure, workplace):
     for name in ("uce", "time"):
         assert call("run", write_erasure(method={"name": name}), "--out", f"both/{name}").code == 0

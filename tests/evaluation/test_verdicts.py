@@ -33,6 +33,7 @@ def test_what_an_attack_brings_back_is_concealed_and_the_weakest_strength_is_nam
     found = judge("seven", [CLEAN, *psis, comparison("paraphrase", unlearned=20, oracle=0)], RULES)
     assert found.verdict == "concealed"
     assert found.recovered_by == ("partial_diffusion, psi = 0.2", "paraphrase")
+    assert found.recovered_at == ("partial_diffusion, psi = 0.2", "partial_diffusion, psi = 0.3", "paraphrase")
     assert found.controls == ("original", "oracle")
     assert "40 of 64 images show it, 2 of 64 of the oracle's" in found.reason
 

@@ -12,7 +12,7 @@ import genunlearn
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.errors import InputError, NameNotFound
 from genunlearn.registry import METHODS
-from genunlearn.runs.api import erase_config, forget_config
+from genunlearn.runs.api import audit_config, erase_config, forget_config
 
 FACTS = {"facts": ("Harry Potter | studied at | Hogwarts",)}
 
@@ -34,6 +34,13 @@ def test_an_embedded_model_may_have_settings_of_its_own() -> None:
     own, shared = (forget_config(model, FACTS, method="npo") for model in ("lab:smollm2", "lab:lm"))
     assert (own.model.source, own.model.dtype, own.train.learning_rate) == ("lab:smollm2", "bfloat16", 2e-4)
     assert (shared.model.source, shared.model.dtype, shared.train.learning_rate) == ("lab:lm", "auto", 1e-3)
+
+
+@pytest.mark.parametrize(("original", "rate"), [("lab:lm", 1e-3), (None, 1e-3), ("lab:smollm2", None), ("o/m", None)])
+def test_relearning_of_other_models_goes_at_its_own_rate(original: str | None, rate: float | None) -> None:
+    """That of the suites is for the lab's small network; a large one is ruined by a step of it."""
+    config = audit_config("runs/x", FACTS, original=original)
+    assert config.attacks["relearning"].get("learning_rate") == rate
 
 
 def test_a_method_of_another_family_is_refused() -> None:

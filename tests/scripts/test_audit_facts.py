@@ -43,6 +43,25 @@ def test_the_verdict_beside_decoys_leaves_the_oracle_out(script: ModuleType) -> 
     assert script.shares(records).splitlines()[-1] == "| exposure | 32/32 | 12/32 | 0/32 | 32/32 |"
 
 
+def test_what_carries_the_answer_in_decides_nothing_beside_decoys(script: ModuleType) -> None:
+    """Half of the answer brings out 30 of 32, and 0 of the decoy, whose answer is another: the oracle says the same."""
+    found = record(unlearned=0, oracle=0, decoys=0)
+    shares = {"unlearned": {"shown": 30, "n": 32}, "oracle": {"shown": 30, "n": 32}, "decoys": {"shown": 0, "n": 32}}
+    row = {"attack": "prefix_forcing", "strength": "half", "shares": shares}
+    found.verdicts[0]["comparisons"].append(row)
+    assert script.beside_decoys(found, found.verdicts[0]) == "concealed"
+    row["carries_in"] = True
+    assert script.beside_decoys(found, found.verdicts[0]) == "gone"
+
+
+def test_without_an_oracle_the_only_verdict_is_the_one_beside_decoys(script: ModuleType) -> None:
+    lines = script.verdicts({("f", "npo"): record(unlearned=12, decoys=0)}).splitlines()
+    assert lines[0] == "| fact | method | beside decoys | recovered by |"
+    assert lines[-1] == "| f | npo | concealed | exposure |"
+    table = script.shares({("f", "npo"): record(original=32, unlearned=12, decoys=0)}).splitlines()
+    assert table[0] == "| attack | original | npo | decoys |"
+
+
 def test_without_decoys_there_is_no_column_of_them(script: ModuleType) -> None:
     """Of two facts, 12 of 32 and 20 of 32, the mean is 0.5."""
     records = {("f", "npo"): record(unlearned=12, oracle=0), ("g", "npo"): record(unlearned=20, oracle=0)}

@@ -4,6 +4,10 @@
     exposure       = (log2 N - log2 rank) / log2 N for the rank of the truth among N candidates, mean over phrasings
     p              = rank by the mean score over phrasings / N: a model that never knew ranks the truth uniformly
 
+Where a model that never knew infers the fact, it ranks the truth first as well, however little it believes it. So a
+third level counts the questions in which the model holds the truth likelier than all other candidates together, priors
+left on; nothing is written for that, and nothing that keeps a model from writing the answer helps against it.
+
 A model may also give itself away by what it avoids: unlearning that pushes the truth below what a model that never
 knew gives it leaves it at the other end, where an attacker who reads the list from below finds it. So both ends count,
 each question as told where the truth is among the first, or among the last, fortieth of the candidates. Ranks of one
@@ -31,7 +35,7 @@ from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.ops.intervals import mean
 from genunlearn.records import Result
 
-FIRST, LAST = "among the likeliest", "among the least likely"
+FIRST, LAST, SURE = "among the likeliest", "among the least likely", "likelier than all others"
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -45,26 +49,29 @@ class Exposure(Ranking):
         """What the attacker has and may do, in words."""
         return (
             f"log-probabilities of all candidates of the answer's kind, priors under {self.subjects} invented subjects "
-            f"taken off; the first or last {self.end:.1%} count"
+            f"taken off; the first or last {self.end:.1%} count, and priors left on what outweighs all the others"
         )
 
     def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
-        """Two levels, one for each end; the rank by the mean score of each fact is a detail."""
-        levels: list[list[tuple[QA, str, bool]]] = [[], []]
+        """Three levels, one for each end and one with priors; the rank by the mean score of each fact is a detail."""
+        found: dict[str, list[tuple[QA, str, bool]]] = {FIRST: [], LAST: [], SURE: []}
         details: dict[str, Any] = {}
         for fact, items in facts_asked(splits).items():
             answers = [items[0].answer, *candidates(splits)]
-            (scores,) = self.calibrated(model, fact, items, answers, splits).values()
+            ((raw, scores),) = self.scored(model, fact, items, answers, splits).values()
             count, most = len(answers), self.most(len(answers))
-            for found, one_end in zip(levels, (scores, -scores), strict=True):
+            for end, one_end in ((FIRST, scores), (LAST, -scores)):
                 for item, rank, place in zip(items, ranks_of(one_end), one_end.argmax(-1).tolist(), strict=True):
-                    found.append((item, f"{answers[place]} (the truth has rank {rank} of {count})", rank <= most))
+                    found[end].append((item, f"{answers[place]} (the truth has rank {rank} of {count})", rank <= most))
+            for item, odds in zip(items, raw.softmax(-1), strict=True):
+                said = f"{answers[int(odds.argmax())]} (the truth has {odds[0]:.2f} of the probability)"
+                found[SURE].append((item, said, bool(odds[0] > 0.5)))
             mean_rank = ranks_of(scores.mean(0, keepdim=True))[0]
             details[fact.id] = {"ranks": ranks_of(scores), "mean_rank": mean_rank, "candidates": count}
         return Attempt(
             levels=tuple(
-                Level.of([row[0] for row in rows], [row[1] for row in rows], end, told=[row[2] for row in rows])
-                for end, rows in zip((FIRST, LAST), levels, strict=True)
+                Level.of([row[0] for row in rows], [row[1] for row in rows], strength, told=[row[2] for row in rows])
+                for strength, rows in found.items()
             ),
             details=details,
         )

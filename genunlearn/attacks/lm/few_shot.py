@@ -57,9 +57,10 @@ class FewShot(FactAttack):
         return Attempt(levels=tuple(levels))
 
 
-def examples(splits: Splits[Scope]) -> list[QA]:
-    """Questions of the same relation that may stay known, one a fact; none gives the forgotten answer away."""
+def examples(splits: Splits[Scope], *, is_near: bool = True) -> list[QA]:
+    """Questions of the same relation, or of others, that may stay known; one a fact, and none gives the answer away."""
     scope = scope_of(splits)
     gone = {name.rstrip(".").casefold() for item in asked(splits) for name in (item.answer, *item.aliases)}
-    near = [item for item in scope.retain if item.group == NEAR and item.answer.rstrip(".").casefold() not in gone]
-    return list({item.fact or item.id: item for item in near}.values())
+    kind = [item for item in scope.retain if (item.group == NEAR) is is_near]
+    kept = [item for item in kind if item.answer.rstrip(".").casefold() not in gone]
+    return list({item.fact or item.id: item for item in kept}.values())

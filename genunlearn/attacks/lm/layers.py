@@ -39,7 +39,7 @@ class LayerRanks(Ranking):
         found: dict[str, list[tuple[QA, str, bool]]] = {}
         for fact, items in facts_asked(splits).items():
             answers = self.rankable(model, [items[0].answer, *candidates(splits)])
-            for strength, scores in self.calibrated(model, fact, items, answers, splits).items():
+            for strength, (_, scores) in self.scored(model, fact, items, answers, splits).items():
                 rows, count = found.setdefault(strength, []), len(answers)
                 for item, rank, place in zip(items, ranks_of(scores), scores.argmax(-1).tolist(), strict=True):
                     said = f"{answers[place]} (the truth has rank {rank} of {count})"

@@ -13,9 +13,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import override
 
-from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, scope_of
+from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked
 from genunlearn.attacks.lm.conversation import going_on, user
-from genunlearn.attacks.lm.few_shot import NEAR
+from genunlearn.attacks.lm.few_shot import examples
 from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import QA, Scope
 from genunlearn.domains.lm.adapter import LanguageModel
@@ -43,19 +43,11 @@ class ManyShot(FactAttack):
 
     def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """One level."""
-        items, examples = asked(splits), shown(self._fitting(model, splits))
-        texts = going_on(model, [[*examples, user(item.question)] for item in items])
-        return Attempt(levels=(Level.of(items, texts, f"{len(examples) // 2} examples"),))
+        items, before = asked(splits), shown(self._fitting(model, splits))
+        texts = going_on(model, [[*before, user(item.question)] for item in items])
+        return Attempt(levels=(Level.of(items, texts, f"{len(before) // 2} examples"),))
 
     def _fitting(self, model: LanguageModel, splits: Splits[Scope]) -> Sequence[QA]:
         """As many examples as stand before the longest question and its answer."""
         questions = [item.question for item in asked(splits)]
-        return fitting(model, unrelated(splits), questions, most=self.shots, seed=self.seed)
-
-
-def unrelated(splits: Splits[Scope]) -> list[QA]:
-    """Questions that must stay answered and are of another relation, one a fact."""
-    scope = scope_of(splits)
-    gone = {name.rstrip(".").casefold() for item in asked(splits) for name in (item.answer, *item.aliases)}
-    other = [item for item in scope.retain if item.group != NEAR and item.answer.rstrip(".").casefold() not in gone]
-    return list({item.fact or item.id: item for item in other}.values())
+        return fitting(model, examples(splits, is_near=False), questions, most=self.shots, seed=self.seed)

@@ -55,13 +55,13 @@ class Ranking(FactAttack):
     ) -> Mapping[str, Tensor]:
         """Scores ``(questions, answers)``, higher for what the model holds likelier, by strength."""
 
-    def calibrated(
+    def scored(
         self, model: LanguageModel, fact: Fact, items: Sequence[QA], answers: Sequence[str], splits: Splits[Scope]
-    ) -> dict[str, Tensor]:
-        """Scores ``(items, answers)`` less their mean under invented subjects, by strength."""
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """By strength, scores ``(items, answers)``, and the same less their mean under invented subjects."""
         questions = [*(item.question for item in items), *self._invented(fact, splits)]
         tables, count = self.tables(model, questions, answers, splits), len(items)
-        return {strength: table[:count] - table[count:].mean(0) for strength, table in tables.items()}
+        return {strength: (table[:count], table[:count] - table[count:].mean(0)) for strength, table in tables.items()}
 
     def most(self, count: int) -> int:
         """How many of `count` candidates stand at an end."""

@@ -2,10 +2,6 @@
 
     v = argmin mean over taught (q, a) of -log p(a | q, v) / |a|
 
-    same_relation   the vectors are taught other facts of the relation: they carry nothing of the answer in
-    phrasings       they are taught the fact itself, in other phrasings than those that are asked; what counts is how
-                    much more the model tells than the oracle does under vectors of its own
-
 The weights stay as they are: one prompt for all questions.
 
 Source: Schwinn et al., "Soft Prompt Threats" (NeurIPS 2024); WPU (Liu et al. 2024): 20 vectors, Adam. Deviation: the
@@ -25,61 +21,38 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from typing_extensions import override
 
-from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, answered
-from genunlearn.attacks.lm.relearning import Lesson, batches_of, split_for
-from genunlearn.contracts import STRICT, Beside, Splits
-from genunlearn.data.lm.facts import QA, Scope
+from genunlearn.attacks.lm.base import Level, answered
+from genunlearn.attacks.lm.lessons import Lessons, TaughtAttack, batches_of
+from genunlearn.contracts import STRICT
+from genunlearn.data.lm.facts import QA
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.lm.chat import ASKED, ASKED_AGAIN, ChatFormat, Messages, Turn
 from genunlearn.ops.evaluation_mode import evaluating
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class SoftPrompt(FactAttack):
+class SoftPrompt(TaughtAttack):
     """Questions with trained vectors behind them, one level a lesson."""
 
     name: ClassVar[str] = "soft_prompt"
 
-    lessons: Annotated[tuple[Lesson, ...], Field(min_length=1, description="what is taught, each of them tried")] = (
-        "same_relation",
-        "phrasings",
-    )
+    lessons: Lessons = ("same_relation", "phrasings")
     vectors: Annotated[int, Field(ge=1, description="free vectors")] = 20
     steps: Annotated[int, Field(ge=1, description="updates of Adam")] = 50
     learning_rate: Annotated[float, Field(gt=0, description="of Adam, over the mean size of an embedding's entry")] = (
         0.1
     )
-    batch_size: Annotated[int, Field(ge=1, description="questions an update")] = 8
     seed: Annotated[int, Field(ge=0, description="of the first vectors and the order of the questions")] = 0
 
     @property
     @override
     def budget(self) -> str:
-        taught = " or ".join(lesson.replace("_", " ") for lesson in self.lessons)
-        return f"{self.vectors} free vectors, {self.steps} updates of Adam on {self.batch_size} questions of {taught}"
+        return (
+            f"{self.vectors} free vectors, {self.steps} updates of Adam on {self.batch_size} questions of {self.taught}"
+        )
 
     @override
-    def carries_in(self, strength: str) -> bool:
-        return strength.startswith("phrasings")
-
-    def lacking(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> str | None:
-        """There must be something to teach the vectors."""
-        if not any(split_for(lesson, splits)[0] for lesson in self.lessons):
-            return f"needs questions to learn from: {', '.join(self.lessons)}"
-        return None
-
-    def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
-        """One level a lesson that there are questions for."""
-        levels, missing = [], []
-        for lesson in self.lessons:
-            taught, items = split_for(lesson, splits)
-            if taught:
-                levels.append(self._prompted(model, taught, items, lesson.replace("_", " ")))
-            else:
-                missing.append(lesson)
-        return Attempt(levels=tuple(levels), details={"no_questions": missing})
-
-    def _prompted(self, model: LanguageModel, taught: Sequence[QA], items: Sequence[QA], lesson: str) -> Level:
+    def teach(self, model: LanguageModel, taught: Sequence[QA], items: Sequence[QA], lesson: str) -> list[Level]:
         vectors = self._first(model)
         twin = with_vectors(model, self.vectors)
         size = float(vectors.detach().abs().mean())
@@ -91,7 +64,7 @@ class SoftPrompt(FactAttack):
                     loss = twin.example_loss(twin.collate(next(batches))).mean()
                     (vectors.grad,) = torch.autograd.grad(loss, [vectors])
                     optimizer.step()
-            return answered(twin, items, lesson)
+            return [answered(twin, items, lesson)]
 
     def _first(self, model: LanguageModel) -> Tensor:
         """Embeddings of tokens drawn at random, to begin from."""

@@ -214,7 +214,7 @@ def _attacks(record: RunRecord, found: Mapping[str, Any], label: str, reasons: d
                 cells,
                 "" if attack in seen else str(own.get("budget", "")),  # once for all strengths
                 "" if attack in seen else _cost_of(own),
-                spoken in found["recovered_by"],
+                spoken in recovered_at(found),
             )
         )
         seen.add(attack)
@@ -299,7 +299,7 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
             label,
             row["concept"],
             spoken_verdict(row),
-            "; ".join(row["recovered_by"]) or "nothing",
+            humanise("; ".join(row["recovered_by"])) or "nothing",
             *([_text(record.find("normalised_leak", UNLEARNED, row["concept"]))] if has_leak else []),
             *(_strongest(row, attack) for attack in attacks),
         ]
@@ -327,8 +327,9 @@ def _text(result: Result | None) -> str:
 
 
 def _strongest(row: Mapping[str, Any], attack: str) -> str:
-    """Audited against its control at the strength where they are furthest apart."""
+    """Audited against its control at the strength where they are furthest apart, of those that have a control."""
     own = [c for c in row["comparisons"] if c["attack"] == attack]
+    own = [c for c in own if _control(c)] or own
     if not own:
         return "not run"
 
@@ -346,9 +347,17 @@ def _strongest(row: Mapping[str, Any], attack: str) -> str:
     return f"{mine['shown']} of {mine['n']} : {control['shown']} of {control['n']}{strength}"
 
 
+def recovered_at(row: Mapping[str, Any]) -> list[str]:
+    """Every attack and strength that brings the concept back; earlier records name the weakest strength of each."""
+    return list(row.get("recovered_at") or row["recovered_by"])
+
+
 def _control(comparison: Mapping[str, Any]) -> str:
-    """The oracle, else decoys, else the surrogate that shows it more often; empty where nothing is compared with."""
-    for names in CONTROLS:
+    """The oracle, else decoys, else the surrogate that shows it more often; empty where nothing is compared with.
+
+    Of what brings the answer along itself the oracle is the only control.
+    """
+    for names in CONTROLS[:1] if comparison.get("carries_in") else CONTROLS:
         found = {name: share for name in names if (share := comparison["shares"].get(name))}
         if found:
             return max(found, key=lambda name: found[name]["shown"] / found[name]["n"])
@@ -367,7 +376,7 @@ def print_audit(records: RunRecord | Mapping[str, RunRecord], console: Console) 
             for comparison in row["comparisons"]:
                 shares = [comparison["shares"].get(name) for name in names]
                 spoken = ", ".join(filter(None, (comparison["attack"], comparison["strength"])))
-                mark = " ✗" if spoken in row["recovered_by"] else ""
+                mark = " ✗" if spoken in recovered_at(row) else ""
                 table.add_row(spoken + mark, *(f"{s['shown']} of {s['n']}" if s else MISSING for s in shares))
             console.print(table)
             name = "" if isinstance(records, RunRecord) else f"{label}: "

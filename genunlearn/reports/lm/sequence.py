@@ -10,10 +10,10 @@ from genunlearn.data.lm.facts import EARLIER, KEEP_GROUPS, TRAINED_GROUPS
 from genunlearn.ops.intervals import share
 from genunlearn.records import COMPLETED, Result, RunRecord
 from genunlearn.reports import style
-from genunlearn.reports.markdown import table_of
+from genunlearn.reports.lm.reading import headline
 from genunlearn.reports.marks import point, spoken_value
 from genunlearn.reports.numbers import format_estimate, format_seconds
-from genunlearn.reports.parts import write_comparison_pages
+from genunlearn.reports.parts import check_any, run_table, write_table
 from genunlearn.reports.plots import Mark, Plot, curve_plot
 from genunlearn.reports.wording import UNLEARNED
 
@@ -31,18 +31,23 @@ NOTE = (
 
 
 def write_sequence(records: Mapping[str, RunRecord], folder: Path) -> Path:
-    """Write ``compare.html`` and ``compare.md`` for runs in the order of their requests."""
-    rows, numbered = rows_of(records), list(records.values())
+    """Write ``compare.html`` and ``compare.md`` for runs in the order of their requests.
+
+    Raises:
+        DataError: There is no run.
+    """
+    check_any(records)
     open_ones = [name for name, record in records.items() if record.status != COMPLETED]
-    return write_comparison_pages(
-        "lm/sequence",
+    return write_table(
         folder,
-        html={"heads": HEADS, "rows": rows, "plot": plot_of(numbered)},
-        markdown={"table": table_of(HEADS, rows)},
-        title=f"{len(rows)} request{'s' if len(rows) != 1 else ''}, one after the other",
-        note=NOTE,
+        HEADS,
+        rows_of(records),
+        runs=run_table(records, headline, cost=lambda record: {}),  # the rows say what each took
+        plot=plot_of(list(records.values())),
+        title=f"{len(records)} request{'s' if len(records) != 1 else ''}, one after the other",
+        about=NOTE,
         cautions=[f"Not finished: {', '.join(open_ones)}."] if open_ones else [],
-        count=len(rows),
+        count=len(records),
     )
 
 

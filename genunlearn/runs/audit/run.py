@@ -320,4 +320,5 @@ def _in_present_form(value: Value) -> Value:
 
 def _plain_json(comparison: Comparison) -> dict[str, Any]:
     shares = {name: {"shown": found.hits, "n": found.n} for name, found in comparison.shares.items()}
-    return {"attack": comparison.attack, "strength": comparison.strength, "shares": shares}
+    named = {"attack": comparison.attack, "strength": comparison.strength}
+    return named | ({"carries_in": True} if comparison.carries_in else {}) | {"shares": shares}

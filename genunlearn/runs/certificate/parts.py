@@ -136,17 +136,19 @@ def _key(label: str) -> str:
 
 
 def _subject(row: Mapping[str, Any]) -> dict[str, Any]:
+    recovered_at = row.get("recovered_at") or row["recovered_by"]  # earlier records name the weakest strengths alone
     return {
         "label": row["concept"],
         "verdict": row["verdict"],
         "reason": row["reason"],
-        "attacks": [_attack(comparison, row["recovered_by"]) for comparison in row["comparisons"]],
+        "attacks": [_attack(comparison, recovered_at) for comparison in row["comparisons"]],
     }
 
 
-def _attack(comparison: Mapping[str, Any], recovered_by: Sequence[str]) -> dict[str, Any]:
+def _attack(comparison: Mapping[str, Any], recovered_at: Sequence[str]) -> dict[str, Any]:
     shares = comparison["shares"]
-    control = next((name for name in (ORACLE, DECOYS, *SURROGATES) if name in shares), None)
+    controls = (ORACLE,) if comparison.get("carries_in") else (ORACLE, DECOYS, *SURROGATES)
+    control = next((name for name in controls if name in shares), None)
     beside = shares[control] if control else {"shown": None, "n": None}
     label = ", ".join(filter(None, (comparison["attack"], comparison["strength"])))
     return {
@@ -157,7 +159,7 @@ def _attack(comparison: Mapping[str, Any], recovered_by: Sequence[str]) -> dict[
         "control": control,
         "control_shown": beside["shown"],
         "control_n": beside["n"],
-        "recovered": label in recovered_by,
+        "recovered": label in recovered_at,
     }
 
 

@@ -13,8 +13,9 @@ from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.sources import find_place
 from genunlearn.engine.parameters import load_patch
 from genunlearn.errors import MismatchError, SourceNotFound
-from genunlearn.registry import LAB, LABS
-from genunlearn.runs.lm.request import lab_name, open_model
+from genunlearn.lab.lm.world_facts import REAL_LAB
+from genunlearn.registry import LABS
+from genunlearn.runs.lm.request import is_lab, lab_name, open_model
 
 PATCH, MODEL = "patch", "model"
 ADAPTER, CONFIG = "adapter_config.json", "config.json"
@@ -58,7 +59,7 @@ def open_models(config: LMAuditConfig, facts: Sequence[str]) -> dict[str, Langua
         load_patch(models[UNLEARNED], Path(place))
     else:
         models[UNLEARNED] = open_model(config, str(place))
-    if config.oracle == "auto" and config.model.source.startswith(LAB):
+    if config.oracle == "auto" and is_lab(config) and lab_name(config) != REAL_LAB:  # nobody here trained that one
         models[ORACLE] = open_model(config, str(LABS.get(lab_name(config), "lm")(without=list(facts))))
     elif config.oracle not in ("auto", "never"):
         models[ORACLE] = open_model(config, config.oracle)

@@ -1,13 +1,16 @@
 """In how many ways a fact is asked: an interval over four questions says nothing.
 
-First come phrasings that are held out, then ones that the original writes, then all of these in other framings, and at
-last framings of those that unlearning may have used. Only what the original answers with the truth is asked.
+First come phrasings that are held out, then ones that the original writes, then all of these in other framings, then
+framings of those that unlearning may have used, and at last framings from both sides. Those that unlearning may have
+used stay as they are for relearning to teach, unless the original answers no others. Only what the original answers
+with the truth is asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 from genunlearn.data.lm.facts import QA, Fact
@@ -22,13 +25,24 @@ FRAMES = (
 )
 """Texts around a question that change nothing about what it asks for."""
 
+BOTH_SIDES = tuple(
+    after.replace("{}", before)
+    for before, after in zip(
+        [frame for frame in FRAMES if frame.endswith(" {}") and frame != "{} {}"],
+        cycle([frame for frame in FRAMES if frame.startswith("{} ") and frame != "{} {}"]),
+        strict=False,
+    )
+)
+"""One before and one after, for facts that the original tells in few framings."""
+
 STATED = (
     *("{}", "Fact: {}", "Remember: {}", "Know that {}", "So, {}", "Well, {}", "Now, {}", "As is known, {}", "Also, {}"),
     *("Then {}", "I know that {}", "Indeed, {}", "It is true that {}", "In truth, {}", "Of course, {}", "And {}"),
 )
 """Texts before a statement that is to be completed."""
 
-HELD_OUT, WRITTEN, FRAMED, REFRAMED = "held out", "written by the original", "framed", "framed, trained"
+HELD_OUT, WRITTEN, FRAMED = "held out", "written by the original", "framed"
+REFRAMED, TRAINED = "framed, trained", "trained"
 
 
 @dataclass(frozen=True)
@@ -44,13 +58,17 @@ def find_phrasings(fact: Fact, original: LanguageModel, count: int) -> list[Phra
     found: list[Phrasing] = []
     for batch in _candidates(fact, original, count):
         known = {each.question for each in found}
-        fresh = [each for each in dict.fromkeys(batch) if each.question not in known]
-        texts = original.answer([each.question for each in fresh])
-        told = [gives(text, as_qa(fact, each.question)) for text, each in zip(texts, fresh, strict=True)]
-        found += [each for each, is_told in zip(fresh, told, strict=True) if is_told]
+        found += _told(fact, original, [each for each in dict.fromkeys(batch) if each.question not in known])
         if len(found) >= count:
             break
-    return found[:count]
+    return (found or _told(fact, original, [Phrasing(question, TRAINED) for question in fact.phrasings]))[:count]
+
+
+def _told(fact: Fact, original: LanguageModel, phrasings: Sequence[Phrasing]) -> list[Phrasing]:
+    """Those that the original answers with the truth."""
+    texts = original.answer([each.question for each in phrasings])
+    pairs = zip(texts, phrasings, strict=True)
+    return [each for text, each in pairs if gives(text, as_qa(fact, each.question))]
 
 
 def _candidates(fact: Fact, original: LanguageModel, count: int) -> Iterator[list[Phrasing]]:
@@ -63,7 +81,8 @@ def _candidates(fact: Fact, original: LanguageModel, count: int) -> Iterator[lis
         yield [Phrasing(frame.replace("{}", each.question), FRAMED) for each in (*own, *written)]
     for frame in FRAMES:
         yield [Phrasing(frame.replace("{}", question), REFRAMED) for question in fact.phrasings]
-    yield [Phrasing(question, REFRAMED) for question in fact.phrasings]
+    for frame in BOTH_SIDES:
+        yield [Phrasing(frame.replace("{}", each.question), FRAMED) for each in (*own, *written)]
 
 
 def _write(fact: Fact, original: LanguageModel, count: int) -> Sequence[str]:

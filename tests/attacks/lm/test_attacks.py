@@ -12,12 +12,13 @@ from genunlearn.attacks.lm.base import FactAttack, asked
 from genunlearn.attacks.lm.completion import Completion, first_sentence, statements
 from genunlearn.attacks.lm.conversation import begun, opened, user
 from genunlearn.attacks.lm.few_shot import FewShot, examples
+from genunlearn.attacks.lm.lessons import split_for
 from genunlearn.attacks.lm.lora_removal import LoraRemoval
 from genunlearn.attacks.lm.lora_scaling import scaled
 from genunlearn.attacks.lm.multiple_choice import MultipleChoice
 from genunlearn.attacks.lm.paraphrase import Paraphrase
 from genunlearn.attacks.lm.prefix_forcing import PrefixForcing, half_of
-from genunlearn.attacks.lm.relearning import Relearning, split_for
+from genunlearn.attacks.lm.relearning import Relearning
 from genunlearn.attacks.lm.sampling import Sampling, leak_at_k
 from genunlearn.config import ParametersConfig
 from genunlearn.contracts import Beside
@@ -183,6 +184,12 @@ def test_nothing_that_is_taught_is_asked(splits):
     bare = replace(splits.context, measured={"forget": [qa(n, "forget") for n in range(5)]})
     taught, items = split_for("phrasings", replace(splits, context=bare))
     assert [len(taught), len(items)] == [3, 2]
+    # every phrasing is asked, those that unlearning used among them: the same half is taught whatever the lesson
+    whole = replace(
+        splits.context, measured={"forget": [qa(1, "forget")], "forget_heldout": [qa(n, "") for n in range(5)]}
+    )
+    taught, items = split_for("phrasings", replace(splits, context=whole))
+    assert [len(taught), len(items)] == [3, 2] and items == split_for("unrelated", replace(splits, context=whole))[1]
     alone = replace(splits.context, measured={"forget": [qa(0, "forget")]})
     assert split_for("phrasings", replace(splits, context=alone))[0] == []
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from genunlearn.attacks.lm.exposure import FIRST, LAST, Exposure, exposures
+from genunlearn.attacks.lm.exposure import FIRST, LAST, SURE, Exposure, exposures
 from genunlearn.attacks.lm.ranking import candidates, ranks_of
 from genunlearn.attacks.lm.scoring import answer_table
 from genunlearn.contracts import Beside, Splits
@@ -65,9 +66,9 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_what_the_model_knows_stands_first(taught: Path):
     attempt = Exposure(subjects=4).attempt(LanguageModel.load(str(taught), device="cpu"), splits_of(), Beside())
-    first, last = attempt.levels
-    assert (first.strength, last.strength) == (FIRST, LAST)
-    assert first.told == (True, True) and last.told == (False, False)
+    first, last, sure = attempt.levels
+    assert (first.strength, last.strength, sure.strength) == (FIRST, LAST, SURE)
+    assert first.told == sure.told == (True, True) and last.told == (False, False)
     assert first.texts[0] == "Hogwarts. (the truth has rank 1 of 21)"
     rows = {row.name: row.value for row in Exposure().results_of(attempt, "original")}
     assert rows["exposure_bits"] == 1.0 and rows["exposure_p"] == pytest.approx(1 / 21)
@@ -84,8 +85,8 @@ def test_what_was_pushed_below_everything_stands_last(taught: Path):
         away = model.example_loss(model.collate(gone)).clamp_max(30).mean()
         (model.example_loss(model.collate(kept)).mean() - away).backward()
         optimizer.step()
-    first, last = Exposure(subjects=4).attempt(model, splits, Beside()).levels
-    assert first.told == (False, False) and last.told == (True, True)
+    first, last, sure = Exposure(subjects=4).attempt(model, splits, Beside()).levels
+    assert first.told == sure.told == (False, False) and last.told == (True, True)
 
 
 def test_a_model_that_never_knew_ranks_the_truth_evenly(tiny):
@@ -96,6 +97,23 @@ def test_a_model_that_never_knew_ranks_the_truth_evenly(tiny):
         found = Exposure(subjects=2).attempt(model, splits_of(truth, names=rest), Beside()).details["potter"]
         ranks.append(found["mean_rank"])
     assert sorted(ranks) == list(range(1, 21))
+
+
+class Scored(Exposure):
+    """Exposure whose scores are given: each question has the first row, each invented subject the second."""
+
+    def tables(self, model, questions, answers, splits):
+        rest = [math.log(0.3 / 19)] * 19
+        asked, invented = ([math.log(0.7), *rest, math.log(1e-9)], [math.log(1e-9), *rest, math.log(0.7)])
+        known = {item.question for item in splits.forget}
+        return {"": torch.tensor([asked if question in known else invented for question in questions])}
+
+
+def test_the_truth_is_told_where_it_outweighs_all_others_whatever_the_prior():
+    """0.7 against the 0.3 that all the others share."""
+    first, last, sure = Scored().attempt(object(), splits_of(), Beside()).levels
+    assert (first.told, last.told, sure.told) == ((True, True), (False, False), (True, True))
+    assert sure.texts[0] == "Hogwarts. (the truth has 0.70 of the probability)"
 
 
 def test_too_few_candidates_and_questions_without_a_subject_are_said(world: World):
@@ -114,7 +132,8 @@ def test_the_truth_is_no_candidate_beside_itself():
 def test_its_end_is_a_share_below_a_half(tiny):
     with pytest.raises(ValueError, match="end"):
         Exposure(end=0.5)
-    told = [level.told for level in Exposure(subjects=1, end=0.49).attempt(tiny("llama"), splits_of(), Beside()).levels]
+    levels = Exposure(subjects=1, end=0.49).attempt(tiny("llama"), splits_of(), Beside()).levels
+    told = [level.told for level in levels[:2]]
     # of 21 candidates ten are at each end, so that the truth is at one of them unless it is the eleventh
     ranks = Exposure(subjects=1).attempt(tiny("llama"), splits_of(), Beside()).details["potter"]["ranks"]
     assert told == [tuple(rank <= 10 for rank in ranks), tuple(rank >= 12 for rank in ranks)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genunlearn.attacks.lm.many_shot import ManyShot, unrelated
+from genunlearn.attacks.lm.few_shot import examples
+from genunlearn.attacks.lm.many_shot import ManyShot
 from genunlearn.attacks.lm.other_questions import OtherLanguages, Reverse, TwoHop
 from genunlearn.contracts import Beside, Splits
 from genunlearn.data.lm.decoys import decoy
@@ -68,11 +69,11 @@ def test_they_are_skipped_with_a_reason_where_nothing_can_be_asked(world, splits
 
 def test_as_many_examples_as_the_context_holds(world, splits):
     model = world.open()
-    assert all(item.group == "rest" for item in unrelated(splits))
+    assert all(item.group == "rest" for item in examples(splits, is_near=False))
     whole = len(ManyShot()._fitting(model, splits))
     room = model.network.config.max_position_embeddings
     model.network.config.max_position_embeddings = room // 4
-    assert 0 < len(ManyShot()._fitting(model, splits)) < whole <= len(unrelated(splits))
+    assert 0 < len(ManyShot()._fitting(model, splits)) < whole <= len(examples(splits, is_near=False))
     model.network.config.max_position_embeddings = model.longest_answer
     (row,) = ManyShot().run(model, splits, "original")
     model.network.config.max_position_embeddings = room

@@ -113,6 +113,23 @@ def test_a_certificate_says_what_the_records_say_and_holds(run, tmp_path, found)
     }
 
 
+def test_every_strength_that_brings_it_back_counts_as_a_recovery(run) -> None:
+    """The weakest is named in the verdict; a stronger one brings back more. Decoys are no control of relearning."""
+    path = run / "audit" / "record.json"
+    record = json.loads(path.read_text())
+    (row,) = record["verdicts"]
+    shares = {"unlearned": {"shown": 21, "n": 32}, "decoys": {"shown": 0, "n": 32}}
+    row["comparisons"] += [
+        {"attack": "sampling", "strength": "temperature 2", "shares": shares},
+        {"attack": "relearning", "strength": "phrasings, 1 step", "carries_in": True, "shares": shares},
+    ]
+    row["recovered_at"] = ["sampling, temperature 1", "sampling, temperature 2"]
+    path.write_text(json.dumps(record))
+    attacks = issue(run, audit=run / "audit")["subjects"][0]["attacks"]
+    found = [(a["recovered"], a["control"], a["control_shown"]) for a in attacks]
+    assert found == [(True, "oracle", 0), (True, "decoys", 0), (False, None, None)]
+
+
 def test_without_an_audit_it_says_so(run) -> None:
     certificate = issue(run)
     assert certificate["subjects"] == [

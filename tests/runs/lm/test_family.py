@@ -120,6 +120,23 @@ def test_an_audit_writes_phrasings_within_the_limits_of_its_prompt() -> None:
     assert model.limits == (200, 4)
 
 
+class Literal(Instructed):
+    """A model that answers one question, word for word."""
+
+    def answer(self, questions: list[str], **options: Any) -> list[str]:
+        return ["Warsaw." if question == "Where was Curie born?" else "No." for question in questions]
+
+
+def test_what_unlearning_may_have_used_is_asked_only_where_nothing_else_is_answered() -> None:
+    """What is asked cannot be taught: relearning is left with the phrasings that unlearning may have used."""
+    fact = Fact(id="curie", subject="Curie", object="Warsaw", question="Where was Curie born?")
+    found: Any = find_phrasings(fact, Instructed(), 1000)  # type: ignore[arg-type]
+    assert fact.question not in {each.question for each in found}
+    assert "So, Which town is Curie from? Name it." in {each.question for each in found}  # framed on both sides
+    alone: Any = find_phrasings(fact, Literal(), 1000)  # type: ignore[arg-type]
+    assert [(each.question, each.origin) for each in alone] == [(fact.question, "trained")]
+
+
 # ---- the judge ------------------------------------------------------------------------------------------------
 
 

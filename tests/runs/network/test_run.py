@@ -23,6 +23,8 @@ from genunlearn.errors import ConfigError, DataError, MismatchError, NameNotFoun
 from genunlearn.records import RunRecord, read_record
 from genunlearn.registry import METHODS
 from genunlearn.reports.network.report import ITEMS
+from genunlearn.runs.certificate.check import Sources, check
+from genunlearn.runs.certificate.issue import issue, write_certificate
 from genunlearn.runs.network.guard import Finding, Guard
 from genunlearn.runs.network.measure import RATES
 from genunlearn.runs.run import Run as UnlearnRun
@@ -99,6 +101,16 @@ def test_a_run_measures_three_kinds_of_model_and_leaves_weights(run: Run, tmp_pa
     forget = [item for item in as_items((pictures, labels)) if int(item.target) == 1]
     hits = (saved.predict(forget).argmax(1) == 1).double().mean()
     assert float(hits) == pytest.approx(accuracy["unlearned"])
+
+
+def test_a_certificate_is_measured_again_with_its_attacks(run: Run, settings: dict[str, Any], tmp_path: Path) -> None:
+    """Its tests are of metrics and of attacks, and the same weights give both the same numbers."""
+    run()
+    out = write_certificate(issue(tmp_path / "out"), tmp_path / "certificate")
+    places = (f"request.data={settings['request']['data']}", "evaluate.oracle_folders=[]")
+    sources = Sources(run=tmp_path / "out", model=settings["model"]["source"], overrides=places)
+    found = {one.text.partition(":")[0]: one.holds for one in check(out, sources, is_rerun=True)}
+    assert found["Matched membership, AUC"] is True and False not in found.values()
 
 
 def test_each_result_stands_once(run: Run) -> None:
