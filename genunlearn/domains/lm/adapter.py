@@ -262,7 +262,6 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         labels = examples["labels"]
         return labels[:, labels.shape[1] - int((labels != IGNORE).any(0).sum()) :]
 
-    @torch.no_grad()
     def text_logprobs(self, texts: Sequence[str], batch_size: int = 1) -> list[Tensor]:
         """Log-probability of each token of plain texts, ``(tokens,)`` each; what the context cannot hold is cut off."""
         start = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
@@ -271,11 +270,21 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         for text in texts:
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"][: most and most - len(start)]
             rows.append((start or ids[:1], ids if start else ids[1:]))
-        found: list[Tensor] = []
-        for chunk in _chunks(rows, batch_size):
+        return [logprobs for logprobs, _ in self.rated(rows, batch_size)]
+
+    @torch.no_grad()
+    def rated(self, pairs: Sequence[Pair], batch_size: int = 1) -> list[tuple[Tensor, Tensor]]:
+        """Of prompts and texts behind them, both as ids: the text's log-probabilities, and where it is the likeliest.
+
+        Returns:
+            For each pair ``(tokens,)`` in float32 and ``(tokens,)`` bool, on the CPU.
+        """
+        found: list[tuple[Tensor, Tensor]] = []
+        for chunk in _chunks(pairs, batch_size):
             examples = Examples((), torch.ones(0), self._pack(chunk), {"": tuple(chunk)}).to(self.device)
-            logprobs = self.token_logprobs(examples).float().cpu()
-            found += [row[len(row) - len(ids) :] for row, (_, ids) in zip(logprobs, chunk, strict=True)]
+            logprobs, is_best = (values.cpu() for values in self.token_scores(examples))
+            starts = [logprobs.shape[1] - len(text) for _, text in chunk]
+            found += [(logprobs[row, start:].float(), is_best[row, start:]) for row, start in enumerate(starts)]
         return found
 
     def perplexity_terms(self, texts: Sequence[str], batch_size: int = 32) -> Tensor:
