@@ -21,6 +21,7 @@ from genunlearn.domains.lm.decoding import is_plain
 from genunlearn.domains.pretrained import open_network
 from genunlearn.domains.sources import ASSISTANT
 from genunlearn.errors import NeedNotMet, SourceNotFound
+from genunlearn.records import honour_umask
 
 SETTINGS = "logit_difference"
 """Key of weight and relative_top in the assistant's configuration."""
@@ -95,6 +96,7 @@ class LogitDifference(nn.Module):
         settings = {"weight": self.weight, "relative_top": self.relative_top}
         setattr(self.assistant.config, SETTINGS, settings)
         self.assistant.save_pretrained(Path(folder) / ASSISTANT, **options)
+        honour_umask(Path(folder) / ASSISTANT)
 
 
 def open_assisted(folder: Path, **options: Any) -> Any:
