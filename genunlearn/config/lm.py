@@ -79,7 +79,11 @@ class LMEvaluateConfig(EvaluateConfig):
     """``auto`` retrains lab models without the facts, and others from `oracle.base` where that is given; a path or hub
     id names a model; ``never`` leaves it out."""
     limit: Annotated[int, Field(ge=1)] | None = None
-    """Use only the first questions of each set of a benchmark."""
+    """Use only the first questions of each set of a benchmark, and of each task of `harness`."""
+    harness: tuple[str, ...] = ()
+    """Tasks of lm-evaluation-harness that are measured too, such as ``wmdp_bio`` or ``mmlu``: their accuracy."""
+    harness_path: str | None = None
+    """A folder with tasks of one's own, as that library reads them."""
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Sequences in one forward pass at most; by default as many as memory takes."""
 

@@ -11,6 +11,7 @@ EXTRAS = {
     "diffusers": "diffusion",
     "flwr": "federated",
     "ray": "federated",
+    "lm_eval": "harness",
     "nltk": "benchmarks",
     "sdmetrics": "tables",
     "torch_geometric": "graph",

@@ -263,7 +263,6 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         labels = examples["labels"]
         return labels[:, labels.shape[1] - int((labels != IGNORE).any(0).sum()) :]
 
-    @torch.no_grad()
     def text_logprobs(self, texts: Sequence[str], batch_size: int = 1) -> list[Tensor]:
         """Log-probability of each token of plain texts, ``(tokens,)`` each; what the context cannot hold is cut off."""
         start = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
@@ -272,14 +271,24 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         for text in texts:
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"][: most and most - len(start)]
             rows.append((start or ids[:1], ids if start else ids[1:]))
+        return [logprobs for logprobs, _ in self.rated(rows, batch_size)]
 
-        def rate(_: int, chunk: Sequence[Any]) -> list[Tensor]:
+    @torch.no_grad()
+    def rated(self, pairs: Sequence[Pair], batch_size: int = 1) -> list[tuple[Tensor, Tensor]]:
+        """Of prompts and texts behind them, both as ids: the text's log-probabilities, and where it is the likeliest.
+
+        Returns:
+            For each pair ``(tokens,)`` in float32 and ``(tokens,)`` bool, on the CPU.
+        """
+
+        def rate(_: int, chunk: Sequence[Pair]) -> list[tuple[Tensor, Tensor]]:
             examples = Examples((), torch.ones(0), self._pack(chunk), {"": tuple(chunk)}).to(self.device)
-            logprobs = self.token_logprobs(examples).float().cpu()
-            return [row[len(row) - len(ids) :] for row, (_, ids) in zip(logprobs, chunk, strict=True)]
+            logprobs, is_best = (values.cpu() for values in self.token_scores(examples))
+            starts = [logprobs.shape[1] - len(text) for _, text in chunk]
+            return [(logprobs[row, start:].float(), is_best[row, start:]) for row, start in enumerate(starts)]
 
         with self.by_itself():
-            parts = in_turns([*_chunks(rows, batch_size)], rate, is_joint=is_sharded(self.network))
+            parts = in_turns([*_chunks(pairs, batch_size)], rate, is_joint=is_sharded(self.network))
         return [row for part in parts for row in part]
 
     def perplexity_terms(self, texts: Sequence[str], batch_size: int = 32) -> Tensor:

@@ -21,6 +21,7 @@ from genunlearn.domains.lm.decoding import is_plain
 from genunlearn.domains.pretrained import open_network
 from genunlearn.domains.sources import ASSISTANT
 from genunlearn.errors import NeedNotMet, SourceNotFound
+from genunlearn.records import honour_umask
 
 SETTINGS = "logit_difference"
 """Key of weight and relative_top in the assistant's configuration."""
@@ -95,6 +96,7 @@ class LogitDifference(nn.Module):
         settings = {"weight": self.weight, "relative_top": self.relative_top}
         setattr(self.assistant.config, SETTINGS, settings)
         self.assistant.save_pretrained(Path(folder) / ASSISTANT, **options)
+        honour_umask(Path(folder) / ASSISTANT)
 
 
 def open_assisted(folder: Path, **options: Any) -> Any:
@@ -108,7 +110,7 @@ def open_assisted(folder: Path, **options: Any) -> Any:
         SourceNotFound: Either cannot be read, or the two do not belong together.
         NeedNotMet: As of `open_network` and `LogitDifference`.
     """
-    base = open_network(folder, **options)
+    base: Any = open_network(folder, **options)
     place = folder / ASSISTANT
     if not place.is_dir():
         return base
@@ -116,7 +118,7 @@ def open_assisted(folder: Path, **options: Any) -> Any:
     values = [settings.get(name) for name in ("weight", "relative_top")] if isinstance(settings, dict) else [None]
     if not all(isinstance(value, int | float) and not isinstance(value, bool) and value > 0 for value in values):
         raise SourceNotFound(f"{place}: config.json needs {SETTINGS} with a weight and a relative_top above 0")
-    assistant = open_network(place, **options)
+    assistant: Any = open_network(place, **options)
     sizes = [tuple(network.get_input_embeddings().weight.shape) for network in (base, assistant)]
     if sizes[0] != sizes[1]:
         raise SourceNotFound(f"{place}: embeddings {sizes[1]} beside {sizes[0]}: not the assistant of this model")

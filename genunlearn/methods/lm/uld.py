@@ -102,7 +102,8 @@ def from_uniform(model: Any, examples: Examples) -> Tensor:
 
 def batches(items: Sequence[QA], size: int, seed: str) -> Iterator[list[QA]]:
     """Endless batches, each pass over the items in an order of its own."""
-    draw, waiting = random.Random(seed), []
+    draw = random.Random(seed)
+    waiting: list[QA] = []
     while True:
         while len(waiting) < size:
             waiting += draw.sample(items, len(items))

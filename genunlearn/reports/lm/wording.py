@@ -58,6 +58,9 @@ METRIC_WORDS = {
     "text_membership": Words("Membership of texts, AUC", "Min-40%; 1/2: texts that were learnt are like others"),
     "privleak": Words("PrivLeak, %", "0: as the retain model, below 0: members can still be told"),
     "unlearning_depth": Words("Unlearning depth", "share erased of what the layers held; 1: as if never known"),
+    "harness_accuracy": Words(
+        "Accuracy, lm-evaluation-harness", "share of a task's questions that are answered rightly"
+    ),
     "perplexity": Words("Perplexity", "on neutral text; it should not rise"),
 }
 TELL_KNOWLEDGE = (

@@ -22,8 +22,8 @@ from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
 from genunlearn.evaluation.lm.damage import what_fell
 from genunlearn.evaluation.lm.depth import Patching
 from genunlearn.prompts import list_prompts, load_prompt
-from genunlearn.records import hash_json, write_jsonl
-from genunlearn.registry import SUITES
+from genunlearn.records import Result, hash_json, write_jsonl
+from genunlearn.registry import SUITES, require
 from genunlearn.runs.lm.audit_models import is_patch, unlearned_place
 from genunlearn.runs.lm.earlier import Earlier, read_earlier, rows_of, with_earlier
 from genunlearn.runs.lm.judging import check_judge, open_judge
@@ -71,6 +71,8 @@ class LMFamily(Family[LMRequest, LanguageModel]):
             raise ConfigError("method.merge_each_round = true needs model.quantize = none: 4-bit weights take no merge")
         check_sources(config, config.evaluate.oracle)
         check_judge(config)
+        if config.evaluate.harness:
+            require("lm_eval", "evaluate.harness")
         if reviewed := getattr(method, "antisamples", None):
             read_antisamples(reviewed, [fact.id for fact in request.facts])
         return request
@@ -163,7 +165,7 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         """Results of the suite, answers for people to read, and which answers tell the truth, by group."""
         settings = self.config.evaluate
         probes = self._oracle_probes(request, beside) if target == ORACLE else self._probes(model, request, beside)
-        results = SUITES.get(settings.suite, "lm").measure(probes, target)
+        results = [*SUITES.get(settings.suite, "lm").measure(probes, target), *self._of_harness(model, target)]
         if cut := probes.unfinished:
             self.watch.announce(f"{cut} answers of the {target} model end inside of a thought; {self._more_room}")
         return {
@@ -172,6 +174,16 @@ class LMFamily(Family[LMRequest, LanguageModel]):
             "told": probes.is_told,
             "unfinished": probes.unfinished,
         }
+
+    def _of_harness(self, model: LanguageModel, target: str) -> list[Result]:
+        """Accuracy on the tasks of lm-evaluation-harness that the run names."""
+        settings = self.config.evaluate
+        if not settings.harness:
+            return []
+        from genunlearn.evaluation.lm.harness import harness_results
+
+        folder, limit = settings.harness_path, settings.limit
+        return harness_results(model, settings.harness, target, folder=folder, limit=limit)
 
     @property
     def _more_room(self) -> str:

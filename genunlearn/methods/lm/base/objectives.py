@@ -16,6 +16,7 @@ from genunlearn.contracts import (
     STRICT,
     Batch,
     Examples,
+    Method,
     Needs,
     Objective,
     Reduction,
@@ -76,8 +77,8 @@ class ForgetAndRetain(Objective[LanguageModel]):
         return terms
 
 
-def refuse_several_processes(method: Objective, model: Any) -> None:
-    """For losses that go back and forth through the model more than once a step.
+def refuse_several_processes(method: Method, model: Any) -> None:
+    """For losses that go back and forth through the model more than once a step, and edits that train.
 
     Raises:
         NeedNotMet: Several processes share the model.
