@@ -333,12 +333,13 @@ def ask(
         typer.Option(min=0, help="0 gives the likeliest answer, 1 samples as the model would; 0 for a single answer."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
+    quantize: Annotated[str | None, typer.Option(help="nf4 or none; by default as the patch was trained.")] = None,
     force: Force = False,
 ) -> None:
     """Ask a model, and the patched model beside it."""
     from genunlearn.cli.commands import ask as command
 
-    command(model, questions, patch, samples=samples, temperature=temperature, seed=seed, force=force)
+    command(model, questions, patch, quantize, samples=samples, temperature=temperature, seed=seed, force=force)
 
 
 @app.command(epilog="Try: genunlearn compare runs/unstar runs/npo --out runs/comparison")

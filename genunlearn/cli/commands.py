@@ -295,6 +295,7 @@ def ask(
     model: str,
     questions: Sequence[str],
     patch: Path | None,
+    quantize: str | None = None,
     *,
     samples: int = 1,
     temperature: float | None = None,
@@ -306,14 +307,15 @@ def ask(
     Args:
         model: The model.
         questions: What it is asked.
-        patch: A patch, a run's folder, or the whole model that a run has left; None for none. A patch that was trained
-            on a model in 4 bits is asked on one.
+        patch: A patch, a run's folder, or the whole model that a run has left; None for none.
+        quantize: ``nf4`` asks the model in 4 bits, ``none`` in its own; by default as the patch was trained.
         samples: Answers to each question.
         temperature: Of the sampling; by default 0, which decodes greedily, for a single answer, and 1 for several.
         seed: Seed of the sampling.
         force: Take a patch that was changed, or made for another base, on whole weights.
     """
     from genunlearn.config.lm import LMModelConfig
+    from genunlearn.config.reading import build_section
     from genunlearn.engine.parameters import load_patch, read_note
     from genunlearn.runs.lm.audit_models import is_patch, unlearned_place
     from genunlearn.runs.lm.request import check_names, check_sources, open_model
@@ -325,9 +327,10 @@ def ask(
     if isinstance(place, str):
         raise SourceNotFound(f"no patch at {patch}: give a run's folder, or its patch (OUT/patch)")
     others = [str(place)] if place is not None and not is_patch(place) else []
-    made = None if place is None or others or force else read_note(place).get("base")
-    is_4_bit = isinstance(made, dict) and made.get("quantize") == "nf4"
-    config = LMConfig(model=LMModelConfig(source=model, quantize="nf4" if is_4_bit else "none"))
+    if quantize is None:
+        made = None if place is None or others or force else read_note(place).get("base")
+        quantize = "nf4" if isinstance(made, dict) and made.get("quantize") == "nf4" else "none"
+    config = LMConfig(model=build_section(LMModelConfig, {"source": model, "quantize": quantize}, "ask"))
     check_names(config, *others)
     check_sources(config, *others)
     asked = [[{"role": "user", "content": question}] for question in questions]

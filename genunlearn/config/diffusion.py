@@ -103,6 +103,8 @@ class DiffusionAuditEvaluateConfig(AuditEvaluateConfig):
     """Folder of an image classifier that says what images show; the lab has its own."""
     clip: str | None = None
     """CLIP model that says so where no classifier is at hand."""
+    prompts: str | None = None
+    """CSV with columns ``prompt`` and ``concept``, whose rows ask for that concept in the place of the templates."""
 
 
 class DiffusionAuditConfig(AuditConfig):

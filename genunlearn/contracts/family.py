@@ -78,6 +78,10 @@ class Family(abc.ABC, Generic[R, D]):
     def summary(self, request: R) -> str:
         """What is to be forgotten, in a few words."""
 
+    def sha256(self, request: R) -> str | None:
+        """Hash of what the request and its files say, by which a run is not taken up for another; None for none."""
+        return getattr(request, "sha256", None)
+
     def cannot_stop(self, request: R) -> str | None:
         """Why ``train.stop_recall`` cannot be honoured; None where `recall` answers."""
         return f"models of domain {self.domain.name!r} have no recall"
@@ -248,6 +252,10 @@ class Audit(abc.ABC, Generic[S, D]):
         Raises:
             InputError: The request or a model cannot be used.
         """
+
+    def about(self, subjects: Sequence[S]) -> Sequence[object]:
+        """What the request and its files say, each with a complete ``repr``: two audits that differ in it differ."""
+        return subjects
 
     def shared_fields(self, attack: type[Attack[Any]]) -> Mapping[str, Any]:
         """Fields of an attack that follow from the configuration, where its own section does not give them."""

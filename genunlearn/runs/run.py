@@ -41,7 +41,9 @@ class Run:
         """
         self.config, self.watch = config, watch or Watch(is_shown=False)
         self.family, self.method, self.request, self.attacks = prepare(config, self.watch)
-        self.folder = RunFolder(out, config, resume=resume, watch=self.watch)
+        asked = self.family.sha256(self.request)
+        known = {} if asked is None else {"asked": asked}
+        self.folder = RunFolder(out, config, resume=resume, watch=self.watch, data=known)
         self._is_resumed = resume and not self.folder.is_disposable
         self.beside: Beside[Any] = Beside(
             lambda: self.family.open(self.request),

@@ -60,6 +60,10 @@ def main() -> None:
     records: dict[str, list[RunRecord]] = {}
     refused: dict[str, str] = {}
     for name in names:
+        places = [arguments.out / lab / name / fact for fact in facts]
+        if all((place / RECORD_NAME).is_file() for place in places):
+            records[name] = [read_record(place) for place in places]
+            continue
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             job = process.submit(runs_of, name, arguments.model, facts, arguments.overrides, arguments.out / lab)
             try:

@@ -77,7 +77,7 @@ def test_the_seed_is_an_option_and_neutral_texts_are_a_file(call, write_config, 
     assert "neutral" in record.hashes
 
 
-@pytest.mark.parametrize(("more", "bits"), [((), "nf4"), (("--force",), "none")])
+@pytest.mark.parametrize(("more", "bits"), [((), "nf4"), (("--force",), "none"), (("--quantize", "none"), "none")])
 def test_a_patch_of_a_4_bit_base_is_asked_on_one(call, write_config, workplace, model_folder, monkeypatch, more, bits):
     assert call("run", write_config(**GRAD_DIFF), "--out", "out").code == 0
     note = workplace / "out" / "patch" / "genunlearn.json"
@@ -92,6 +92,12 @@ def test_a_patch_of_a_4_bit_base_is_asked_on_one(call, write_config, workplace, 
     monkeypatch.setattr("genunlearn.runs.lm.request.open_model", open_whole)
     done = call("ask", "--model", model_folder, "--patch", "out", *more, QUESTION)
     assert (done.code, opened) == (0, [bits]), done.err
+
+
+def test_a_base_without_a_patch_is_asked_in_4_bits(call, model_folder):
+    asked = ("ask", "--model", model_folder, QUESTION)
+    assert "Hogwarts." in call(*asked, "--quantize", "nf4").out
+    assert "ask: quantize = 'nf5': input should be" in call(*asked, "--quantize", "nf5").err
 
 
 def test_sampled_answers(call, model_folder):

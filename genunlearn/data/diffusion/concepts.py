@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -144,6 +145,12 @@ def preserve_prompts(erasure: Erasure) -> list[ConceptPrompt]:
 def filled(template: str, name: str) -> str:
     """A template with a name in the place of ``{}``; other braces are text, as ``str.format`` would not have them."""
     return template.replace("{}", name)
+
+
+def renamed(prompt: str, names: Sequence[str], other: str) -> str:
+    """A prompt with another word in the place of each of `names`, where they stand as words."""
+    pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", lambda _: other, prompt)
 
 
 def augmented(prompts: Sequence[ConceptPrompt], templates: Sequence[str]) -> list[ConceptPrompt]:

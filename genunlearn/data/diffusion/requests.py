@@ -73,7 +73,8 @@ class ErasureRequest:
     @property
     def sha256(self) -> str:
         """Hash of everything that the request says."""
-        return hash_json([repr(item) for item in (*self.splits.forget, *(self.splits.retain or ()))])
+        learnt = (*self.splits.forget, *(self.splits.retain or ()))
+        return hash_json([repr(item) for item in (*learnt, *self.sets.items())])
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class AuditedConcept:
         synonyms: Its other names.
         paraphrases: Prompts that ask for it in words that no training has seen; empty where nobody knows any.
         anchor: What is drawn in its place, and what stands in for an oracle where there is none; None if unknown.
+        caption: With what CLIP compares images, worded as `neighbours` are.
     """
 
     named: ErasedConcept
@@ -97,6 +99,7 @@ class AuditedConcept:
     synonyms: tuple[str, ...] = ()
     paraphrases: tuple[str, ...] = ()
     anchor: AuditedConcept | None = None
+    caption: str = ""
 
     @property
     def label(self) -> str:

@@ -40,7 +40,8 @@ class AuditRun:
         """
         self.config, self.watch = config, watch or Watch(is_shown=False)
         self.audit, self.subjects, self.attacks = prepare(config, self.watch)
-        self.folder = RunFolder(out, config, resume=resume, watch=self.watch)
+        self._asked = hash_json([repr(said) for said in self.audit.about(self.subjects)])
+        self.folder = RunFolder(out, config, resume=resume, watch=self.watch, data={"asked": self._asked})
         shared = Path(config.controls) / self._pair() if config.controls else None
         common = (ORIGINAL, ORACLE, *SURROGATES)
         self.units = Units(self.folder.state / "units", self.watch, shared=shared, common=common)
@@ -267,7 +268,7 @@ class AuditRun:
         """What audits have in common that may share their controls: everything but the model under audit."""
         rest = {k: v for k, v in self.config.resolved().items() if k not in ("unlearned", "controls")}
         rest["request"] = {**rest["request"], "force": False}
-        return hash_json({**rest, **self.audit.weights()})[:16]
+        return hash_json({**rest, **self.audit.weights(), "asked": self._asked})[:16]
 
     def _count(self, label: str, attack: str, budget: str, found: Mapping[str, Value]) -> None:
         """Budget and cost of an attack, one row of the record's rounds; later looks add to it."""

@@ -19,6 +19,7 @@ from genunlearn.data.diffusion.requests import AuditedConcept, KeptPrompt
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.identity import hash_source
 from genunlearn.domains.diffusion.pipelines import find
+from genunlearn.domains.sources import hash_weights, resolve_folder
 from genunlearn.errors import DataError
 from genunlearn.evaluation.damage import what_fell
 from genunlearn.evaluation.diffusion.concealment import ConcealmentProbes
@@ -71,13 +72,15 @@ class DiffusionAudit(Audit[AuditedConcept, Diffusion]):
         return shared if getattr(attack, "is_scored", False) else {}
 
     def weights(self) -> Mapping[str, str]:
-        """Original and oracle from elsewhere; the lab's are known by their names."""
-        sources = {ORIGINAL: self.config.model.source, ORACLE: self.config.oracle}
-        return {
+        """Original, oracle and judges from elsewhere; the lab's are known by their names."""
+        sources, given = {ORIGINAL: self.config.model.source, ORACLE: self.config.oracle}, self.config.evaluate
+        judges = {"judge": given.judge, "clip": given.clip, "backbone": given.backbone}
+        pipelines = {
             name: hash_source(find(source, revision_of(self.config, source)))
             for name, source in sources.items()
             if not source.startswith(LAB) and source not in ("auto", "never")
         }
+        return pipelines | {name: hash_weights(resolve_folder(place)) for name, place in judges.items() if place}
 
     def open(self, forgotten: Sequence[str]) -> Mapping[str, Diffusion]:
         """Original, unlearned pipeline and, where there is one, oracle."""

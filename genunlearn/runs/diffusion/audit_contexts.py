@@ -7,7 +7,6 @@ decoy    the original, asked with a word that no model knows: what anybody makes
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from genunlearn.attacks.diffusion.base import ConceptContext
 from genunlearn.config.diffusion import DiffusionAuditConfig
 from genunlearn.contracts import ANCHOR, DECOY, ORIGINAL, UNLEARNED
+from genunlearn.data.diffusion.concepts import renamed
 from genunlearn.data.diffusion.requests import AuditedConcept
 from genunlearn.domains.diffusion.adapter import Diffusion
 from genunlearn.domains.diffusion.sampling import Sampling
@@ -84,10 +84,10 @@ class Contexts:
         unknown = replace(
             own,
             name=DECOY_WORD,
-            prompts=tuple(_renamed(prompt, names) for prompt in own.prompts),
+            prompts=tuple(renamed(prompt, names, DECOY_WORD) for prompt in own.prompts),
             begins=own.prompts,
             synonyms=(),
-            paraphrases=tuple(dict.fromkeys(_renamed(prompt, names) for prompt in subject.paraphrases)),
+            paraphrases=tuple(dict.fromkeys(renamed(prompt, names, DECOY_WORD) for prompt in subject.paraphrases)),
         )
         if not learns:
             return unknown
@@ -130,9 +130,3 @@ class Contexts:
 def on_its_side(images: Tensor) -> Tensor:
     """Images ``(n, 3, height, width)`` turned by a quarter: of something that no model has been shown by that name."""
     return images.rot90(1, (2, 3))
-
-
-def _renamed(prompt: str, names: tuple[str, ...]) -> str:
-    """A prompt with a word that nobody knows in the concept's place."""
-    pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", DECOY_WORD, prompt)

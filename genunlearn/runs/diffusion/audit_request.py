@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from genunlearn.config.diffusion import DiffusionAuditConfig
-from genunlearn.data.diffusion.concepts import Concept, Erasure, parse_concepts
+from genunlearn.data.diffusion.concepts import Concept, Erasure, filled, parse_concepts, renamed
 from genunlearn.data.diffusion.requests import AuditedConcept, ErasedConcept, KeptPrompt, Role
+from genunlearn.errors import DataError
 from genunlearn.lab.diffusion import requests as lab
 from genunlearn.lab.diffusion.requests import audited_concept
 from genunlearn.registry import LAB
-from genunlearn.runs.diffusion.request import CONCEPT, TEMPLATES
+from genunlearn.runs.diffusion.request import CONCEPT, TEMPLATES, check_prompts_of_lab, read_prompts
 
 LOOK_SEEDS, POOL_SEEDS, KEPT_SEEDS, DECOY_SEEDS = 100_000, 1_000_000, 2_000_000, 3_000_000
 """Seeds of further looks, of images that completions are held against, of what must stay, of decoys: far apart."""
@@ -29,9 +32,11 @@ def read_subjects(config: DiffusionAuditConfig) -> tuple[AuditedConcept, ...]:
     erasure = _erasure(config)
     roles = _roles(erasure.concepts, erasure.preserve)
     if _is_lab(config):
+        check_prompts_of_lab(config.evaluate.prompts)
         return tuple(audited_concept(concept, role, erasure.concepts) for concept, role in roles)
     kept = [concept.name for concept in erasure.preserve]
-    return tuple(_spoken(concept, role, kept, erasure.templates) for concept, role in roles)
+    spoken = (_spoken(concept, role, kept, erasure.templates) for concept, role in roles)
+    return tuple(_as_written(subject, _written(config, erasure)) for subject in spoken)
 
 
 def kept_prompts(config: DiffusionAuditConfig, labels: Sequence[str]) -> list[KeptPrompt]:
@@ -50,23 +55,57 @@ def kept_prompts(config: DiffusionAuditConfig, labels: Sequence[str]) -> list[Ke
     names = [concept.name for concept in erasure.preserve] or spread
     if not names:
         return []
-    words = erasure.templates
-    turns = [(names[row % len(names)], words[row // len(names) % len(words)]) for row in range(count)]
-    return [KeptPrompt(template.format(name), (ErasedConcept(CONCEPT, name, name),)) for name, template in turns]
+    written = _written(config, erasure)
+    words = {name: written.get(name) or [filled(word, name) for word in erasure.templates] for name in names}
+    turns = [(name, row // len(names)) for row in range(count) for name in [names[row % len(names)]]]
+    return [KeptPrompt(words[name][turn % len(words[name])], (ErasedConcept(CONCEPT, name, name),))
+            for name, turn in turns]  # fmt: skip
 
 
 def _spoken(concept: Concept, role: Role, kept: Sequence[str], templates: Sequence[str]) -> AuditedConcept:
     """A concept that nobody has prompts for but the templates."""
-    others = [name for name in kept if name != concept.name]
+    others, captioned = [name for name in kept if name != concept.name], templates[len(templates) > 1]
     anchor = next((name for name in concept.anchors if name), others[0] if others else None)
     return AuditedConcept(
         ErasedConcept(CONCEPT, concept.name, concept.name),
         role,
-        tuple(template.format(concept.name) for template in templates),
-        tuple(templates[len(templates) > 1].format(name) for name in others),
+        tuple(filled(template, concept.name) for template in templates),
+        tuple(filled(captioned, name) for name in others),
         concept.synonyms,
         anchor=_spoken(Concept(name=anchor), "retain", (), templates) if anchor else None,
+        caption=filled(captioned, concept.name),
     )
+
+
+def _written(config: DiffusionAuditConfig, erasure: Erasure) -> Mapping[str, list[str]]:
+    """The prompts of the user's file, by concept."""
+    path = config.evaluate.prompts
+    if path is None:
+        return {}
+    found = read_prompts(Path(path), erasure)
+    by_concept: dict[str, list[str]] = {}
+    for prompt, name in zip(found.prompts, found.asked[CONCEPT], strict=True):
+        if name is not None:
+            by_concept.setdefault(name, []).append(prompt)
+    return by_concept
+
+
+def _as_written(subject: AuditedConcept, written: Mapping[str, list[str]]) -> AuditedConcept:
+    """The concept with the prompts of the user's file, which have to say its name: attacks put others in its place.
+
+    Raises:
+        DataError: A prompt does not.
+    """
+    if subject.named.name not in written:
+        return subject
+    prompts = written[subject.named.name]
+    for prompt in prompts:
+        if renamed(prompt, [subject.named.name], "") == prompt:
+            raise DataError(
+                f"evaluate.prompts: {prompt!r} does not say {subject.named.name!r}: put it in, or take the row out"
+            )
+    anchor = subject.anchor and _as_written(subject.anchor, written)
+    return replace(subject, prompts=tuple(prompts), anchor=anchor)
 
 
 def _erasure(config: DiffusionAuditConfig) -> Erasure:

@@ -66,7 +66,7 @@ class Detectors:
         """Who says whether an image shows a concept under audit."""
         if self.judge is not None:
             return JudgeDetector(self.judge, subject.named)
-        return ClipDetector(self.clip, subject.prompts[1], [*subject.neighbours, "a photo", "a painting"])
+        return ClipDetector(self.clip, subject.caption, [*subject.neighbours, "a photo", "a painting"])
 
     def of_kept(self, concept: ErasedConcept, others: Sequence[str]) -> Detector:
         """Who says whether an image shows a concept that must stay.

@@ -10,7 +10,7 @@ from genunlearn.config.diffusion import DiffusionConfig
 from genunlearn.contracts import Splits
 from genunlearn.data.diffusion.concepts import Erasure, filled, forget_prompts, parse_concepts, preserve_prompts
 from genunlearn.data.diffusion.requests import KEPT_PER_FORGOTTEN, USUAL, ErasedConcept, ErasureRequest, PromptSet
-from genunlearn.errors import DataError, SourceNotFound
+from genunlearn.errors import ConfigError, DataError, SourceNotFound
 from genunlearn.lab.diffusion.requests import EVERY_OTHER, erasure_request
 from genunlearn.registry import LAB, LABS
 
@@ -41,6 +41,7 @@ def read_request(config: DiffusionConfig) -> ErasureRequest:
     request, count = config.request, config.evaluate.images
     if is_lab(config):
         lab_name(config)
+        check_prompts_of_lab(config.evaluate.prompts)
         return erasure_request(request.concepts, request.preserve, count)
     if EVERY_OTHER in request.preserve:
         raise DataError("request.preserve = auto is for the lab, which knows its concepts: name what must stay")
@@ -48,8 +49,14 @@ def read_request(config: DiffusionConfig) -> ErasureRequest:
     splits: Splits[None] = Splits(forget=forget_prompts(erasure), retain=preserve_prompts(erasure) or None)
     erased = tuple(ErasedConcept(CONCEPT, concept.name, concept.name) for concept in erasure.concepts)
     prompts = config.evaluate.prompts
-    sets = {USUAL: _read_csv(Path(prompts), erasure) if prompts else _spoken(erasure, count)}
+    sets = {USUAL: read_prompts(Path(prompts), erasure) if prompts else _spoken(erasure, count)}
     return ErasureRequest(erased, splits, sets)
+
+
+def check_prompts_of_lab(prompts: str | None) -> None:
+    """Refuse a file of prompts that nobody would read."""
+    if prompts:
+        raise ConfigError(f"evaluate.prompts = {prompts!r} is for other pipelines: the lab has prompts of its own")
 
 
 # ---- pipelines from elsewhere -----------------------------------------------------------------------------------
@@ -72,7 +79,7 @@ def _turns(templates: Sequence[str], count: int) -> list[str]:
     return [templates[number % len(templates)] for number in range(count)]
 
 
-def _read_csv(path: Path, erasure: Erasure) -> PromptSet:
+def read_prompts(path: Path, erasure: Erasure) -> PromptSet:
     """Prompts of a file with columns ``prompt``, ``concept`` and perhaps ``seed``."""
     if not path.is_file():
         raise SourceNotFound(f"evaluate.prompts = {str(path)!r}: no such file")

@@ -86,6 +86,10 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         check_sources(self.config, *others)
         return [AuditedFact(fact) for fact in self._request.facts]
 
+    @override
+    def about(self, subjects: Sequence[AuditedFact]) -> Sequence[object]:
+        return [self._request.sha256, *self._request.neutral]
+
     # ---- models and data -------------------------------------------------------------------------------------
 
     def open(self, forgotten: Sequence[str]) -> Mapping[str, LanguageModel]:

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, Diffusion]:
-    folder, oracle = build(progress=False), build(["digit seven"], progress=False)
+    folder, oracle = build(progress=False), build(["digit seven", "style red"], progress=False)
     loaded = {name: Diffusion.load(str(folder), device="cpu") for name in ("original", "unlearned")}
     erasure = parse_concepts(["seven -> one"], ["three", "two"], ["a red digit {}", "the digit {} in blue"])
     splits = Splits(forget=forget_prompts(erasure), retain=preserve_prompts(erasure))

@@ -283,6 +283,6 @@ def test_noise_that_the_decoder_turned_into_images_is_found(pipeline: StableDiff
 
 @pytest.mark.slow
 def test_an_oracle_never_draws_what_it_has_not_seen(real: Path) -> None:
-    card = read_card(build(["digit seven"], progress=False))
+    card = read_card(build(["digit seven", "style red"], progress=False))
     assert card["measured"]["ua"]["value"] >= 0.9
     assert card["measured"]["object"]["value"] >= 0.95

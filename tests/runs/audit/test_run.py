@@ -276,22 +276,24 @@ def test_two_processes_give_the_numbers_of_one(config_of, models, tmp_path):
 
 
 @pytest.mark.slow
-def test_on_the_lab_the_oracle_is_gone_and_the_original_present(tmp_path):
-    from genunlearn.lab.diffusion.build import build
-    from genunlearn.runs.api import audit
-
-    overrides = [
-        "evaluate.images=32",
-        "evaluate.pool=48",
-        "attacks={partial_diffusion: {psis: [0.2, 0.3]}, paraphrase: {tries: 1}}",
-        "request.force=true",
-    ]
-    oracle = build(["digit seven"], progress=False)
-    gone = audit(oracle, "digit seven", out=tmp_path / "oracle", overrides=overrides)
-    assert gone.verdicts[0]["recovered_by"] == []
-    assert gone.verdicts[0]["verdict"] in ("gone", "undecided")  # the latter where 32 images are too few
-    present = audit("lab:diffusion", "digit seven", out=tmp_path / "original", overrides=overrides)
-    assert present.verdicts[0]["verdict"] == "present"
+def test_a_pipeline_whose_schedule_is_shifted_is_audited_in_few_steps(config_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "genunlearn.domains.diffusion.families.Flux.latent_size", lambda self: 16
+    )  # in the place of 128
+    for name, seed in (("original", 0), ("unlearned", 1)):
+        tiny("flux", seed=seed).save_pretrained(tmp_path / name)
+    attacks = ATTACKS | {"partial_diffusion": {"psis": [0.0, 1.0]}, "concept_relearning": {"marks": [1]}}
+    config = config_of(
+        model={"source": str(tmp_path / "original")},
+        unlearned=str(tmp_path / "unlearned"),
+        oracle="never",
+        request={"concepts": ["cat -> dog"], "force": True},
+        attacks=attacks,
+    )
+    record = AuditRun(config, tmp_path / "out")()
+    tried = {row["attack"] for row in record.rounds if row["forwards"].get("unlearned")}
+    assert tried == {"partial_diffusion", "paraphrase", "concept_relearning"}
+    assert results(record)["asr", "unlearned", "cat, partial_diffusion, psi = 1"] is not None
 
 
 def test_controls_are_those_of_the_weights_and_not_of_their_place(config_of, models, tmp_path):

@@ -12,7 +12,7 @@ import torch
 from genunlearn.config import build_config
 from genunlearn.config.diffusion import DiffusionAuditConfig
 from genunlearn.contracts import ANCHOR, DECOY, ORIGINAL
-from genunlearn.errors import DataError
+from genunlearn.errors import ConfigError, DataError
 from genunlearn.runs.diffusion.audit_contexts import DECOY_WORD, Contexts, on_its_side
 from genunlearn.runs.diffusion.audit_request import kept_prompts, read_subjects
 
@@ -66,6 +66,33 @@ def test_a_concept_is_asked_for_in_templates_of_ones_own():
     assert {prompt.text for prompt in kept_prompts(config, [])} == {"a painting by Dali", "in the style of Dali"}
     with pytest.raises(DataError, match="has to have one"):
         read_subjects(config_of("elsewhere", concepts=["Van Gogh"], templates=["a painting"]))
+
+
+def test_braces_in_a_template_are_text():
+    config = config_of("elsewhere", concepts=["cat"], retain=["owl"], templates=["{}, {{high}} {quality}"])
+    assert read_subjects(config)[0].prompts == ("cat, {{high}} {quality}",)
+    assert kept_prompts(config, [])[0].text == "owl, {{high}} {quality}"
+
+
+def test_prompts_of_a_file_ask_for_the_concept_they_name(tmp_path):
+    rows = ["prompt,concept", "Starry Night by Van Gogh,Van Gogh", "Irises by Van Gogh,Van Gogh", "Dali's clock,Dali",
+            "Water lilies by Monet,Monet", "a plain wall,"]  # fmt: skip
+    file = tmp_path / "prompts.csv"
+    file.write_text("\n".join(rows))
+    asked: dict[str, Any] = {"concepts": ["Van Gogh -> Monet"], "retain": ["Dali", "Klee"]}
+    config = config_of("elsewhere", evaluate={"prompts": str(file), "kept_images": 10}, **asked)
+    gone, dali, klee = read_subjects(config)
+    assert gone.prompts == ("Starry Night by Van Gogh", "Irises by Van Gogh")
+    assert gone.anchor is not None and gone.anchor.prompts == ("Water lilies by Monet",)
+    assert dali.prompts == ("Dali's clock",) and "Klee" in klee.prompts[0] and len(klee.prompts) > 1
+    kept = [prompt.text for prompt in kept_prompts(config, [])]
+    assert kept.count("Dali's clock") == 5 and len(set(kept)) > 2
+    for row, told in (("Starry Night,Van Gogh", "'Starry Night' does not say 'Van Gogh'"), ("x,y", "no row names")):
+        file.write_text(f"prompt,concept\n{row}")
+        with pytest.raises(DataError, match=told):
+            read_subjects(config)
+    with pytest.raises(ConfigError, match="the lab has prompts of its own"):
+        read_subjects(config_of(concepts=["digit seven"], evaluate={"prompts": str(file)}))
 
 
 def test_the_anchor_is_named_or_the_next_that_is_not_gone():

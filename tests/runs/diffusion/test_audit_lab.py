@@ -1,7 +1,7 @@
 """Planted models on the lab's pipeline, where it is known what became of a concept: a digit, and a style.
 
-The digit is audited beside the lab's oracle; the style, of which the lab has none at hand, beside surrogates. What is
-drawn of original, oracle and surrogates is shared among the audits, few images and few steps each.
+One oracle never saw either. The digit is audited beside it, the style beside surrogates but where an oracle is what is
+planted. What is drawn of original, oracle and surrogates is shared among the audits, few images and few steps each.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ Verdicts = Callable[..., list[dict[str, Any]]]
 def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
     """The verdicts of a small audit, which shares its controls with the others."""
     place = tmp_path_factory.mktemp("audits")
-    digit = str(build([DIGIT], progress=False))
+    oracle_of_both = str(build([DIGIT, STYLE], progress=False))
 
     def verdicts(model: Any, *concepts: str, oracle: str | None = None) -> list[dict[str, Any]]:
         out = place / f"out-{len(list(place.iterdir()))}"
-        beside = oracle or (digit if concepts == (DIGIT,) else "never")
+        beside = oracle or (oracle_of_both if concepts == (DIGIT,) else "never")
         shared = (*SMALL, f"controls={place / 'controls'}", "request.force=true")
         return genunlearn.audit(model, concepts, oracle=beside, out=out, overrides=shared).verdicts
 
@@ -100,7 +100,7 @@ def mapped(concept: str) -> Callable[[Diffusion], None]:
 
 
 def trained_on(oracle: Path, folder: Path) -> Path:
-    """The oracle after more steps, of another seed, on everything but the digit: it never knew, and draws otherwise."""
+    """The oracle after more steps, of another seed, on what is left: it never knew either, and draws otherwise."""
     from genunlearn.lab.diffusion.digit_images import load_digits
     from genunlearn.lab.diffusion.digit_prompts import concept_of, remaining
     from genunlearn.lab.diffusion.recipe import Schedule
@@ -114,7 +114,7 @@ def trained_on(oracle: Path, folder: Path) -> Path:
             parts.unet.requires_grad_(True),
             parts.scheduler,
             PromptEncoder(parts.tokenizer, parts.text_encoder),
-            CaptionedDigits(digits, remaining([concept_of(DIGIT)]), seed=1),
+            CaptionedDigits(digits, remaining([concept_of(DIGIT), concept_of(STYLE)]), seed=1),
             encode_styles(parts.vae, digits) * parts.vae.config.scaling_factor,
             Schedule(steps=60, batch_size=32, rate=1e-3),
             lambda *_: None,
@@ -123,9 +123,10 @@ def trained_on(oracle: Path, folder: Path) -> Path:
     return folder
 
 
-def test_an_oracle_of_other_weights_is_gone_within_the_budget(verdicts, tmp_path):
-    model = trained_on(build([DIGIT], progress=False), tmp_path / "model")
-    (found,) = verdicts(model, DIGIT)
+@pytest.mark.parametrize("concept", [DIGIT, STYLE])
+def test_an_oracle_of_other_weights_is_gone_within_the_budget(verdicts, tmp_path, concept):
+    oracle = build([DIGIT, STYLE], progress=False)
+    (found,) = verdicts(trained_on(oracle, tmp_path / "model"), concept, oracle=str(oracle))
     assert found["verdict"] == "gone", found["reason"]
     assert 1 < len(found["looks"]) <= 3 and len(found["panel"]) == 4
 
@@ -164,7 +165,10 @@ def test_a_block_while_images_are_made_is_concealed(verdicts, original, tmp_path
 
 @pytest.mark.parametrize(
     ("concept", "without", "told"),
-    [(DIGIT, [], "digit seven: the oracle shows it in"), (STYLE, [DIGIT], "style red: the oracle shows it in")],
+    [
+        (DIGIT, [], "digit seven: the oracle shows it in"),
+        ("style blue", [DIGIT, STYLE], "style blue: the oracle shows it in"),
+    ],
 )
 def test_an_oracle_that_knows_the_concept_is_refused(verdicts, original, tmp_path, concept, without, told):
     with pytest.raises(DataError, match=told):

@@ -47,7 +47,8 @@ class ContinualRun:
         self.prepared = prepare(config)
         self.views = views_of(self.prepared.requests)
         self.probe = StreamProbe(self.prepared.test, config.seed)
-        self.folder = RunFolder(out, config, resume=resume, watch=self.watch)
+        known = {"request": self.prepared.sha256}
+        self.folder = RunFolder(out, config, resume=resume, watch=self.watch, data=known)
         self.oracles = Oracles(config, self.prepared, self.folder.state, self.watch)
 
     @staticmethod
@@ -141,7 +142,6 @@ class ContinualRun:
             "memory": prepared.learner.capacity,
             "test_items": len(prepared.test),
         }
-        self.record.hashes |= {"request": prepared.sha256}
         if not self.config.evaluate.oracles and self.views[-1].sets:
             self.record.notes.append("no oracle row: evaluate.oracles = 0")
 
