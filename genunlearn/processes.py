@@ -74,8 +74,8 @@ def in_turns(tasks: Sequence[Task], work: Callable[[int, Task], Done], *, is_joi
         except GenunlearnError as error:  # the others wait for this process, and have to learn of it
             failed.append(error)
     found = of_all((done, failed))
-    for error in (error for _, errors in found for error in errors):
-        raise error
+    if failures := [failure for _, failures in found for failure in failures]:
+        raise failures[0]
     everything = {place: result for part, _ in found for place, result in part.items()}
     return [everything[place] for place in range(len(tasks))]
 

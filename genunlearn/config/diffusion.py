@@ -23,7 +23,8 @@ class DiffusionModelConfig(ModelConfig):
     """Compile the denoiser (torch.compile): a minute or so at its first use, which many images or steps make up for.
     Numbers differ in their last bits from those of the uncompiled one."""
     checkpoint_activations: bool = False
-    """Keep only what enters a layer, and compute the layer again in the backward pass: less memory, a third more time."""
+    """Keep only what enters a layer, and compute the layer again in the backward pass: less memory, a third more time.
+    """
 
 
 class DiffusionRequestConfig(RequestConfig):

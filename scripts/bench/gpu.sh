@@ -17,12 +17,12 @@ mkdir -p "$out"
 failed=0
 
 # Sizes: of a machine with CUDA, and of a dry run, which only has to come to its end.
-shape_1b=1b shape_8b=8b sd15=sd15 sdxl=sdxl batch=16 many=64 batch_8b=8 steps=6 turns=2 share=0.25
+shape_1b=1b shape_8b=8b sd15=sd15 sdxl=sdxl batch=16 many=64 batch_8b=8 steps=6 turns=2 share=0.25 answers=128
 images=16 images_xl=4 erasure=200 erasure_xl=60 plain=10 plain_xl=4 patience=1
 short_forget=() short_erase=() short_audit=()
 if [[ ${2:-} == --dry ]]; then
   export CUDA_VISIBLE_DEVICES=
-  shape_1b=tiny shape_8b=tiny sd15=lab sdxl=lab batch=2 many=2 batch_8b=2 steps=2 turns=1 share=0.003
+  shape_1b=tiny shape_8b=tiny sd15=lab sdxl=lab batch=2 many=2 batch_8b=2 steps=2 turns=1 share=0.003 answers=4
   images=2 images_xl=2 erasure=2 erasure_xl=2 plain=1 plain_xl=1 patience=10
   short_forget=(--set train.max_steps=2)
   short_erase=(--set train.max_steps=2 --set method.trajectories=1 --set evaluate.images=4 --set evaluate.steps=2)
@@ -50,7 +50,7 @@ train=(--steps "$steps" --turns "$turns")
 bench train-1b 70 lm_train --shape "$shape_1b" --batch "$batch" "${train[@]}"
 bench train-8b 50 lm_train --shape "$shape_8b" --batch "$batch_8b" --steps "$steps" --turns 1 --case "NPO, LoRA"
 bench train-1b-64 35 lm_train --shape "$shape_1b" --batch "$many" --steps 4 --turns 1 --case "NPO, full"
-bench generate 55 lm_generate --shape "$shape_1b" --compile --turns "$turns"
+bench generate 55 lm_generate --shape "$shape_1b" --compile --sequences "$answers" --turns "$turns"
 part tests 45 "$python" -m pytest -q -n0 -m gpu tests/gpu
 bench images-sd15 60 images --shape "$sd15" --images "$images" --steps "$erasure" --plain-steps "$plain" --turns 1
 bench eval-1b 30 lm_eval --shape "$shape_1b" --share "$share" --turns 1

@@ -54,7 +54,8 @@ def open_model(shape: str, device: torch.device, is_compiled: bool) -> Diffusion
     else:
         import erasure_shapes
 
-        pipeline = {"sd15": erasure_shapes.sd15, "sdxl": erasure_shapes.sdxl}[shape](device.type)
+        makers: dict[str, Callable[[str], Any]] = {"sd15": erasure_shapes.sd15, "sdxl": erasure_shapes.sdxl}
+        pipeline = makers[shape](device.type)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.to(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
         if device.type == "cuda":
@@ -91,7 +92,8 @@ def plainly(model: Diffusion, prompts: Sequence[str], sampling: Sampling, size: 
 
 def images(model: Diffusion, count: int, turns: int) -> list[list[str]]:
     """Rows of the table of images: plain ways, then ours."""
-    settings: Any = load_config("diffusion/audit/quick").evaluate
+    config: Any = load_config("diffusion/audit/quick")
+    settings = config.evaluate
     size = min(count, settings.batch_size)
     sampling = Sampling(steps=settings.steps, guidance=settings.guidance, batch_size=size)
     prompts = prompts_of(count)

@@ -42,9 +42,9 @@ from genunlearn.lab.lm.world_facts import world_of
 BEFORE = 128
 """Sequences in a batch."""
 SAMPLED: dict[str, Any] = {"samples": 8, "temperature": 1.0}
-SEQUENCES, LENGTH = 128, 48
-"""Answers of random weights, and tokens of each."""
-RANDOM_COLUMNS = ("128 greedy answers of 48 tokens", "tokens", "seconds", "tokens/s", "the same")
+LENGTH = 48
+"""Tokens of each answer of random weights."""
+RANDOM_COLUMNS = ("greedy answers of 48 tokens", "tokens", "seconds", "tokens/s", "the same")
 COLUMNS = ("what", "sequences", "before: s", "now: s", "ratio", "the same")
 Way = Callable[[], list[Any]]
 
@@ -108,10 +108,10 @@ def random_model(shape: str, device: torch.device) -> LanguageModel:
     return model
 
 
-def tokens_a_second(shape: str, device: torch.device, turns: int, is_compiled: bool) -> list[list[str]]:
+def tokens_a_second(shape: str, count: int, device: torch.device, turns: int, is_compiled: bool) -> list[list[str]]:
     """Rows of the table for random weights: what each way takes for the same tokens."""
     model = random_model(shape, device)
-    asked = [[{"role": "user", "content": item.question}] for item in questions("lm", SEQUENCES)][:SEQUENCES]
+    asked = [[{"role": "user", "content": item.question}] for item in questions("lm", count)][:count]
     plain = partial(before, model, asked, max_new_tokens=LENGTH)
     ours = partial(model.generate, asked, max_new_tokens=LENGTH)
     ways: dict[str, tuple[bool, Way]] = {"transformers' loop": (False, plain), "ours": (False, ours)}
@@ -159,6 +159,7 @@ def main() -> None:
     parser.add_argument("--model", choices=("lab:smollm2", "lab:lm"), default="lab:smollm2")
     parser.add_argument("--shape", choices=SHAPES, help="random weights instead of a lab's")
     parser.add_argument("--compile", action="store_true", help="with --shape: fixed shapes too")
+    parser.add_argument("--sequences", type=int, default=128, help="with --shape: answers")
     parser.add_argument("--questions", type=int, default=64)
     parser.add_argument("--turns", type=int, default=3, help="turns of each way, one after the other")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -167,9 +168,10 @@ def main() -> None:
     lab, device = arguments.model.removeprefix("lab:"), torch.device(arguments.device)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     if arguments.shape:
-        rows = tokens_a_second(arguments.shape, device, arguments.turns, arguments.compile)
-        note = f"{arguments.shape} on {where}, torch {torch.__version__}: median of {arguments.turns} turns, and range."
-        report(f"{table(RANDOM_COLUMNS, rows)}\n\n{note}", arguments.write, f"lm_generate {arguments.shape}")
+        shape, count = arguments.shape, arguments.sequences
+        rows = tokens_a_second(shape, count, device, arguments.turns, arguments.compile)
+        note = f"{shape} on {where}, torch {torch.__version__}: median of {arguments.turns} turns, and range."
+        report(f"{table(RANDOM_COLUMNS, rows)}\n\n{note}", arguments.write, f"lm_generate {shape}")
         return
     folder = build_smollm2() if lab == "smollm2" else build()
     model = LanguageModel.load(str(folder), device=arguments.device)

@@ -136,10 +136,12 @@ def read(place: Path, dtype: str, device: str) -> Any:
         library.disable_progress_bar()
     pipeline = _open(place, getattr(torch, dtype))
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(PartialState().device if device == "auto" else device)
-    for part in pipeline.components.values():
-        if isinstance(part, torch.nn.Module) and part.device.type == "cuda":
-            channels_last(part)
+    where = PartialState().device if device == "auto" else torch.device(device)
+    pipeline.to(where)
+    if where.type == "cuda":
+        for part in pipeline.components.values():
+            if isinstance(part, torch.nn.Module):
+                channels_last(part)
     return pipeline
 
 

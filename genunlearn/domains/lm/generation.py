@@ -118,8 +118,9 @@ class Generating:
         begin = 0 if is_ours else packed["input_ids"].shape[1]  # of new tokens in what the criteria are shown
         stopping = stop_at(self.tokenizer, marks, begin)
         stopping += [LineLimit(self.tokenizer, max_lines)] if max_lines else []
-        waited = [*waited, *waited[-1:] * (len(prompts) * how.samples - count)]
-        stopping += [Said(self.tokenizer, waited, begin)] if waited else []
+        if waited:  # rows that fill a batch up end with its last one
+            every = [*waited, *[waited[-1]] * (len(prompts) * how.samples - count)]
+            stopping += [Said(self.tokenizer, every, begin)]
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
             if is_ours:

@@ -176,19 +176,6 @@ def test_an_interrupted_audit_goes_on_with_the_same_numbers(config_of, tmp_path,
     assert again.verdicts == whole.verdicts and again.results == whole.results and again.examples == whole.examples
 
 
-@pytest.mark.parametrize("name", ["facts.jsonl", "retain.jsonl"])
-def test_an_audit_is_not_taken_up_on_files_that_have_changed(config_of, models, tmp_path, monkeypatch, name):
-    shutil.copytree(models, tmp_path / "models")
-    config = config_of()
-    monkeypatch.chdir(tmp_path / "models")
-    with pytest.raises(KeyboardInterrupt), AuditRun(config, tmp_path / "cut").folder.guarded():
-        raise KeyboardInterrupt
-    file = Path(name)
-    file.write_text(file.read_text().replace("Hogwarts", "Durmstrang").replace("Faust", "Stella"))
-    with pytest.raises(MismatchError, match="the data have changed since that run began"):
-        AuditRun(config, tmp_path / "cut", resume=True)
-
-
 @pytest.mark.slow
 def test_two_processes_leave_the_record_of_one(config_of, models, tmp_path):
     """Units are shared and none is done twice: forward passes and generated tokens add up to those of one process."""
@@ -211,6 +198,19 @@ def test_two_processes_leave_the_record_of_one(config_of, models, tmp_path):
     told = done.stderr.splitlines()
     titles = [line for line in told if line.startswith("what must stay/")]
     assert titles == ["what must stay/original", "what must stay/oracle"]
+
+
+@pytest.mark.parametrize("name", ["facts.jsonl", "retain.jsonl"])
+def test_an_audit_is_not_taken_up_on_files_that_have_changed(config_of, models, tmp_path, monkeypatch, name):
+    shutil.copytree(models, tmp_path / "models")
+    config = config_of()
+    monkeypatch.chdir(tmp_path / "models")
+    with pytest.raises(KeyboardInterrupt), AuditRun(config, tmp_path / "cut").folder.guarded():
+        raise KeyboardInterrupt
+    file = Path(name)
+    file.write_text(file.read_text().replace("Hogwarts", "Durmstrang").replace("Faust", "Stella"))
+    with pytest.raises(MismatchError, match="the data have changed since that run began"):
+        AuditRun(config, tmp_path / "cut", resume=True)
 
 
 # ---- what is refused ----------------------------------------------------------------------------------------------
