@@ -53,10 +53,10 @@ PANEL = (
 )
 """The attacks, with their budgets where the quick suite's are others."""
 LARGE = (
-    "attacks={sampling: {samples: 4, temperatures: [1.0]}, prefix_forcing: {}, multiple_choice: {}, exposure: {}, "
-    "relearning: {lessons: [same_relation], marks: [5, 10]}}"
+    "attacks={sampling: {samples: 4, temperatures: [1.0]}, prefix_forcing: {openings: [The answer is]}, "
+    "exposure: {subjects: 4, phrasings: 2}, relearning: {lessons: [same_relation], marks: [10]}}"
 )
-"""What a model of a hundred million parameters goes through in minutes of one core: the least panel, and choices."""
+"""The least panel alone, at small budgets: a question costs far more than on lab:lm."""
 
 Records = Mapping[tuple[str, str], RunRecord]
 
