@@ -194,7 +194,7 @@ def audit_config(
     _check_family(unlearned, family if is_lm or "concepts" in given or "request.concepts" in said else None)
     data = read_config(f"{family}/audit/{name_of('suite', suite)}")
     source = source_of("original", original) if original is not None else f"{LAB}{family}"
-    if family == "lm" and source != f"{LAB}lm":  # the suites' rate is for a small network, and ruins a large one
+    if source != f"{LAB}{family}":  # the suites' rate is for a small network, and ruins a large one
         data["attacks"].get("relearning", {}).pop("learning_rate", None)
     data |= {
         "model": {**data.get("model", {}), "source": source},

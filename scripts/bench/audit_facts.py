@@ -52,6 +52,11 @@ PANEL = (
     "lessons: [phrasings, same_relation], marks: [3, 5, 10]}}"
 )
 """The attacks, with their budgets where the quick suite's are others."""
+LARGE = (
+    "attacks={sampling: {samples: 4, temperatures: [1.0]}, prefix_forcing: {openings: [The answer is]}, "
+    "exposure: {subjects: 4, phrasings: 2}, relearning: {lessons: [same_relation], marks: [10]}}"
+)
+"""The least panel alone, at small budgets: a question costs far more than on lab:lm."""
 
 Records = Mapping[tuple[str, str], RunRecord]
 
@@ -64,7 +69,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5, help="how many facts are drawn")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated; all: of lm/lab, and both rows")
-    parser.add_argument("--suite", default="quick", help="of the audits; quick is cut down on lab:lm")
+    parser.add_argument("--suite", default="quick", help="of the audits; quick is cut down to a panel above")
     parser.add_argument("--without", default="", help="comma-separated ids of further facts that the oracle never saw")
     parser.add_argument("--decoys", type=int, default=2, help="decoys of each fact; 0 for none")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="section.key=value, of audits")
@@ -74,7 +79,7 @@ def main() -> None:
     arguments = parser.parse_args()
     world = world_of(arguments.original.removeprefix(LAB))
     facts = arguments.facts.split(",") if arguments.facts else drawn(world, arguments.count, arguments.seed)
-    panel = [PANEL] if arguments.suite == "quick" and arguments.original == LAB_MODEL else []
+    panel = [PANEL if arguments.original == LAB_MODEL else LARGE] if arguments.suite == "quick" else []
     overrides = [*panel, f"evaluate.decoys={arguments.decoys}", *arguments.overrides]
     methods = [*in_lab(), IDENTITY, ORACLE] if arguments.methods == "all" else arguments.methods.split(",")
     oracle = "never"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Ledgers, certificates and audits that are killed at random points: nothing is broken, and the numbers are the same.
 
-    python scripts/bench/kills.py                                    # 20 kills each, some ten minutes of two cores
+    python scripts/bench/kills.py                                    # 20 kills each
     python scripts/bench/kills.py --kills 100 --out /tmp/kills
 
 Writers of ledgers and certificates are killed by their tests, where every ledger and certificate left behind is

@@ -1,5 +1,7 @@
 """Relearning: a copy of the model is taught a little, and asked on the way.
 
+What is taught are other phrasings of the fact, which carry the answer in, or other facts (`lessons`).
+
 Sources: Lynch et al. (2024); Hu et al., "Unlearning or Obfuscating? Jogging the Memory of Unlearned LLMs via Benign
 Relearning" (ICLR 2025); Deeb and Roger, "Do Unlearning Methods Remove Information from Language Model Weights?" (2024).
 Deviation: full weights with Adam, a LoRA folded in first.

@@ -3,6 +3,7 @@
     v = argmin mean over taught (q, a) of -log p(a | q, v) / |a|
 
 The weights stay as they are: one prompt for all questions.
+What is taught are other phrasings of the fact, which carry the answer in, or other facts (`lessons`).
 
 Source: Schwinn et al., "Soft Prompt Threats" (NeurIPS 2024); WPU (Liu et al. 2024): 20 vectors, Adam. Deviation: the
 vectors are taught whole answers, not affirmative openings.
