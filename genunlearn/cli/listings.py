@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +15,8 @@ from rich.syntax import Syntax
 from rich.table import Column, Table
 
 from genunlearn.config import config_text, list_configs
-from genunlearn.errors import InputError
+from genunlearn.config.reading import read_config
+from genunlearn.errors import InputError, SourceNotFound
 from genunlearn.prompts import list_prompts, load_prompt
 from genunlearn.registry import (
     ATTACKS,
@@ -162,6 +164,13 @@ def lab_facts(about: str, model: str) -> None:
     _print(f"embedded models: {', '.join(f'{LAB}{name}' for name in LABS)}", soft_wrap=True)
 
 
+def _stands_for_a_default(name: str) -> bool:
+    """Whether `run` would take the name: a method's, behind a suite that has defaults."""
+    with suppress(SourceNotFound):
+        return "/" in name and bool(read_config(name))
+    return False
+
+
 def show(name: str) -> None:
     """Details of a method, attack, metric, valuation, learner, generator, prompt or configuration, in every family."""
     tables = (METHODS, ATTACKS, METRICS, VALUATIONS, LEARNERS, GENERATORS)
@@ -181,7 +190,7 @@ def show(name: str) -> None:
         return
     if name in list_prompts():
         _print((shipped("prompts") / f"{name}.jinja").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
-    elif name in list_configs():
+    elif name in list_configs() or _stands_for_a_default(name):
         highlighted = Syntax("", "yaml", background_color="default").highlight(config_text(name))
         _print(highlighted, soft_wrap=True, end="")
     else:

@@ -53,6 +53,12 @@ def test_show_cuts_no_command_on_a_narrow_screen(call, monkeypatch, name):
     assert set(comments) <= set(call("show", name).out.splitlines())
 
 
+def test_show_takes_what_run_takes(call):
+    shown = call("show", "lm/tofu/rmu")  # a method without a file of its own in the suite
+    assert shown.code == 0 and "path: locuslab/TOFU" in shown.out and "name: rmu" in shown.out
+    assert call("show", "lm/tofu/rmx").code == 2
+
+
 def test_show_suggests_what_comes_near(call):
     done = call("show", "partial_difusion")
     assert (done.code, done.out) == (2, "")
