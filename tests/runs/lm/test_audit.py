@@ -200,6 +200,7 @@ def test_two_processes_leave_the_record_of_one(config_of, models, tmp_path):
     assert titles == ["what must stay/original", "what must stay/oracle"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["facts.jsonl", "retain.jsonl"])
 def test_an_audit_is_not_taken_up_on_files_that_have_changed(config_of, models, tmp_path, monkeypatch, name):
     shutil.copytree(models, tmp_path / "models")
