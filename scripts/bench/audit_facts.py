@@ -106,14 +106,14 @@ def main() -> None:
         replace_block(arguments.write, arguments.block, text)
 
 
-def drawn(world: World, count: int, seed: int) -> list[str]:
-    """Facts whose object no other fact of the relation has, and of whose object's type there are enough to rank."""
+def drawn(world: World, count: int, seed: int, least: int = LEAST) -> list[str]:
+    """Facts whose object no other fact of the relation has, and of whose object's type there are `least`, to rank it."""
     holders = Counter((triple.relation, triple.object) for triple in world.triples)
     kinds = Counter(entity.type for entity in world.entities.values())
     fitting = [
         triple.id
         for triple in world.triples
-        if holders[triple.relation, triple.object] == 1 and kinds[world.entities[triple.object].type] >= LEAST
+        if holders[triple.relation, triple.object] == 1 and kinds[world.entities[triple.object].type] >= least
     ]
     return random.Random(seed).sample(fitting, count)
 

@@ -20,6 +20,7 @@ from markdown_blocks import replace_block, table
 
 from genunlearn.contracts import UNLEARNED
 from genunlearn.data.lm.facts import EARLIER, KEEP_GROUPS, TRAINED_GROUPS
+from genunlearn.lab.lm.world import load_world
 from genunlearn.ops.intervals import share
 from genunlearn.records import COMPLETED, RECORD_NAME, Result, RunRecord, read_record
 from genunlearn.reports.numbers import format_estimate, format_number
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="Markdown file whose block 'requests' is replaced")
     arguments = parser.parse_args()
     settings = (*SETTINGS, f"parameters.rank={arguments.rank}", f"parameters.alpha={2 * arguments.rank}")
-    facts = drawn(arguments.count, arguments.seed)
+    facts = drawn(load_world(), arguments.count, arguments.seed, least=1)
     done: list[RunRecord] = []
     for number, fact in enumerate(facts, start=1):
         after = [f"on={arguments.out / f'{number - 1:02}'}"] if number > 1 else []
