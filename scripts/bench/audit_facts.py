@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def drawn(world: World, count: int, seed: int, least: int = LEAST) -> list[str]:
-    """Facts whose object no other fact of the relation has, and of whose object's type there are `least`, to rank it."""
+    """Facts whose object no other fact of the relation has, and of whose object's type there are `least` to rank."""
     holders = Counter((triple.relation, triple.object) for triple in world.triples)
     kinds = Counter(entity.type for entity in world.entities.values())
     fitting = [
