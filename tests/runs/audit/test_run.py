@@ -306,6 +306,22 @@ def test_controls_are_those_of_the_weights_and_not_of_their_place(config_of, mod
     assert AuditRun(config_of(**shared), tmp_path / "three").units.shared != before
 
 
+def test_controls_are_those_of_the_judge_s_weights_and_of_the_prompts(config_of, models, tmp_path):
+    shutil.copytree(models / "judge", tmp_path / "judge")
+    (tmp_path / "prompts.csv").write_text("prompt,concept\na cat,cat")
+    own = {"judge": str(tmp_path / "judge"), "prompts": str(tmp_path / "prompts.csv")}
+    config = config_of(controls=str(tmp_path / "controls"), evaluate=EVALUATE | own)
+    places = [AuditRun(config, tmp_path / "one").units.shared]
+    (tmp_path / "prompts.csv").write_text("prompt,concept\none more cat,cat")
+    places.append(AuditRun(config, tmp_path / "two").units.shared)
+    judge = ResNetForImageClassification.from_pretrained(tmp_path / "judge")
+    with torch.no_grad():
+        next(judge.parameters()).add_(1)
+    judge.save_pretrained(tmp_path / "judge")
+    places.append(AuditRun(config, tmp_path / "three").units.shared)
+    assert len({*places}) == 3
+
+
 def test_a_model_that_is_blocked_while_images_are_made_can_be_audited(config_of, models, tmp_path):
     model = Diffusion.load(str(models / "base"), device="cpu")
     model.rule = ClassifierFree("cat")
