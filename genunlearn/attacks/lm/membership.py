@@ -32,6 +32,7 @@ from typing_extensions import override
 
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, scope_of
 from genunlearn.attacks.lm.few_shot import NEAR
+from genunlearn.attacks.lm.multiple_choice import losses
 from genunlearn.attacks.lm.ranking import candidates, facts_asked
 from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.decoys import invented_subjects, with_subject
@@ -156,8 +157,7 @@ class ReferenceMembership(Compared):
 
     @override
     def scored(self, model: LanguageModel, rows: Sequence[QA], beside: Beside[LanguageModel]) -> Mapping[str, Tensor]:
-        own, its = (token_scores(each, rows, 1.0)["loss"] for each in (model, beside.oracles[0]))
-        return {"reference": own - its}
+        return {"reference": losses(beside.oracles[0], rows) - losses(model, rows)}
 
 
 @torch.no_grad()
@@ -168,14 +168,21 @@ def token_scores(model: LanguageModel, rows: Sequence[QA], part: float) -> dict[
         for start in range(0, len(rows), BATCH):
             chunk = rows[start : start + BATCH]
             examples = model.collate(chunk)
-            logits, labels = model.output_logits(examples).float(), model.output_labels(examples)
+            labels = model.output_labels(examples)
             mask = labels != IGNORE
-            tokens = labels.clamp_min(0)
+            # rows of logits of no answer token are as many again, and every one costs a softmax
+            logits, tokens = model.output_logits(examples)[mask].float(), labels[mask]
             own = logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+            own, standard = (_placed(each, mask) for each in (own, standardised(logits, tokens)))
             loss = lowest(own, mask, 1.0)
             size = torch.tensor([len(zlib.compress(row.answer.encode())) for row in chunk], device=loss.device)
             found["loss"].append(loss.cpu())
             found["zlib"].append((loss / size).cpu())
             found["min_k"].append(lowest(own, mask, part).cpu())
-            found["min_k_plus_plus"].append(lowest(standardised(logits, tokens), mask, part).float().cpu())
+            found["min_k_plus_plus"].append(lowest(standard, mask, part).float().cpu())
     return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def _placed(values: Tensor, mask: Tensor) -> Tensor:
+    """Values of what counts, in their places, 0 elsewhere: as `mask`."""
+    return values.new_zeros(mask.shape).masked_scatter(mask, values)

@@ -182,5 +182,12 @@ def _choose(logits: Tensor, temperature: float, rows: Tensor, count: int) -> Ten
     if not temperature:
         return logits.argmax(-1)
     shares = (logits / temperature).softmax(-1)
-    waits = torch.empty(count, logits.shape[-1], device=logits.device).exponential_()
-    return (shares / waits[rows]).argmax(-1)
+    return (shares / _waits(rows, count, logits.shape[-1])).argmax(-1)
+
+
+def _waits(rows: Tensor, count: int, width: int) -> Tensor:
+    """Those of ``(count, width)`` exponential draws that belong to `rows`."""
+    if rows.device.type != "cpu":
+        return torch.empty(count, width, device=rows.device).exponential_()[rows]
+    # What `exponential_` makes of the same random numbers, but it works out every logarithm, and one after the other.
+    return torch.rand(count, width, dtype=torch.float64)[rows].neg_().log1p_().neg_().float()
