@@ -62,3 +62,15 @@ def test_rounds_are_plotted_from_two_on() -> None:
     assert "neighbour recall" not in plot.wide
     ticks = re.findall(r">([\d.]+)</text>", plot.wide)
     assert ticks.count("1.5") == 0
+
+
+def test_every_point_of_a_curve_has_its_mark_and_its_own_whisker() -> None:
+    def drawn(*points: Point) -> str:
+        return curve_plot("c", "alt", [(MARK, list(enumerate(points)))], xlabel="x", ylabel="y").wide
+
+    sure, wide, narrow = Point(0.5), Point(0.5, 0.25, 1.0), Point(0.5, 0.5, 0.75)
+    svg = drawn(sure, wide, narrow)
+    assert svg.count("<use") - drawn(wide, narrow).count("<use") == 1
+    (spans,) = re.findall(r'LineCollection_1">(.*?)</g>', svg)
+    none, long, short = [float(a) - float(b) for a, b in re.findall(r"M [\d.]+ ([\d.]+) L [\d.]+ ([\d.]+)", spans)]
+    assert none == 0 and round(long / short, 3) == 3

@@ -20,6 +20,7 @@ class LoraRemoval(FactAttack):
 
     name: ClassVar[str] = "lora_removal"
     decides: ClassVar[bool] = False
+    wants_lora: ClassVar[bool] = True
 
     @property
     @override

@@ -28,6 +28,7 @@ class LoraScaling(FactAttack):
 
     name: ClassVar[str] = "lora_scaling"
     decides: ClassVar[bool] = False
+    wants_lora: ClassVar[bool] = True
 
     scales: Annotated[tuple[Scale, ...], Field(min_length=1, description="of the LoRA, each tried")] = (
         *(0.75, 0.5, 0.25, 0.1),

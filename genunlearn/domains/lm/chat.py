@@ -157,7 +157,8 @@ class ChatFormat:
     def _prompt_ids(self, text: str) -> list[int]:
         if text not in self._prompts:
             ids = self._encode(text)
-            for opening in () if ids and ids[-1] in self._dividers else OPENINGS:
+            is_divided = bool(ids) and text.endswith(self._dividers.get(ids[-1], text + "."))
+            for opening in () if is_divided else OPENINGS:
                 ids = _common(ids, self._encode(text + self._lead + opening))
             self._prompts[text] = ids
         return self._prompts[text]
@@ -182,23 +183,17 @@ class ChatFormat:
         text = prompt + self._content(messages, answer, prompt)
         whole = self._encode(text + self.marks.end)
         start = len(_common(self._prompt_ids(prompt), whole))
-        if whole and [whole[-1]] == self._divided_end and text == text.rstrip():
+        if whole and self._dividers.get(whole[-1]) == self.marks.end and text == text.rstrip():
             stop = len(whole) - 1
         else:
             stop = len(_common(self._encode(text), whole))
         return Turn(whole[:start], whole[start:], len(whole) - max(start, stop))
 
     @cached_property
-    def _dividers(self) -> frozenset[int]:
-        """Special tokens at which every text is cut before it is read: what follows changes no id up to them."""
+    def _dividers(self) -> dict[int, str]:
+        """Special tokens, at which a text is cut before it is read: ids on one side do not depend on the other."""
         added = self.tokenizer.added_tokens_decoder
-        return frozenset(token for token, each in added.items() if each.special and not each.single_word)
-
-    @cached_property
-    def _divided_end(self) -> list[int] | None:
-        """The end of a turn, where it is one of `_dividers` alone: an answer before it has the ids that it has alone."""
-        ids = self.tokenizer(self.marks.end, add_special_tokens=False)["input_ids"] if self.marks.end else []
-        return ids if len(ids) == 1 and ids[0] in self._dividers else None
+        return {token: each.content for token, each in added.items() if each.special and not each.single_word}
 
     def _special(self, text: str) -> tuple[int, ...]:
         """Ids of the special and added tokens in `text`, in their order."""

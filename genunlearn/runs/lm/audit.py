@@ -6,13 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from genunlearn.attacks.lm.base import FactAttack, Level, answered, asked
+from genunlearn.attacks.lm.base import FactAttack, Level, answered, asked, folded
 from genunlearn.attacks.lm.completion import STATEMENTS
 from genunlearn.attacks.lm.few_shot import NEAR
 from genunlearn.attacks.lm.membership import AREA
@@ -219,7 +219,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
 
     @override
     def attempt(self, subject: AuditedFact, attack: FactAttack, target: str, look: int = 0) -> dict[str, Any]:
-        model, splits = self._models[target], self._attacked(subject, target)
+        model, splits = self._model(target, attack), self._attacked(subject, target)
         if target == DECOYS and not attack.decides:
             return {"skipped": "it recovers nothing from the model as it is handed on, and needs no control"}
         reasons = (attack.lacking(model, each, self._beside) for each in splits)
@@ -250,6 +250,15 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
                 row = Result(name="exposure_p", target=target, group=ALL, value=p, low=p, high=p, n=len(found))
                 rows.append(row)
         return rows
+
+    def _model(self, target: str, attack: FactAttack) -> LanguageModel:
+        """The model that is attacked: most attacks see no difference between a LoRA and its sum with the weights."""
+        unlearned = target in (UNLEARNED, DECOYS)
+        return self._folded if unlearned and not attack.wants_lora else self._models[target]
+
+    @cached_property
+    def _folded(self) -> LanguageModel:
+        return folded(self._models[UNLEARNED])
 
     def _attacked(self, subject: AuditedFact, target: str) -> Sequence[Splits[Scope]]:
         """What is asked of a target: the fact, or its decoys."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from genunlearn.attacks.lm.base import FactAttack, asked
+from genunlearn.attacks.lm.base import FactAttack, asked, folded, has_lora
 from genunlearn.attacks.lm.completion import Completion, first_sentence, statements
 from genunlearn.attacks.lm.conversation import begun, opened, user
 from genunlearn.attacks.lm.few_shot import FewShot, examples
@@ -224,3 +224,20 @@ def test_a_lora_turned_down_adds_that_share_of_its_change(world):
     name = next(name for name in base if name.endswith("q_proj.weight"))
     assert not torch.equal(whole[name], base[name])
     torch.testing.assert_close(half[name] - base[name], (whole[name] - base[name]) / 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_folded_model_says_the_same_and_short_types_stay_as_they_are(world, dtype):
+    model = world.open()
+    parameters.attach(model, ParametersConfig(rank=2, alpha=64), seed=0)
+    for name, weight in model.module.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(weight, std=0.5, generator=torch.Generator().manual_seed(0))
+    model.module.to(dtype)
+    twin = folded(model)
+    assert (twin is model) == (dtype == torch.bfloat16) and has_lora(model)
+    if dtype == torch.float32:
+        assert not has_lora(twin) and twin.meter is model.meter
+        examples = model.collate([qa(n, "rest") for n in range(3)])
+        with torch.no_grad():
+            torch.testing.assert_close(twin.sequence_nll(examples), model.sequence_nll(examples), rtol=1e-4, atol=0)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizer, PreTrainedTokenizerFast
 
 from genunlearn.data.lm.facts import QA
@@ -188,6 +188,32 @@ def test_without_a_template_no_mark_comes_twice():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=llama2(), **ROLES)
     tokens = tokenizer.convert_ids_to_tokens(ChatFormat(tokenizer).turn(ASK, "Goethe.").answer)
     assert "".join(tokens) == f"{MARK}Goethe.</s>"
+
+
+@pytest.mark.parametrize("options", [{}, {"lstrip": True, "rstrip": True}, {"single_word": True}])
+@pytest.mark.parametrize("answer", ["Goethe.", "Goethe. ", " Goethe", "a"])
+def test_a_special_token_before_and_after_an_answer_leaves_its_ids_alone(options, answer):
+    """What saves readings of the tokenizer gives the ids that all readings give."""
+    template = "{% for m in messages %}{{ m['content'] }}<turn>{% endfor %}"
+    found = []
+    for reads_all in (True, False):
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=metaspace(), chat_template=template, **ROLES)
+        tokenizer.add_special_tokens({"additional_special_tokens": [AddedToken("<turn>", special=True, **options)]})
+        chat = ChatFormat(tokenizer)
+        if reads_all:
+            chat._dividers = {}
+        found.append((chat.turn(ASK, answer), chat.prompt_ids(ASK), chat.turn(FEW_SHOT, answer)))
+    assert found[0] == found[1]
+
+
+def test_an_unknown_word_at_the_end_of_a_prompt_is_no_special_token():
+    # alone "qq" is unknown, but "qqA" is a word: the prompt must not end in the unknown token
+    inner = Tokenizer(models.WordPiece({"<unk>": 0, "<s>": 1, "</s>": 2, "Who": 3, "qqA": 4}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, chat_template=template, **ROLES)
+    assert tokenizer("Who qq", add_special_tokens=False)["input_ids"] == [3, 0]
+    assert ChatFormat(tokenizer).prompt_ids([{"role": "user", "content": "Who qq"}]) == [3]
 
 
 def test_an_answer_that_joins_with_its_prompt_takes_the_joint_token_along():
