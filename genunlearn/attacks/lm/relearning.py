@@ -54,7 +54,8 @@ class Relearning(TaughtAttack):
     def teach(self, model: LanguageModel, taught: Sequence[QA], items: Sequence[QA], lesson: str) -> Iterator[Level]:
         student = copied(model)
         student.module.requires_grad_(True)
-        optimizer = torch.optim.Adam(student.module.parameters(), lr=self.learning_rate)
+        is_fused = model.device.type in ("cpu", "cuda")  # one pass over each weight
+        optimizer = torch.optim.Adam(student.module.parameters(), lr=self.learning_rate, fused=is_fused)
         batches = batches_of(taught, self.batch_size, self.seed)
         with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []), torch.enable_grad():
             torch.manual_seed(self.seed)

@@ -64,6 +64,7 @@ class ChatFormat:
         self.tokenizer = tokenizer
         self._turns: dict[tuple, Turn] = {}
         self._prompts: dict[str, list[int]] = {}
+        self._latest: tuple[tuple | None, str] = None, ""  # messages and their text
 
     @property
     def has_template(self) -> bool:
@@ -173,13 +174,15 @@ class ChatFormat:
         The prompt's ids are those of `prompt_ids`, unless the answer begins with something that joins with the end
         of the prompt in a way that no letter and no digit does, such as a line end after a line end.
         """
-        key = (*((message["role"], message["content"]) for message in messages), answer)
+        asked = tuple((message["role"], message["content"]) for message in messages)
+        key = (*asked, answer)
         if key not in self._turns:
-            self._turns[key] = self._cut(messages, answer)
+            if asked != self._latest[0]:  # many answers to a question come one after the other
+                self._latest = asked, self.prompt_text(messages)
+            self._turns[key] = self._cut(messages, answer, self._latest[1])
         return self._turns[key]
 
-    def _cut(self, messages: Messages, answer: str) -> Turn:
-        prompt = self.prompt_text(messages)
+    def _cut(self, messages: Messages, answer: str, prompt: str) -> Turn:
         text = prompt + self._content(messages, answer, prompt)
         whole = self._encode(text + self.marks.end)
         start = len(_common(self._prompt_ids(prompt), whole))

@@ -206,6 +206,11 @@ def test_a_special_token_before_and_after_an_answer_leaves_its_ids_alone(options
     assert found[0] == found[1]
 
 
+def test_questions_asked_in_turn_keep_their_own_prompts(chat):
+    asked = [(ASK, "Goethe."), (ASK, "144"), (FEW_SHOT, "Goethe."), (ASK, "the author")]
+    assert [chat.turn(*each) for each in asked] == [ChatFormat(chat.tokenizer).turn(*each) for each in asked]
+
+
 def test_an_unknown_word_at_the_end_of_a_prompt_is_no_special_token():
     # alone "qq" is unknown, but "qqA" is a word: the prompt must not end in the unknown token
     inner = Tokenizer(models.WordPiece({"<unk>": 0, "<s>": 1, "</s>": 2, "Who": 3, "qqA": 4}, unk_token="<unk>"))
