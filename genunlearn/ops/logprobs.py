@@ -72,8 +72,8 @@ def exact_memorisation(correct: Tensor, mask: Tensor) -> Tensor:
 def last_positions(count: int, device: torch.device) -> Tensor:
     """The last `count` positions of a sequence, for ``logits_to_keep`` of transformers.
 
-    An index and no number: from a number it makes a slice, and torch multiplies a slice of several sequences by a frozen
-    output layer through one copy of the whole layer for each sequence.
+    An index and no number: from a number it makes a slice, and torch multiplies a slice of several sequences by a
+    frozen output layer through one copy of the whole layer for each sequence.
 
     Returns:
         ``(count,)``, counted from the end.
