@@ -67,3 +67,15 @@ def exact_memorisation(correct: Tensor, mask: Tensor) -> Tensor:
         ``(batch,)`` in [0, 1]; sequences without answer tokens give 0.
     """
     return (correct & mask).sum(-1) / mask.sum(-1).clamp_min(1)
+
+
+def last_positions(count: int, device: torch.device) -> Tensor:
+    """The last `count` positions of a sequence, for ``logits_to_keep`` of transformers.
+
+    An index and no number: from a number it makes a slice, and torch multiplies a slice of several sequences by a
+    frozen output layer through one copy of the whole layer for each sequence.
+
+    Returns:
+        ``(count,)``, counted from the end.
+    """
+    return torch.arange(-count, 0, device=device)

@@ -9,19 +9,23 @@ from torch import Tensor
 
 from genunlearn.data.lm.facts import QA
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.lm.precision import rounded_adapters
 from genunlearn.domains.lm.prefix import can_share
 from genunlearn.ops.evaluation_mode import evaluating
+from genunlearn.ops.logprobs import last_positions
 
-ROWS = 1024
-"""Answers in one forward pass."""
+ROWS, LOGITS = 1024, 2**26
+"""Answers in one forward pass, and logits of theirs, at most."""
 
 
 @torch.no_grad()
 def answer_table(model: LanguageModel, questions: Sequence[str], answers: Sequence[str]) -> Tensor:
     """Log-probability of every answer, its end of turn included, after every question: ``(questions, answers)``."""
     pairs = [[model.encode(question, answer) for answer in answers] for question in questions]
-    size = max(1, ROWS // len(answers))
-    with evaluating(model.module):
+    longest = max(len(answer) for row in pairs for _, answer in row)
+    rows_at_once = min(ROWS, LOGITS // (longest * model.network.config.get_text_config().vocab_size))
+    size = max(1, rows_at_once // len(answers))
+    with evaluating(model.module), rounded_adapters(model.network):
         if can_share(model.network) and all(prompt == row[0][0] for row in pairs for prompt, _ in row):
             return torch.cat([_shared(model, pairs[start : start + size]) for start in range(0, len(pairs), size)])
         rows = []
@@ -45,7 +49,7 @@ def _shared(model: LanguageModel, pairs: Sequence[Sequence[tuple[list[int], list
     positions = (mask.cumsum(-1) - 1).clamp_min(0)
     first = network(
         input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
-        logits_to_keep=1,
+        logits_to_keep=last_positions(1, device),
     ).logits  # fmt: skip
     count = len(pairs[0])
     cache.batch_repeat_interleave(count)

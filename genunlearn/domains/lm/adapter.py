@@ -28,7 +28,7 @@ from genunlearn.domains.pretrained import (
 from genunlearn.domains.sharding import is_sharded, is_sharding_asked, shard
 from genunlearn.domains.sources import check_language_model, hash_weights, resolve_folder
 from genunlearn.errors import ConfigError
-from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs
+from genunlearn.ops.logprobs import IGNORE, answer_lengths, answer_logprobs, last_positions
 from genunlearn.processes import in_turns
 from genunlearn.records import honour_umask
 
@@ -190,7 +190,7 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
             attention_mask=mask,
             position_ids=(mask.cumsum(-1) - 1).clamp_min(0),
             use_cache=False,
-            logits_to_keep=keep,
+            logits_to_keep=last_positions(keep, mask.device),
         ).logits
 
     def token_logprobs(self, examples: Examples, prefix: str = "") -> Tensor:

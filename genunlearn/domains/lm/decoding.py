@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from genunlearn.domains.lm.prefix import can_share
+from genunlearn.ops.logprobs import last_positions
 
 CROWDED = 7 / 8
 """Sequences that are over leave the batch once at most this share of it goes on: moving its cache costs time too."""
@@ -173,7 +174,7 @@ def _forward(network: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache: 
         position_ids=positions,
         past_key_values=cache,
         use_cache=True,
-        logits_to_keep=1,
+        logits_to_keep=last_positions(1, ids.device),
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from genunlearn.domains.lm.chat import Messages
 from genunlearn.domains.lm.decoding import Decoding, FixedShapes, decode, decode_by_library, is_plain
 from genunlearn.domains.lm.lines import LineLimit
+from genunlearn.domains.lm.precision import rounded_adapters
 from genunlearn.domains.lm.prefix import can_share, is_worthwhile, read_prefix, shared_prefix
 from genunlearn.domains.lm.room import Room, cut_batches
 from genunlearn.domains.lm.stopping import Said, cut_at, stop_at
@@ -96,7 +97,7 @@ class Generating:
             texts = self._generate_batch(asked, how, ends.get("max_lines"), waited, seed + number, shapes)
             return [texts[n * samples : (n + 1) * samples] for n in range(len(batch))]
 
-        with evaluating(self.module):
+        with evaluating(self.module), rounded_adapters(self.network):
             written = in_turns(batches, write, is_joint=is_sharded(self.network))
         places = [i for batch in batches for i in batch]
         rows = dict(zip(places, [texts for part in written for texts in part], strict=True))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from genunlearn.contracts import Examples
 from genunlearn.errors import MismatchError
-from genunlearn.ops.logprobs import IGNORE
+from genunlearn.ops.logprobs import IGNORE, last_positions
 
 FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
 """Names of the norm behind the last decoder layer, which stands outside the list of layers."""
@@ -62,7 +62,7 @@ class HiddenStates:
             attention_mask=mask,
             position_ids=(mask.cumsum(-1) - 1).clamp_min(0),
             use_cache=False,
-            logits_to_keep=1,
+            logits_to_keep=last_positions(1, mask.device),
             output_hidden_states=True,
         )
         states = torch.stack([state[:, -keep:] for state in output.hidden_states[1:]], dim=2)

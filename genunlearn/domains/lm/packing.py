@@ -1,10 +1,10 @@
 """Questions and answers of a batch in one row, without padding: every layer works on tokens that are there.
 
 Attention alone is computed on padded rows. Padding on the right needs no mask beside the causal one, so that the fast
-kernels take it. The output layer is asked for the answers only, and never holds their logits all at once
-(`genunlearn.ops.vocabulary`).
+kernels take it. What texts begin with stands in the row once, where that pays. The output layer is asked for the
+answers only, and never holds their logits all at once (`genunlearn.ops.vocabulary`).
 
-Whether a network can be read this way is tried out once (`is_packable`), on two short texts: not every family asks its
+Whether a network can be read this way is tried out once (`is_packable`), on short texts: not every family asks its
 attention of transformers' table, keeps nothing between tokens beside keys and values, or puts out plain linear logits.
 """
 
@@ -12,28 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
+from genunlearn.domains.lm.beginnings import Pair, Sharing, find_sharing
+from genunlearn.domains.lm.packed_attention import Beginnings, Layout, attending
 from genunlearn.domains.lm.precision import adapters_as_base
 from genunlearn.domains.lm.prefix import can_share
 from genunlearn.domains.pretrained import input_device
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.vocabulary import token_scores
 
-Pair = tuple[list[int], list[int]]
-"""Ids of a prompt, at least one, and of its answer."""
-
-ATTENTION = "genunlearn_packed"
-"""Name of `attend` in transformers' table."""
-
-TRIED: tuple[Pair, ...] = (([5, 3, 7], [4, 6]), ([8, 2, 9, 4, 3], [7, 5, 2, 6]))
-"""What `is_packable` reads; ids are taken modulo the vocabulary."""
+TRIED: tuple[Pair, ...] = (([5, 3, 7], [4, 6]), ([8, 2, 9, 4, 3], [7, 5, 2, 6]), ([5, 3, 7], [6]))
+"""What `is_packable` reads, apart and with what two begin with shared; ids are taken modulo the vocabulary."""
+SHARED = Sharing(owners=[0, 1, 0], lengths=[2, 0], first=[0, 1])
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}
 """By how much log-probabilities may differ from those of single texts; `COARSE` in shorter types."""
@@ -45,44 +41,74 @@ class Packing:
     """Where the tokens of a packed row belong.
 
     Attributes:
-        input_ids: ``(1, tokens)``.
+        input_ids: ``(1, tokens)``: what texts begin with, once each, and then what each text goes on with.
         positions: ``(1, tokens)``, counted from 0 in each text.
-        slots: ``(tokens,)``, place of each token among ``rows * width`` padded ones.
-        rows: Number of texts.
-        width: Tokens of the longest.
+        texts: Where the tokens behind the beginnings lie among padded ones, a row a text.
         predicting: ``(answer tokens,)``, from which token of the row each answer token is predicted.
         targets: ``(answer tokens,)``.
+        beginnings: Those of the texts; None where nothing is shared.
+        visible: What each text's tokens may attend to, see `Beginnings.visible`; None without beginnings.
     """
 
     input_ids: Tensor
     positions: Tensor
-    slots: Tensor
-    rows: int
-    width: int
+    texts: Layout
     predicting: Tensor
     targets: Tensor
+    beginnings: Beginnings | None = None
+    visible: Tensor | None = None
 
 
-def pack(pairs: Sequence[Pair], device: torch.device) -> Packing:
+def pack(pairs: Sequence[Pair], device: torch.device, sharing: Sharing | None = None) -> Packing:
     """One row of all `pairs`; sizes are known without asking the device."""
-    lengths = [len(prompt) + len(answer) for prompt, answer in pairs]
-    starts = [0, *accumulate(lengths)]
-    width = max(lengths)
-    begun = [(start, len(prompt), len(answer)) for start, (prompt, answer) in zip(starts, pairs, strict=False)]
-    predicting = [range(start + asked - 1, start + asked + told - 1) for start, asked, told in begun]
-    numbers = (
-        chain.from_iterable(prompt + answer for prompt, answer in pairs),
-        chain.from_iterable(map(range, lengths)),
-        chain.from_iterable(range(row * width, row * width + length) for row, length in enumerate(lengths)),
-        chain.from_iterable(predicting),
-        chain.from_iterable(answer for _, answer in pairs),
-    )
-    tokens, answers = starts[-1], sum(len(answer) for _, answer in pairs)
-    whole = torch.tensor([*chain.from_iterable(numbers)])  # one copy to the device
+    shared = sharing or Sharing([0] * len(pairs), [0], [0])
+    whole = [prompt + answer for prompt, answer in pairs]
+    begun = [shared.lengths[owner] for owner in shared.owners]
+    heads = [whole[text][:length] for text, length in zip(shared.first, shared.lengths, strict=True)]
+    rests = [text[length:] for text, length in zip(whole, begun, strict=True)]
+    head_starts = [*accumulate(shared.lengths, initial=0)]
+    starts = [*accumulate(map(len, rests), initial=head_starts[-1])]
+    width, head_width = max(map(len, rests)), max(shared.lengths)
+
+    def places() -> Iterator[int]:
+        for number, (prompt, answer) in enumerate(pairs):
+            head, length = head_starts[shared.owners[number]], begun[number]
+            for place in range(len(prompt) - 1, len(prompt) + len(answer) - 1):
+                yield head + place if place < length else starts[number] + place - length
+
+    numbers = {
+        "ids": [*chain.from_iterable(heads), *chain.from_iterable(rests)],
+        "positions": [*chain.from_iterable(map(range, shared.lengths))]
+        + [at for text, length in zip(whole, begun, strict=True) for at in range(length, len(text))],
+        "slots": _slots(rests, width),
+        "head slots": _slots(heads, head_width),
+        "predicting": [*places()],
+        "targets": [*chain.from_iterable(answer for _, answer in pairs)],
+        "owners": shared.owners,
+        "begun": begun,
+    }
+    row = torch.tensor([*chain.from_iterable(numbers.values())])  # one copy to the device
     if device.type == "cuda":
-        whole = whole.pin_memory()
-    ids, positions, slots, places, targets = whole.to(device, non_blocking=True).split([tokens] * 3 + [answers] * 2)
-    return Packing(ids[None], positions[None], slots, len(pairs), width, places, targets)
+        row = row.pin_memory()
+    parts = row.to(device, non_blocking=True).split([*map(len, numbers.values())])
+    part = dict(zip(numbers, parts, strict=True))
+    packing = Packing(
+        part["ids"][None],
+        part["positions"][None],
+        Layout(part["slots"], len(pairs), width),
+        part["predicting"],
+        part["targets"],
+    )
+    if sharing is None:
+        return packing
+    layout = Layout(part["head slots"], len(heads), head_width)
+    beginnings = Beginnings(layout, part["owners"], part["begun"])
+    return replace(packing, beginnings=beginnings, visible=beginnings.visible(width))
+
+
+def _slots(parts: Sequence[Sequence[int]], width: int) -> list[int]:
+    """Places of all tokens of some parts among padded rows."""
+    return [row * width + place for row, part in enumerate(parts) for place in range(len(part))]
 
 
 def answer_rows(values: Tensor, pairs: Sequence[Pair]) -> Tensor:
@@ -110,7 +136,13 @@ def answer_scores(
     Returns:
         ``(answer tokens,)`` in float32, and ``(answer tokens,)`` bool or None.
     """
-    packing = pack(pairs, input_device(network))
+    return _scores(module, network, pairs, find_sharing(pairs, network), wants_best=wants_best)
+
+
+def _scores(
+    module: nn.Module, network: Any, pairs: Sequence[Pair], sharing: Sharing | None, *, wants_best: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    packing = pack(pairs, input_device(network), sharing)
     best: list[Tensor | None] = []
 
     def scored(hidden: Tensor) -> Tensor:
@@ -119,7 +151,7 @@ def answer_scores(
         best.append(is_best)
         return logprobs[None, :, None].clone()  # sharded networks want no view
 
-    with _attending(network), _output_layer(network, scored), adapters_as_base(network):
+    with attending(network), _output_layer(network, scored), adapters_as_base(network):
         output = module(
             input_ids=packing.input_ids,
             position_ids=packing.positions,
@@ -132,103 +164,26 @@ def answer_scores(
 
 @torch.no_grad()
 def is_packable(module: nn.Module, network: Any) -> bool:
-    """Whether `answer_scores` gives what the network says of single texts; tried out on two of them."""
+    """Whether `answer_scores` gives what the network says of single texts; tried out on a few of them."""
     head = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
     supports = getattr(network, "_supports_attention_backend", False)
     if type(head) is not nn.Linear or not supports or not hasattr(network, "config") or not can_share(network):
         return False
     vocab = head.weight.shape[0]
     pairs = [([i % vocab for i in prompt], [i % vocab for i in answer]) for prompt, answer in TRIED]
-    device, expected = input_device(network), []
+    device, expected, found = input_device(network), [], []
     with evaluating(network):
         for prompt, answer in pairs:
             logits = module(input_ids=torch.tensor([prompt + answer], device=device), use_cache=False).logits
             told = logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
             expected.append(told.gather(-1, torch.tensor(answer, device=device)[:, None])[:, 0])
         try:
-            found, _ = answer_scores(module, network, pairs)
+            found += [_scores(module, network, pairs, sharing)[0] for sharing in (None, SHARED)]
         except (TypeError, ValueError, RuntimeError, KeyError, IndexError):  # whatever a family makes of a packed row
             return False
     near = TOLERANCE.get(head.weight.dtype, COARSE)
-    return torch.allclose(found, torch.cat(expected), rtol=near, atol=near, equal_nan=True)
-
-
-def attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    packing: Packing,
-    **options: Any,
-) -> tuple[Tensor, None]:
-    """Causal attention of each text of a packed row to itself, as transformers asks for it.
-
-    Args:
-        module: The attention layer.
-        query: ``(1, heads, tokens, width)``.
-        key: The same, perhaps of fewer heads.
-        value: As `key`.
-        attention_mask: Not looked at.
-        packing: Which tokens belong together.
-        options: ``dropout`` of attention weights, ``scaling`` of the products, and what else a family asks for.
-
-    Returns:
-        ``(1, tokens, heads, width)``.
-
-    Raises:
-        ValueError: A family asks for something else than plain attention.
-    """
-    if any(options.get(name) is not None for name in ("softcap", "s_aux", "sliding_window", "position_bias")):
-        raise ValueError("packed rows have plain attention only")
-    query, key, value = (_unpacked(states, packing) for states in (query, key, value))
-    output = scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        dropout_p=options.get("dropout", 0.0),
-        scale=options.get("scaling"),
-        is_causal=True,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    _differentiate_strictly(output)
-    return output.transpose(1, 2).flatten(0, 1).index_select(0, packing.slots)[None], None
-
-
-def _differentiate_strictly(output: Tensor) -> None:
-    """Let the gradient of attention be computed deterministically where that is asked for.
-
-    Asked with ``warn_only``, torch takes the other algorithm though it has one: the deterministic one is taken where
-    the lack of one would be an error.
-    """
-    node = output.grad_fn
-    if node is None or not torch.is_deterministic_algorithms_warn_only_enabled():
-        return
-    node.register_prehook(lambda _: torch.use_deterministic_algorithms(True, warn_only=False))
-    node.register_hook(lambda *_: torch.use_deterministic_algorithms(True, warn_only=True))
-
-
-def _unpacked(states: Tensor, packing: Packing) -> Tensor:
-    """``(1, heads, tokens, width)`` as ``(rows, heads, width of a row, width)``, zeros on the right."""
-    rows = states[0].transpose(0, 1)
-    padded = rows.new_zeros(packing.rows * packing.width, *rows.shape[1:]).index_copy(0, packing.slots, rows)
-    return padded.unflatten(0, (packing.rows, packing.width)).transpose(1, 2)
-
-
-@contextmanager
-def _attending(network: Any) -> Iterator[None]:
-    """Within the block, the network's attention is `attend`."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(ATTENTION, attend)
-    config = network.config
-    before = config._attn_implementation
-    config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
+    told = torch.cat(expected)
+    return all(torch.allclose(each, told, rtol=near, atol=near, equal_nan=True) for each in found)
 
 
 @contextmanager

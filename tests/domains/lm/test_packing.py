@@ -24,8 +24,8 @@ def test_a_row_worked_by_hand():
     packing = pack([([1, 2], [3]), ([4], [5, 6, 7])], torch.device("cpu"))
     assert packing.input_ids.tolist() == [[1, 2, 3, 4, 5, 6, 7]]
     assert packing.positions.tolist() == [[0, 1, 2, 0, 1, 2, 3]]
-    assert (packing.rows, packing.width) == (2, 4)
-    assert packing.slots.tolist() == [0, 1, 2, 4, 5, 6, 7]  # the fourth place of the first text is empty
+    assert (packing.texts.rows, packing.texts.width) == (2, 4)
+    assert packing.texts.slots.tolist() == [0, 1, 2, 4, 5, 6, 7]  # the fourth place of the first text is empty
     assert packing.predicting.tolist() == [1, 3, 4, 5]
     assert packing.targets.tolist() == [3, 5, 6, 7]
 

@@ -9,10 +9,12 @@ from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.config.lm import LMConfig, LMModelConfig
 from genunlearn.contracts import Splits
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.lm.precision import rounded_adapters
 from genunlearn.engine import parameters
 from genunlearn.engine.trainer import Trainer
 from genunlearn.methods.general.grad_diff import GradDiff
 from genunlearn.methods.lm.npo import NPO
+from genunlearn.ops.logprobs import last_positions
 from genunlearn.runs.lm.request import open_model
 from tests.domains.lm.test_packing import ITEMS
 
@@ -55,3 +57,29 @@ def test_layers_that_are_computed_again_have_the_same_gradients(tiny_folder, kin
     assert calls[True] > calls[False] > 0
     for plain, again in zip(*histories, strict=True):
         assert again == pytest.approx(plain, rel=1e-4) and again["grad_norm"] > 0
+
+
+def test_a_lora_is_rounded_while_it_writes_and_as_it_was_afterwards(tiny_folder):
+    model = LanguageModel.load(str(tiny_folder("llama")), dtype="bfloat16")
+    parameters.attach(model, ParametersConfig(rank=4), seed=0)
+    weights = parameters.trainable(model.network)
+    with torch.no_grad():
+        for weight in weights.values():
+            weight.add_(torch.linspace(-0.02, 0.02, weight.numel()).view_as(weight))
+    before = {name: weight.clone() for name, weight in weights.items()}
+    seen = set()
+    layer = next(part for name, part in model.network.named_modules() if name.endswith("lora_A.default"))
+    layer.register_forward_hook(lambda part, given, told: seen.add((part.weight.dtype, given[0].dtype, told.dtype)))
+    model.answer(["Who wrote Faust?"], max_new_tokens=2)
+    assert seen == {(torch.bfloat16,) * 3}
+    assert all(torch.equal(weight, before[name]) for name, weight in weights.items())
+    with pytest.raises(RuntimeError), rounded_adapters(model.network):
+        raise RuntimeError
+    assert all(weight.dtype == torch.float32 for weight in parameters.trainable(model.network).values())
+
+
+def test_the_last_positions_are_those_of_a_slice(tiny_folder):
+    network = LanguageModel.load(str(tiny_folder("llama"))).network
+    ids = torch.tensor([[3, 1, 4, 1], [5, 2, 6, 5]])
+    by_index = network(input_ids=ids, logits_to_keep=last_positions(2, ids.device)).logits
+    assert torch.allclose(by_index, network(input_ids=ids).logits[:, -2:], atol=1e-6)
