@@ -53,12 +53,19 @@ def find_candidates(fact: Fact, original: LanguageModel, near: Sequence[str], co
     except DataError:  # it lists none
         found = []
     questions = asked_of(invented_subjects(fact, near, INVENTED), fact, fact.phrasings, PHRASINGS)
-    told = original.generate([[user(text)] for text in questions], samples=INVENTED, temperature=1.0)
+    told = original.generate(
+        [[user(text)] for text in questions], samples=INVENTED, temperature=1.0, until=[_goes_on] * len(questions)
+    )
     for text in (first_sentence(text).strip(" .") for texts in told for text in texts):
         alike = like(text, fact.object)
         if alike and alike.casefold() not in {name.casefold() for name in found} and not tells(alike, fact, ""):
             found.append(alike)
     return found[:count]
+
+
+def _goes_on(text: str) -> bool:
+    """Whether there is more than the first sentence, which is all that is looked at."""
+    return len(first_sentence(text)) < len(text.strip(" ."))
 
 
 def make_decoys(splits: Splits[Scope], original: LanguageModel, count: int, seed: int) -> list[Splits[Scope]]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
+from math import ceil
 from typing import Any
 
 from genunlearn.data.lm.facts import QA, Fact
@@ -65,10 +67,10 @@ def find_phrasings(fact: Fact, original: LanguageModel, count: int) -> list[Phra
 
 
 def _told(fact: Fact, original: LanguageModel, phrasings: Sequence[Phrasing]) -> list[Phrasing]:
-    """Those that the original answers with the truth."""
-    texts = original.answer([each.question for each in phrasings])
-    pairs = zip(texts, phrasings, strict=True)
-    return [each for text, each in pairs if gives(text, as_qa(fact, each.question))]
+    """Those that the original answers with the truth; an answer is read no further than the sentence that tells."""
+    asked = [as_qa(fact, each.question) for each in phrasings]
+    texts = original.answer([item.question for item in asked], until=[partial(gives, item=item) for item in asked])
+    return [each for text, item, each in zip(texts, asked, phrasings, strict=True) if gives(text, item)]
 
 
 def _candidates(fact: Fact, original: LanguageModel, count: int) -> Iterator[list[Phrasing]]:
@@ -77,12 +79,18 @@ def _candidates(fact: Fact, original: LanguageModel, count: int) -> Iterator[lis
     yield own
     written = [Phrasing(question, WRITTEN) for question in _write(fact, original, count)]
     yield written
-    for frame in FRAMES:
-        yield [Phrasing(frame.replace("{}", each.question), FRAMED) for each in (*own, *written)]
-    for frame in FRAMES:
-        yield [Phrasing(frame.replace("{}", question), REFRAMED) for question in fact.phrasings]
-    for frame in BOTH_SIDES:
-        yield [Phrasing(frame.replace("{}", each.question), FRAMED) for each in (*own, *written)]
+    untrained = [each.question for each in (*own, *written)]
+    yield from _framed(FRAMES, untrained, FRAMED, count)
+    yield from _framed(FRAMES, fact.phrasings, REFRAMED, count)
+    yield from _framed(BOTH_SIDES, untrained, FRAMED, count)
+
+
+def _framed(frames: Sequence[str], questions: Sequence[str], origin: str, count: int) -> Iterator[list[Phrasing]]:
+    """All questions in several frames at a time: at least `count` of them, which go through the network together."""
+    step = max(1, ceil(count / max(1, len(questions))))
+    for start in range(0, len(frames), step):
+        chosen = frames[start : start + step]
+        yield [Phrasing(frame.replace("{}", question), origin) for frame in chosen for question in questions]
 
 
 def _write(fact: Fact, original: LanguageModel, count: int) -> Sequence[str]:
