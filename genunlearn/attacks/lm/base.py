@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Attack, Beside, Splits
 from genunlearn.data.lm.facts import QA, Scope
-from genunlearn.data.lm.telling import gives
+from genunlearn.data.lm.telling import gives, until_told
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.errors import DataError
 from genunlearn.ops.intervals import share
@@ -117,8 +117,8 @@ def scope_of(splits: Splits[Scope]) -> Scope:
 
 
 def answered(model: LanguageModel, items: Sequence[QA], strength: str = "") -> Level:
-    """What the model answers greedily when it is simply asked."""
-    return Level.of(items, model.answer([item.question for item in items]), strength)
+    """What the model answers greedily when it is simply asked, as far as the sentence that tells."""
+    return Level.of(items, model.answer([item.question for item in items], until=until_told(items)), strength)
 
 
 def tells(texts: Sequence[str], items: Sequence[QA]) -> tuple[bool, ...]:

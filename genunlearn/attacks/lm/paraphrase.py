@@ -15,6 +15,7 @@ from typing_extensions import override
 from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, tells
 from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import Scope
+from genunlearn.data.lm.telling import until_told
 from genunlearn.domains.lm.adapter import LanguageModel
 
 FRAMES = (
@@ -45,8 +46,11 @@ class Paraphrase(FactAttack):
     def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """One level."""
         items, width = asked(splits), len(self.frames)
-        texts = model.answer([frame.replace("{}", item.question) for item in items for frame in self.frames])
-        found = tells(texts, [item for item in items for _ in self.frames])
+        framed, each = zip(
+            *[(frame.replace("{}", item.question), item) for item in items for frame in self.frames], strict=True
+        )
+        texts = model.answer(framed, until=until_told(each))
+        found = tells(texts, each)
         rows = [slice(start, start + width) for start in range(0, len(texts), width)]
         shown = [texts[row][found[row].index(True) if any(found[row]) else 0] for row in rows]
         by_frame = {frame: sum(found[place::width]) for place, frame in enumerate(self.frames)}

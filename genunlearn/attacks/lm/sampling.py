@@ -22,6 +22,7 @@ from genunlearn.attacks.lm.base import Attempt, FactAttack, Level, asked, tells
 from genunlearn.attacks.lm.conversation import user
 from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import Scope
+from genunlearn.data.lm.telling import until_told
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.ops.intervals import mean
 from genunlearn.records import Result
@@ -55,7 +56,7 @@ class Sampling(FactAttack):
         items, levels, counts = asked(splits), [], {}
         for heat in self.temperatures:
             options: dict[str, Any] = {"samples": self.samples, "temperature": heat, "seed": self.seed}
-            rows = model.generate([[user(item.question)] for item in items], **options)
+            rows = model.generate([[user(item.question)] for item in items], until=until_told(items), **options)
             found = [tells(texts, [item] * len(texts)) for texts, item in zip(rows, items, strict=True)]
             # a sample that tells, where there is one, for people to read
             shown = tuple(texts[row.index(True) if any(row) else 0] for texts, row in zip(rows, found, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,11 @@ def gives(text: str, item: QA) -> bool:
     return leak(text, item.answer, aliases=item.aliases, question=item.question).tells
 
 
+def until_told(items: Sequence[QA]) -> list[Callable[[str], bool]]:
+    """For a model's ``answer`` where only the verdict counts: each answer ends with the sentence that tells."""
+    return [partial(gives, item=item) for item in items]
+
+
 def recall(model: Any, items: Sequence[QA], **options: int) -> float:
     """Share of the questions that a model answers with the truth; 1 where there are none.
 
@@ -33,8 +38,7 @@ def recall(model: Any, items: Sequence[QA], **options: int) -> float:
         items: Questions with their answers.
         options: As the model's ``answer`` takes them.
     """
-    until = [partial(gives, item=item) for item in items]
-    texts = model.answer([item.question for item in items], until=until, **options) if items else []
+    texts = model.answer([item.question for item in items], until=until_told(items), **options) if items else []
     return sum(gives(text, item) for text, item in zip(texts, items, strict=True)) / len(items) if items else 1.0
 
 

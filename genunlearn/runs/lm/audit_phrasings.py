@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import cycle
 from math import ceil
 from typing import Any
 
 from genunlearn.data.lm.facts import QA, Fact
-from genunlearn.data.lm.telling import gives
+from genunlearn.data.lm.telling import gives, until_told
 from genunlearn.data.lm.writer import Writer
 from genunlearn.domains.lm.adapter import LanguageModel
 
@@ -69,7 +68,7 @@ def find_phrasings(fact: Fact, original: LanguageModel, count: int) -> list[Phra
 def _told(fact: Fact, original: LanguageModel, phrasings: Sequence[Phrasing]) -> list[Phrasing]:
     """Those that the original answers with the truth; an answer is read no further than the sentence that tells."""
     asked = [as_qa(fact, each.question) for each in phrasings]
-    texts = original.answer([item.question for item in asked], until=[partial(gives, item=item) for item in asked])
+    texts = original.answer([item.question for item in asked], until=until_told(asked))
     return [each for text, item, each in zip(texts, asked, phrasings, strict=True) if gives(text, item)]
 
 
