@@ -132,6 +132,10 @@ class Family(abc.ABC, Generic[R, D]):
         """Hash of the weights of the model that the configuration names, by itself; None where it takes the data."""
         return None
 
+    def controls(self, request: R) -> Path | None:
+        """Where runs of the same request share what they found before they changed anything; None for nowhere."""
+        return None
+
     def reopen(self, request: R, folder: Path) -> D:
         """The unlearned model that a run has left in `folder`.
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from genunlearn.config import UnlearnConfig
-from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED, Attack, Beside, Method, Outcome, Splits
+from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED, Attack, Beside, Journal, Method, Outcome, Splits
 from genunlearn.contracts.family import Family, Measurement
 from genunlearn.domains.sharding import gathered
 from genunlearn.engine import parameters
+from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.progress import Watch
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import BrokenModel, ConfigError, DataError, NonFiniteLoss
@@ -89,13 +90,13 @@ class Run:
             self.folder.describe_model(model.network)
             parameters.check(model, self.family.trained(self.method))
         with self.folder.phase("neighbours"):
-            self.request = self.family.surround(self.request, model, self.folder.journal)
+            self.request = self.family.surround(self.request, model, self._before)
         self.method.check(self.family.domain, **self.family.given(self.request))
         return model
 
     def measure_original(self, model: Any) -> None:
         """Measure the model as it is, and refuse what it does not know to begin with."""
-        unknown = self.family.unknown(self.request, self._measure(ORIGINAL, model))
+        unknown = self.family.unknown(self.request, self._measure(ORIGINAL, model, self._before))
         if unknown and not self.config.request.force:
             raise DataError(
                 f"{', '.join(unknown)}: the model does not know this to begin with, so there is nothing to forget; "
@@ -103,6 +104,12 @@ class Run:
             )
         self.record.request, hashes = self.family.describe(self.request, model)
         self.record.hashes |= hashes
+
+    @cached_property
+    def _before(self) -> Journal:
+        """What is found before anything is changed: shared with other runs, or the run's own."""
+        shared = self.family.controls(self.request)
+        return FileJournal(shared, self.watch) if shared else self.folder.journal
 
     @property
     def _why_no_oracle(self) -> str | None:
@@ -118,10 +125,10 @@ class Run:
 
     # ---- measurements and attacks ----------------------------------------------------------------------------
 
-    def _measure(self, target: str, model: Any) -> Measurement:
+    def _measure(self, target: str, model: Any, journal: Journal | None = None) -> Measurement:
         self.watch.announce(f"measuring the {target} model")
         with self.folder.phase("evaluate"):
-            self.beside.measured[target] = self.folder.journal.stage(
+            self.beside.measured[target] = (journal or self.folder.journal).stage(
                 f"evaluate/{target}", lambda: self.family.measure(model, self.request, target, self.beside)
             )
         return self.beside.measured[target]

@@ -24,6 +24,7 @@ from genunlearn.contracts.family import Audit
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.sharding import is_sharding_asked
+from genunlearn.domains.sources import hash_weights
 from genunlearn.engine.journal import FileJournal
 from genunlearn.errors import ConfigError, DataError
 from genunlearn.evaluation.lm.damage import what_fell
@@ -37,7 +38,15 @@ from genunlearn.runs.lm.audit_decoys import NUM_CANDIDATES, find_candidates, mak
 from genunlearn.runs.lm.audit_models import is_patch, open_models, unlearned_place
 from genunlearn.runs.lm.audit_phrasings import Phrasing, as_qa, beginnings, find_phrasings
 from genunlearn.runs.lm.audit_questions import questions_in_other_languages, reverse_questions, two_hop_questions
-from genunlearn.runs.lm.request import LMRequest, check_names, check_sources, is_lab, lab_name, read_request
+from genunlearn.runs.lm.request import (
+    LMRequest,
+    check_names,
+    check_sources,
+    is_lab,
+    lab_name,
+    model_folder,
+    read_request,
+)
 from genunlearn.runs.lm.scope import make_scope
 from genunlearn.runs.units import Units
 
@@ -89,6 +98,15 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
     @override
     def about(self, subjects: Sequence[AuditedFact]) -> Sequence[object]:
         return [self._request.sha256, *self._request.neutral]
+
+    @override
+    def weights(self) -> Mapping[str, str]:
+        sources = {ORIGINAL: self.config.model.source, ORACLE: self.config.oracle}
+        return {
+            role: hash_weights(model_folder(self.config, source))
+            for role, source in sources.items()
+            if source not in ("auto", "never")
+        }
 
     # ---- models and data -------------------------------------------------------------------------------------
 

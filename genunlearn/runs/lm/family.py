@@ -63,6 +63,7 @@ class LMFamily(Family[LMRequest, LanguageModel]):
     def request(self, method: Method) -> LMRequest:
         """Facts or question-answer pairs; anti-samples that were reviewed are checked against them."""
         config = self.config
+        self._check_controls()
         check_names(config, config.evaluate.oracle)
         self._earlier = read_earlier(config.on) if config.on else None
         request = self._after(read_request(config))
@@ -76,6 +77,14 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         if reviewed := getattr(method, "antisamples", None):
             read_antisamples(reviewed, [fact.id for fact in request.facts])
         return request
+
+    def _check_controls(self) -> None:
+        """Refuse to share what depends on more than the folder's name is made of."""
+        config = self.config
+        others = {"on": config.on, "evaluate.harness": config.evaluate.harness}
+        others["evaluate.judge"] = config.evaluate.judge != "none"
+        if config.controls is not None and (name := next((name for name, given in others.items() if given), None)):
+            raise ConfigError(f"controls: not with {name}, on which answers before unlearning depend; leave one out")
 
     def _after(self, request: LMRequest) -> LMRequest:
         """The request with those that it follows."""
@@ -120,6 +129,18 @@ class LMFamily(Family[LMRequest, LanguageModel]):
     def base_sha256(self) -> str:
         """By the files, which are not loaded."""
         return hash_weights(model_folder(self.config, self.config.model.source))
+
+    def controls(self, request: LMRequest) -> Path | None:
+        """A folder for everything that the answers before unlearning depend on: not the method, nor its settings."""
+        if self.config.controls is None:
+            return None
+        said, named = self.config.resolved(), self.config.evaluate.oracle
+        parts = {key: said[key] for key in ("model", "seed", "evaluate", "oracle")}
+        parts |= {"request": {**said["request"], "force": False}, "asked": request.sha256, "neutral": request.neutral}
+        parts |= {"base": self.base_sha256(), "prompts": self._prompts()}
+        if named not in ("auto", "never"):
+            parts["oracle weights"] = hash_weights(model_folder(self.config, named))
+        return Path(self.config.controls) / hash_json(parts)[:16]
 
     def reopen(self, request: LMRequest, folder: Path) -> LanguageModel:
         """The base with the patch on it, or the whole model."""
@@ -277,8 +298,7 @@ class LMFamily(Family[LMRequest, LanguageModel]):
 
     def describe(self, request: LMRequest, model: LanguageModel) -> tuple[dict[str, Any], dict[str, Any]]:
         """Facts and numbers of questions; hashes of the base, the request and the prompts."""
-        names = (name for name in list_prompts() if name.startswith(f"{model.prompt_suite}/"))
-        prompts = {name: load_prompt(name).sha256 for name in names}
+        prompts = {name: sha for name, sha in self._prompts().items() if name.startswith(f"{model.prompt_suite}/")}
         said = {
             "model": self.config.model.source,
             "facts": [asdict(fact) for fact in request.facts],
@@ -293,6 +313,11 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         if self.config.request.neutral:
             hashes["neutral"] = hash_json(request.neutral)
         return said, hashes
+
+    @staticmethod
+    def _prompts() -> dict[str, str]:
+        """Hashes of all prompts that a model may be asked with."""
+        return {name: load_prompt(name).sha256 for name in list_prompts()}
 
     def save(self, model: LanguageModel, method: Method, outcome: Outcome, folder: Path) -> Written:
         """A PEFT adapter where that holds all that has changed, the whole model otherwise."""
