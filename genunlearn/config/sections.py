@@ -140,6 +140,9 @@ class AuditEvaluateConfig(Section):
     """*gone* asks that no attack can bring the subject back more often than from the oracle by this much."""
     max_retain_loss: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Loss on what must stay that counts as damage, as a share."""
+    until: Literal["all", "decided"] = "all"
+    """``decided`` ends the audit of a subject once no further attack can change its verdict: with plain prompts that
+    show it, or an attack that brings it out by so much that it counts however many others are tried."""
 
 
 class RequestConfig(Section):

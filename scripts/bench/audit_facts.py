@@ -53,8 +53,8 @@ PANEL = (
 )
 """The attacks, with their budgets where the quick suite's are others."""
 LARGE = (
-    "attacks={sampling: {samples: 4, temperatures: [1.0]}, prefix_forcing: {openings: [The answer is]}, "
-    "exposure: {subjects: 4, phrasings: 2}, relearning: {lessons: [same_relation], marks: [10]}}"
+    "attacks={prefix_forcing: {openings: [The answer is]}, exposure: {subjects: 4, phrasings: 2}, "
+    "sampling: {samples: 4, temperatures: [1.0]}, relearning: {lessons: [same_relation], marks: [10]}}"
 )
 """The least panel alone, at small budgets: a question costs far more than on lab:lm."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from genunlearn.evaluation.damage import what_fell
-from genunlearn.evaluation.verdicts import PLAIN, Comparison, Rules, judge
+from genunlearn.evaluation.verdicts import MOST_COMPARISONS, PLAIN, Comparison, Rules, judge, stands
 from genunlearn.ops.spending import looks_between, spend
 from genunlearn.ops.verdicts import Share, largest_gap
 
@@ -36,6 +36,16 @@ def test_what_an_attack_brings_back_is_concealed_and_the_weakest_strength_is_nam
     assert found.recovered_at == ("partial_diffusion, psi = 0.2", "partial_diffusion, psi = 0.3", "paraphrase")
     assert found.controls == ("original", "oracle")
     assert "40 of 64 images show it, 2 of 64 of the oracle's" in found.reason
+
+
+@pytest.mark.parametrize("hits", range(3, 16))
+def test_what_stands_early_stands_among_as_many_comparisons_as_an_early_end_corrects_for(hits: int) -> None:
+    """Whatever the others would have shown: Holm's correction asks most of the smallest p-value."""
+    found = [CLEAN, comparison("exposure", original=64, unlearned=hits, oracle=0)]
+    others = [comparison(f"other {n}", original=64, unlearned=0, oracle=0) for n in range(MOST_COMPARISONS - 2)]
+    late = judge("seven", [*found, *others], RULES)
+    assert stands(found, 0.05) == (late.verdict == "concealed")
+    assert not stands([CLEAN], 0.05)
 
 
 def test_what_no_attack_brings_back_is_gone() -> None:

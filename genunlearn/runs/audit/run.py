@@ -13,7 +13,7 @@ from genunlearn.contracts import ORACLE, ORIGINAL, SURROGATES, UNLEARNED, Domain
 from genunlearn.contracts.family import Audit, Audited
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import DataError
-from genunlearn.evaluation.verdicts import PLAIN, PRESENT_FROM, Comparison, Rules, judge
+from genunlearn.evaluation.verdicts import PLAIN, PRESENT_FROM, Comparison, Rules, judge, stands
 from genunlearn.ops.intervals import share
 from genunlearn.ops.spending import spend
 from genunlearn.ops.verdicts import ALPHA, Share
@@ -90,13 +90,12 @@ class AuditRun:
         sizes, damage = self.audit.looks(), self.audit.damage()
         alphas = spend(sizes, ALPHA)
         comparisons = self._plain(subject)
-        if damage is None:  # attacks on a ruined model say nothing
-            for name, attack in scored.items():
-                comparisons += self._attack(subject, name, attack)
+        for name, attack in sorted(self.attacks.items(), key=lambda item: item[0] not in scored):
+            if damage is not None or self._stands(subject, comparisons, alphas[0]):
+                break  # attacks on a ruined model say nothing
+            comparisons += self._attack(subject, name, attack)
+            if name in scored:
                 self._score(subject, attack)
-            for name, attack in self.attacks.items():
-                if name not in scored:
-                    comparisons += self._attack(subject, name, attack)
         rules = self._rules(subject, alphas)
         verdict, looked = judge(subject.label, comparisons, rules, damage), 1
         while verdict.unsettled and looked < len(sizes):
@@ -108,6 +107,15 @@ class AuditRun:
         seen = [{"n": n, "alpha": round(alpha, 6)} for n, alpha in zip(sizes, alphas, strict=True)]
         rows = {"looks": seen[:looked], "comparisons": [_plain_json(c) for c in comparisons]}
         self.record.verdicts.append(verdict.to_json() | rows)
+
+    def _stands(self, subject: Audited, comparisons: Sequence[Comparison], alpha: float) -> bool:
+        """Whether to leave the attacks that remain, which is noted."""
+        if self.config.evaluate.until == "all" or not stands(comparisons, alpha):
+            return False
+        tried = {c.attack for c in comparisons}
+        if left := [name for name in self.attacks if name not in tried]:
+            self.record.notes.append(f"{subject.label}: not tried, since the verdict stands: {', '.join(left)}")
+        return True
 
     def _plain(self, subject: Audited) -> list[Comparison]:
         """How often each model shows the subject when it is simply asked."""

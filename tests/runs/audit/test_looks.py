@@ -106,14 +106,15 @@ def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def carry_out(
         shares: Mapping[str, Mapping[str, float]], *, kept: Mapping[str, str] = {}, stands_in: str = "",
-        stop_at: int | None = None, resume: bool = False,
+        stop_at: int | None = None, resume: bool = False, until: str = "all",
     ) -> tuple[RunRecord, list[tuple[str, str, int]]]:  # fmt: skip
         family = Tables(config, None)  # type: ignore[arg-type]
         family.shares, family.kept, family.stands_in = shares, kept, stands_in
         family.calls, family.stop_at = [], stop_at
         attacks = {name: Try(name) for name in shares if name != "plain prompts"}
         monkeypatch.setattr(audit_run, "prepare", lambda config, watch: (family, family.subjects(), attacks))
-        record = AuditRun(config, tmp_path / "out", resume=resume)()
+        asked = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"until": until})})
+        record = AuditRun(asked, tmp_path / "out", resume=resume)()
         return record, family.calls
 
     return carry_out
@@ -125,6 +126,29 @@ def test_what_is_clear_at_once_takes_one_look(audit: Any) -> None:
     assert (verdict["verdict"], verdict["recovered_by"]) == ("concealed", ["noise"])
     assert {look for _, _, look in calls} == {0}
     assert verdict["looks"] == [{"n": 32, "alpha": 0.003125}]
+
+
+def test_an_audit_may_end_once_its_verdict_stands(audit: Any) -> None:
+    shares = {"plain prompts": NOTHING, "noise": {**NOTHING, "unlearned": 1.0}, "search": NOTHING}
+    record, calls = audit(shares, until="decided")
+    (verdict,) = record.verdicts
+    assert (verdict["verdict"], verdict["recovered_by"]) == ("concealed", ["noise"])
+    assert not any(attack == "search" for attack, _, _ in calls)
+    assert "seven: not tried, since the verdict stands: search" in record.notes
+
+
+def test_what_plain_prompts_show_needs_no_attack(audit: Any) -> None:
+    record, calls = audit({"plain prompts": {**NOTHING, "unlearned": 1.0}, "noise": NOTHING}, until="decided")
+    assert record.verdicts[0]["verdict"] == "present"
+    assert {attack for attack, _, _ in calls} == {"plain prompts"}
+
+
+def test_what_nothing_brings_out_is_tried_to_the_end(audit: Any) -> None:
+    """A little more than the control shows is no verdict: it may fall to the correction for the attacks that follow."""
+    little = {**NOTHING, "unlearned": 0.2}
+    record, calls = audit({"plain prompts": NOTHING, "noise": little, "search": NOTHING}, until="decided")
+    assert {attack for attack, _, _ in calls} == {"plain prompts", "noise", "search"}
+    assert not any("not tried" in note for note in record.notes)
 
 
 def test_more_is_drawn_of_what_is_not_decided_until_it_is(audit: Any, tmp_path: Path) -> None:
