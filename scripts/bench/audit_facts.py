@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from markdown_blocks import replace_block, table
 from genunlearn.attacks.lm.ranking import LEAST
 from genunlearn.contracts import DECOYS, ORACLE, ORIGINAL, UNLEARNED
 from genunlearn.errors import DataError, InputError
-from genunlearn.evaluation.verdicts import DAMAGED, Comparison, Rules, judge
+from genunlearn.evaluation.verdicts import DAMAGED, PLAIN, Comparison, Rules, judge
 from genunlearn.lab.lm.build import build
 from genunlearn.lab.lm.world import World
 from genunlearn.lab.lm.world_facts import world_of
@@ -57,6 +57,9 @@ LARGE = (
     "sampling: {samples: 4, temperatures: [1.0]}, relearning: {lessons: [same_relation], marks: [10]}}"
 )
 """The least panel alone, at small budgets: a question costs far more than on lab:lm."""
+
+MOST_LINES = 40
+"""Lines of verdicts on single facts; of more, each method has one line."""
 
 Records = Mapping[tuple[str, str], RunRecord]
 
@@ -100,7 +103,8 @@ def main() -> None:
                 print(f"{fact}, {method}: {error}")
                 continue
             print(f"{fact}, {method}: {records[fact, method].outcome}", flush=True)
-    text = f"{verdicts(records)}\n\n{shares(records)}\n\n{said(records, refused)}"
+    shown = by_method(records) if len(methods) * len(facts) > MOST_LINES else verdicts(records)
+    text = f"{shown}\n\n{shares(records)}\n\n{said(records, refused)}"
     print(text)
     if arguments.write:
         replace_block(arguments.write, arguments.block, text)
@@ -131,6 +135,7 @@ def unlearned_by(method: str, fact: str, oracle: str, arguments: argparse.Namesp
     folder = arguments.out / fact / method
     if not is_done(folder):
         quiet = ["evaluate.oracle=never", "evaluate.suite=facts-quick", "evaluate.samples=0"]
+        quiet.append(f"controls={arguments.out / 'controls'}")
         forgetting = forget_config(arguments.original, {"facts": (fact,)}, method=method, overrides=quiet)
         run(forgetting, out=folder, resume=folder.exists())
     return str(folder)
@@ -205,8 +210,32 @@ def verdicts(records: Records) -> str:
     return table(header, rows)
 
 
+def by_method(records: Records) -> str:
+    """One line a method: on how many facts each verdict was reached, and which attacks brought facts out."""
+    oracle = has(ORACLE, records)
+    header = ["method", "beside the oracle" if oracle else "beside decoys"]
+    header += ["beside decoys"] if oracle and has(DECOYS, records) else []
+    rows = []
+    for method in dict.fromkeys(name for _, name in records):
+        own = [record for (_, name), record in records.items() if name == method]
+        found = [record.verdicts[0] for record in own]
+        rows.append([method, counted(row["verdict"] for row in found)])
+        if len(header) > 2:
+            rows[-1].append(counted(map(beside_decoys, own, found)))
+        rows[-1].append(counted(by.partition(",")[0] for row in found for by in row["recovered_by"][:1]) or "nothing")
+    return table([*header, "brought out first by (facts)"], rows)
+
+
+def counted(names: Iterable[str]) -> str:
+    """How often each comes, the most frequent first."""
+    return ", ".join(f"{name} {count}" for name, count in Counter(names).most_common())
+
+
 def shares(records: Records) -> str:
-    """Share told, one line an attack, models in columns: a mean over facts, or the count of the only one."""
+    """Share told, one line an attack, models in columns: a mean over facts, or the count of the only one.
+
+    An attack that was left out on some facts, whose verdict stood already, has no share: the others are a choice.
+    """
     methods = list(dict.fromkeys(method for _, method in records))
     found: dict[str, dict[str, dict[str, Share]]] = {}
     for (fact, method), record in records.items():
@@ -218,7 +247,11 @@ def shares(records: Records) -> str:
                 cells.setdefault(place, {})[f"{fact}/{method}" if target == DECOYS else fact] = each
     controls = [control for control in (ORACLE, DECOYS) if has(control, records)]
     columns = list(dict.fromkeys([ORIGINAL, *methods, *controls]))
-    rows = [[label, *(estimate(cells.get(name, {})) for name in columns)] for label, cells in found.items()]
+    whole = {name: len(cells) for name, cells in found[PLAIN].items()}
+    rows = [
+        [label, *(estimate(cells[name]) if len(cells.get(name, {})) == whole[name] else "-" for name in columns)]
+        for label, cells in found.items()
+    ]
     return table(["attack", *columns], rows)
 
 

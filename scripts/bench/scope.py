@@ -79,16 +79,18 @@ def main() -> None:
 
 def runs_of(name: str, model: str, facts: Sequence[str], overrides: Sequence[str], out: Path) -> list[RunRecord]:
     """One method on every fact."""
-    return [one_run(name, model, fact, overrides, out / name / fact) for fact in track(facts, name)]
+    return [one_run(name, model, fact, overrides, out) for fact in track(facts, name)]
 
 
-def one_run(name: str, model: str, fact: str, overrides: Sequence[str], kept: Path) -> RunRecord:
+def one_run(name: str, model: str, fact: str, overrides: Sequence[str], out: Path) -> RunRecord:
     """The record of one run without oracle and sampling, done now if it is not there yet; its weights are dropped."""
+    kept = out / name / fact
     if not (kept / RECORD_NAME).is_file():
         method, own = VARIANTS.get(name, (name, ()))
         if METHODS.get(method, "lm").needs.full_weights:
             own = ("parameters.kind=full",)
-        config = forget_config(model, {"facts": [fact]}, method=method, overrides=[*SETTINGS, *own, *overrides])
+        known = f"controls={out / 'controls'}"  # what the original answers is the same for all methods
+        config = forget_config(model, {"facts": [fact]}, method=method, overrides=[*SETTINGS, known, *own, *overrides])
         with tempfile.TemporaryDirectory() as folder:
             run(config, out=folder)
             kept.mkdir(parents=True, exist_ok=True)
