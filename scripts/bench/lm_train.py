@@ -3,6 +3,7 @@
 
     python scripts/bench/lm_train.py                        # a tiny Llama on the CPU, some two minutes
     python scripts/bench/lm_train.py --shape small --turns 2
+    python scripts/bench/lm_train.py --shape 135m --case "NPO, LoRA" --batch 8 --turns 2 --steps 3   # SmolLM2's
     python scripts/bench/lm_train.py --shape 1b             # CUDA, bfloat16
     python scripts/bench/lm_train.py --write docs/performance.md
 
@@ -69,6 +70,8 @@ class Shape:
     vocab: int
     dtype: torch.dtype
     is_tied: bool = True
+    opening: int = 0
+    """Tokens with which all prompts begin, as they do behind a chat template."""
 
     def config(self) -> LlamaConfig:
         """As transformers takes it."""
@@ -89,6 +92,7 @@ class Shape:
 SHAPES = {
     "tiny": Shape(64, 192, 2, 4, 2, VOCAB, torch.float32),
     "small": Shape(256, 768, 4, 4, 2, VOCAB, torch.float32),
+    "135m": Shape(576, 1536, 30, 9, 3, VOCAB, torch.bfloat16, opening=24),  # SmolLM2, and its template's opening
     "1b": Shape(2048, 8192, 16, 32, 8, 128256, torch.bfloat16),
     "8b": Shape(4096, 14336, 32, 32, 8, 128256, torch.bfloat16, is_tied=False),
 }
@@ -108,14 +112,16 @@ class DrawnTurns:
 
     pad_token_id, bos_token_id, eos_token_id, chat_template = 0, 1, 2, None
 
-    def __init__(self, vocab: int) -> None:
-        self._vocab = vocab
+    def __init__(self, shape: Shape) -> None:
+        self._vocab = shape.vocab
+        self._opening = self._draw(random.Random(0), shape.opening)
 
     def turn(self, messages: Sequence[dict[str, str]], answer: str) -> Turn:
         """Ids of a question and its answer, each a function of its text."""
         question = messages[-1]["content"]
         asked, told = random.Random(question), random.Random(f"{question} {answer}")
         prompt = self._draw(asked, min(65, max(35, round(asked.gauss(45.5, 4.0)))))
+        prompt[: len(self._opening)] = self._opening
         length = min(83, max(9, round(told.lognormvariate(3.47, 0.376))))
         return Turn(prompt, [*self._draw(told, length - 1), self.eos_token_id], 1)
 
@@ -157,8 +163,8 @@ def build(shape: Shape, device: torch.device) -> LanguageModel:
     torch.manual_seed(0)
     with torch.device(device):
         module = LlamaForCausalLM(shape.config()).eval().to(dtype=shape.dtype)
-    model = LanguageModel(module, DrawnTurns(shape.vocab))
-    model.chat = DrawnTurns(shape.vocab)  # type: ignore[assignment]
+    model = LanguageModel(module, DrawnTurns(shape))
+    model.chat = DrawnTurns(shape)  # type: ignore[assignment]
     return model
 
 
@@ -273,7 +279,7 @@ def in_turns(case: str, shape: Shape, settings: TrainConfig, turns: int, device:
 
 def operations(shape: Shape, settings: TrainConfig, kind: str) -> float:
     """Floating-point operations a step that the model asks for: mean over the steps."""
-    turns = DrawnTurns(shape.vocab)
+    turns = DrawnTurns(shape)
     batches = PairedBatches(splits(), settings.batch_size, 1, derive_seed(0, "phase", 0))
     kv = shape.width * shape.kv_heads // shape.heads
     layer = 2 * shape.width * shape.width + 2 * shape.width * kv + 3 * shape.width * shape.inner
