@@ -120,6 +120,11 @@ def load_prompt(name: str) -> Prompt:
     return _parse(name, files[name])
 
 
+def hash_prompts() -> dict[str, str]:
+    """Hash of every prompt, by name."""
+    return {name: load_prompt(name).sha256 for name in list_prompts()}
+
+
 def _files(folder: Path) -> dict[str, Path]:
     return {
         path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("*.jinja") if path.is_file()

@@ -32,6 +32,7 @@ from genunlearn.evaluation.lm.probes import FactProbes
 from genunlearn.ops.intervals import share
 from genunlearn.ops.membership import privleak
 from genunlearn.ops.verdicts import combined_p
+from genunlearn.prompts import hash_prompts
 from genunlearn.records import Result, hash_files
 from genunlearn.registry import SUITES
 from genunlearn.runs.lm.audit_decoys import NUM_CANDIDATES, find_candidates, make_decoys, pooled
@@ -97,7 +98,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
 
     @override
     def about(self, subjects: Sequence[AuditedFact]) -> Sequence[object]:
-        return [self._request.sha256, *self._request.neutral]
+        return [self._request.sha256, *self._request.neutral, hash_prompts()]
 
     @override
     def weights(self) -> Mapping[str, str]:
@@ -133,7 +134,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         self._beside: Beside[LanguageModel] = Beside(
             lambda: models[ORIGINAL], (lambda: [models[ORACLE]]) if ORACLE in models else None
         )
-        self._journal = FileJournal(units.folder, units.watch)
+        self._journal = FileJournal(units.shared, units.watch)  # what the original writes serves other audits too
         self._scope = scope = make_scope(self._request, models[ORIGINAL], self.config, self._journal)
         self._phrasings = {fact.id: self._find(fact) for fact in scope.facts}
         self._splits = {fact.id: self._splits_of(fact) for fact in scope.facts}

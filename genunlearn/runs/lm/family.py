@@ -21,7 +21,7 @@ from genunlearn.errors import ConfigError, DataError
 from genunlearn.evaluation.lm.benchmark import BenchmarkProbes
 from genunlearn.evaluation.lm.damage import what_fell
 from genunlearn.evaluation.lm.depth import Patching
-from genunlearn.prompts import list_prompts, load_prompt
+from genunlearn.prompts import hash_prompts
 from genunlearn.records import Result, hash_json, write_jsonl
 from genunlearn.registry import SUITES, require
 from genunlearn.runs.lm.audit_models import is_patch, unlearned_place
@@ -137,7 +137,7 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         said, named = self.config.resolved(), self.config.evaluate.oracle
         parts = {key: said[key] for key in ("model", "seed", "evaluate", "oracle")}
         parts |= {"request": {**said["request"], "force": False}, "asked": request.sha256, "neutral": request.neutral}
-        parts |= {"base": self.base_sha256(), "prompts": self._prompts()}
+        parts |= {"base": self.base_sha256(), "prompts": hash_prompts()}
         if named not in ("auto", "never"):
             parts["oracle weights"] = hash_weights(model_folder(self.config, named))
         return Path(self.config.controls) / hash_json(parts)[:16]
@@ -298,7 +298,7 @@ class LMFamily(Family[LMRequest, LanguageModel]):
 
     def describe(self, request: LMRequest, model: LanguageModel) -> tuple[dict[str, Any], dict[str, Any]]:
         """Facts and numbers of questions; hashes of the base, the request and the prompts."""
-        prompts = {name: sha for name, sha in self._prompts().items() if name.startswith(f"{model.prompt_suite}/")}
+        prompts = {name: sha for name, sha in hash_prompts().items() if name.startswith(f"{model.prompt_suite}/")}
         said = {
             "model": self.config.model.source,
             "facts": [asdict(fact) for fact in request.facts],
@@ -313,11 +313,6 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         if self.config.request.neutral:
             hashes["neutral"] = hash_json(request.neutral)
         return said, hashes
-
-    @staticmethod
-    def _prompts() -> dict[str, str]:
-        """Hashes of all prompts that a model may be asked with."""
-        return {name: load_prompt(name).sha256 for name in list_prompts()}
 
     def save(self, model: LanguageModel, method: Method, outcome: Outcome, folder: Path) -> Written:
         """A PEFT adapter where that holds all that has changed, the whole model otherwise."""

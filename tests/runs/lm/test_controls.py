@@ -11,7 +11,8 @@ from genunlearn.config.lm import LMAuditConfig, LMConfig
 from genunlearn.engine.progress import Watch
 from genunlearn.errors import ConfigError
 from genunlearn.registry import METHODS
-from genunlearn.runs.api import forget_config, run
+from genunlearn.runs.api import audit_config, forget_config, run
+from genunlearn.runs.lm import audit
 from genunlearn.runs.lm.audit import LMAudit
 from genunlearn.runs.lm.family import LMFamily
 
@@ -79,3 +80,25 @@ def test_audits_of_other_weights_at_the_same_place_share_nothing(tiny_folder: An
     settings.write_text(settings.read_text().replace('"rms_norm_eps": 1e-06', '"rms_norm_eps": 1e-05'))
     after = LMAudit(config, Watch(is_shown=False)).weights()
     assert all(before[role] != after[role] for role in before)
+
+
+@pytest.mark.slow
+def test_audits_of_one_original_find_its_phrasings_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    find = audit.find_phrasings
+    monkeypatch.setattr(audit, "find_phrasings", lambda fact, *given: asked.append(fact.id) or find(fact, *given))
+    shared = (
+        f"controls={tmp_path / 'controls'}",
+        "evaluate.decoys=1",
+        "evaluate.phrasings=4",
+        "attacks={completion: {}}",
+    )
+    records = []
+    for name in ("grad_ascent", "npo"):
+        run(configured(name), out=tmp_path / name)
+        config = audit_config(
+            str(tmp_path / name), {"facts": (FACT,)}, original="lab:lm", oracle="never", overrides=shared
+        )
+        records.append(run(config, out=tmp_path / f"{name}-audit"))
+    assert asked == [FACT]
+    assert records[0].request["phrasings"] == records[1].request["phrasings"]
