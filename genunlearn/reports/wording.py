@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -77,6 +78,16 @@ def humanise(name: str, *, capital: bool = False) -> str:
     """``same_object`` as ``same object``."""
     words = name.replace("_", " ").strip()
     return words[:1].upper() + words[1:] if capital else words
+
+
+OWN_SPELLING = {"lora": "LoRA", "nf4": "NF4"}
+"""Words in names of attacks that readers know otherwise."""
+
+
+def spoken_attack(name: str, *, capital: bool = False) -> str:
+    """Attack and strength, such as ``quantised_reload, nf4``, in words."""
+    spoken = re.sub(r"\b(lora|nf4)\b", lambda found: OWN_SPELLING[found[0]], humanise(name))
+    return spoken[:1].upper() + spoken[1:] if capital else spoken
 
 
 # ---- what the record says of the run ----------------------------------------------------------------------------

@@ -247,7 +247,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
             found = [r.value for r in results if (r.name, r.target) == ("exposure_p", target) and r.value is not None]
             if len(found) > 1:
                 p = combined_p(found)
-                row = Result(name="exposure_p", target=target, group=ALL, value=p, low=p, high=p, n=len(found))
+                row = Result(name="exposure_p", target=target, group=ALL, value=p, n=len(found))
                 rows.append(row)
         return rows
 
