@@ -1,9 +1,9 @@
 """In how many ways a fact is asked: an interval over four questions says nothing.
 
 First come phrasings that are held out, then ones that the original writes, then all of these in other framings, then
-framings of those that unlearning may have used, and at last framings from both sides. Those that unlearning may have
-used stay as they are for relearning to teach, unless the original answers no others. Only what the original answers
-with the truth is asked.
+framings of those that unlearning may have used, and at last framings from both sides of either. Those that unlearning
+may have used stay as they are for relearning to teach, unless the original answers no others. Only what the original
+answers with the truth is asked.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ FRAMES = (
 )
 """Texts around a question that change nothing about what it asks for."""
 
-BOTH_SIDES = tuple(
-    after.replace("{}", before)
-    for before, after in zip(
-        [frame for frame in FRAMES if frame.endswith(" {}") and frame != "{} {}"],
-        cycle([frame for frame in FRAMES if frame.startswith("{} ") and frame != "{} {}"]),
-        strict=False,
-    )
-)
+BEFORE = [frame for frame in FRAMES if frame.endswith(" {}") and frame != "{} {}"]
+AFTER = [frame for frame in FRAMES if frame.startswith("{} ") and frame != "{} {}"]
+BOTH_SIDES = tuple(after.replace("{}", before) for before, after in zip(BEFORE, cycle(AFTER), strict=False))
 """One before and one after, for facts that the original tells in few framings."""
+
+EVERY_PAIR = tuple(
+    frame for after in AFTER for before in BEFORE if (frame := after.replace("{}", before)) not in BOTH_SIDES
+)
+"""All others of one before and one after, for facts of which little more than one question is known."""
 
 STATED = (
     *("{}", "Fact: {}", "Remember: {}", "Know that {}", "So, {}", "Well, {}", "Now, {}", "As is known, {}", "Also, {}"),
@@ -64,6 +64,14 @@ def find_phrasings(fact: Fact, original: LanguageModel, count: int) -> list[Phra
     return (found or _told(fact, original, [Phrasing(question, TRAINED) for question in fact.phrasings]))[:count]
 
 
+def few_phrasings(label: str, found: int, wanted: int) -> str:
+    """That a fact was asked in fewer phrasings than wanted, for people to read."""
+    return (
+        f"{label}: asked in {found} phrasing{'s' * (found > 1)} where {wanted} were wanted, since the original tells "
+        "it in no more; heldout phrasings of your own (request.file) make the intervals narrower"
+    )
+
+
 def _told(fact: Fact, original: LanguageModel, phrasings: Sequence[Phrasing]) -> list[Phrasing]:
     """Those that the original answers with the truth."""
     texts = original.answer([each.question for each in phrasings])
@@ -83,6 +91,12 @@ def _candidates(fact: Fact, original: LanguageModel, count: int) -> Iterator[lis
         yield [Phrasing(frame.replace("{}", question), REFRAMED) for question in fact.phrasings]
     for frame in BOTH_SIDES:
         yield [Phrasing(frame.replace("{}", each.question), FRAMED) for each in (*own, *written)]
+    for frame in BOTH_SIDES:
+        yield [Phrasing(frame.replace("{}", question), REFRAMED) for question in fact.phrasings]
+    for frame in EVERY_PAIR:
+        yield [Phrasing(frame.replace("{}", each.question), FRAMED) for each in (*own, *written)]
+    for frame in EVERY_PAIR:
+        yield [Phrasing(frame.replace("{}", question), REFRAMED) for question in fact.phrasings]
 
 
 def _write(fact: Fact, original: LanguageModel, count: int) -> Sequence[str]:

@@ -25,7 +25,15 @@ from genunlearn.records import Result, RunRecord, read_record, write_jsonl
 from genunlearn.reports.audit.report import write_comparison, write_report
 from genunlearn.runs.audit.run import AuditRun
 from genunlearn.runs.lm.audit import LMAudit, _privleaks
-from genunlearn.runs.lm.audit_phrasings import FRAMES, Phrasing, beginnings, find_phrasings
+from genunlearn.runs.lm.audit_phrasings import (
+    BOTH_SIDES,
+    EVERY_PAIR,
+    FRAMES,
+    Phrasing,
+    beginnings,
+    few_phrasings,
+    find_phrasings,
+)
 from tests.tiny_models import TAUGHT, build, teach
 
 ROOT = Path(__file__).parents[3]
@@ -269,6 +277,13 @@ def test_held_out_phrasings_come_first_and_only_what_the_original_tells_is_asked
     assert len(found) == len({each.question for each in found}) == 12
     never = LanguageModel.load(str(models / "oracle"), device="cpu", prompt_suite="lab")
     assert find_phrasings(fact, never, 12) == []
+
+
+def test_one_question_alone_can_be_asked_in_many_more_ways_than_an_interval_needs() -> None:
+    frames = {*FRAMES, *BOTH_SIDES, *EVERY_PAIR}
+    assert len(frames) == len(FRAMES) + len(BOTH_SIDES) + len(EVERY_PAIR) >= 64
+    assert all(frame.count("{}") == 1 for frame in frames - {"{} {}"})
+    assert few_phrasings("A | b | C", 1, 32).startswith("A | b | C: asked in 1 phrasing where 32 were wanted")
 
 
 def test_statements_are_cut_before_the_answer() -> None:
