@@ -114,6 +114,8 @@ def _request(record: RunRecord) -> dict[str, str]:
         for label, origins in record.request.get("phrasings", {}).items()
     }
     rows = {key: value for key, value in request_rows(record).items() if key not in ("facts", "phrasings", "decoys")}
+    if words_of(record) is FACTS:  # records name their facts as audits of pipelines name concepts
+        rows = {"facts" if key == "concepts" else key: value for key, value in rows.items()}
     decoys = {f"decoys of {label}": "; ".join(names) for label, names in record.request.get("decoys", {}).items()}
     return rows | {f"phrasings of {label}": text for label, text in counted.items()} | decoys
 
