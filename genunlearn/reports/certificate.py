@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from genunlearn.reports.audit.wording import rules_sentence, spoken_reason
 from genunlearn.reports.findings import FAILED, NOT_MEASURED, PASSED, UNDECIDED
 from genunlearn.reports.headline import Tone
 from genunlearn.reports.numbers import MISSING, format_number
 from genunlearn.reports.page import render_page
-from genunlearn.reports.wording import spoken_attack
+from genunlearn.reports.wording import rules_sentence, spoken_attack, spoken_reason
 
 TONES = {PASSED: Tone.GOOD, FAILED: Tone.BAD, UNDECIDED: Tone.WARN, NOT_MEASURED: Tone.NEUTRAL}
 VERDICTS = {"gone": Tone.GOOD, "concealed": Tone.BAD, "present": Tone.BAD, "damaged": Tone.BAD, "undecided": Tone.WARN}

@@ -90,6 +90,20 @@ def spoken_attack(name: str, *, capital: bool = False) -> str:
     return spoken[:1].upper() + spoken[1:] if capital else spoken
 
 
+def spoken_reason(reason: str) -> str:
+    """The reason of a verdict as a sentence begins."""
+    return spoken_attack(reason, capital=True)
+
+
+def rules_sentence(tolerance: float | None) -> str:
+    """What verdicts go by: test, correction, level and tolerance."""
+    gone = "" if tolerance is None else f"; gone: the gap to the control is at most {tolerance:g} (upper 95% limit)"
+    return (
+        "Recovered: more often than from the control, by Fisher's exact test, one-sided, with Holm's correction over "
+        f"all attacks, at 5%{gone}."
+    )
+
+
 # ---- what the record says of the run ----------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
     )
 
 
-def _outcomes(rows: Rows, subject: str) -> tuple[list[str], list[list[str]]]:
+def _outcomes(rows: Rows, subject: str) -> tuple[list[str], Sequence[Sequence[str]]]:
     """Heads and cells of the verdicts."""
     has_leak = any(record.find("normalised_leak", UNLEARNED, row["concept"]) for _, row, record in rows)
     heads = ["Audit", subject, "Verdict", "Recovered by", "Control", *(["Normalised leak"] if has_leak else [])]
@@ -75,7 +75,7 @@ def _outcomes(rows: Rows, subject: str) -> tuple[list[str], list[list[str]]]:
     return heads, cells
 
 
-def _attacks(rows: Rows) -> tuple[list[str], list[list[str]]]:
+def _attacks(rows: Rows) -> tuple[list[str], Sequence[Sequence[str]]]:
     """Heads and cells of one subject's attacks, in the order in which the audits tried them."""
     names = list(dict.fromkeys(c["attack"] for _, row, _ in rows for c in row["comparisons"]))
     heads = ["Attack", *(label for label, _, _ in rows)]

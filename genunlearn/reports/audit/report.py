@@ -20,8 +20,6 @@ from genunlearn.reports.audit.wording import (
     metric_words,
     recovered_at,
     recovery_sentence,
-    rules_sentence,
-    spoken_reason,
     spoken_verdict,
     subject_of,
     words_of,
@@ -33,7 +31,7 @@ from genunlearn.reports.numbers import MISSING, format_seconds
 from genunlearn.reports.parts import cautions_of, request_rows, write_report_page
 from genunlearn.reports.pictures import Sheet, sheet_of
 from genunlearn.reports.reporter import Reporter
-from genunlearn.reports.wording import UNLEARNED, humanise, spoken_attack
+from genunlearn.reports.wording import UNLEARNED, humanise, rules_sentence, spoken_attack, spoken_reason
 
 if TYPE_CHECKING:
     from rich.console import Console

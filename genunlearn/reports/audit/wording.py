@@ -171,11 +171,6 @@ def recovered_at(row: Mapping[str, Any]) -> list[str]:
     return list(row.get("recovered_at") or row["recovered_by"])
 
 
-def spoken_reason(reason: str) -> str:
-    """The reason of a verdict as a sentence begins."""
-    return spoken_attack(reason, capital=True)
-
-
 def recovery_sentence(row: Mapping[str, Any]) -> str:
     """What recovers the subject at its weakest strength, and how often; empty where nothing does."""
     if not row["recovered_by"]:
@@ -190,15 +185,6 @@ def _recovery(row: Mapping[str, Any], label: str) -> str:
         return spoken_attack(label)
     mine, its = found["shares"][UNLEARNED], found["shares"][control]
     return f"{spoken_attack(label)} ({mine['shown']} of {mine['n']}, {control} {its['shown']} of {its['n']})"
-
-
-def rules_sentence(tolerance: float | None) -> str:
-    """What verdicts go by: test, correction, level and tolerance."""
-    gone = "" if tolerance is None else f"; gone: the gap to the control is at most {tolerance:g} (upper 95% limit)"
-    return (
-        "Recovered: more often than from the control, by Fisher's exact test, one-sided, with Holm's correction over "
-        f"all attacks, at 5%{gone}."
-    )
 
 
 def control_of(comparison: Mapping[str, Any]) -> str:

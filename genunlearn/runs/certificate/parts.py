@@ -76,7 +76,7 @@ def parts_of(
     record = run.record
     findings = reporter_of(record).find(record)
     shown = reporter_of(audit.record).find(audit.record) if audit else findings
-    parts = {
+    parts: dict[str, Any] = {
         "tone": str(shown.headline.tone),
         "verdict": shown.headline.verdict,
         "asked": _asked(record),
