@@ -24,7 +24,7 @@ from genunlearn.reports.numbers import MISSING, format_estimate
 from genunlearn.reports.parts import cautions_of, check_any, write_comparison_pages
 from genunlearn.reports.wording import UNLEARNED
 
-Rows = list[tuple[str, Mapping[str, Any], RunRecord]]
+Rows = Sequence[tuple[str, Mapping[str, Any], RunRecord]]
 
 
 def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
