@@ -13,7 +13,6 @@ from genunlearn.reports.audit.wording import (
     TONES,
     control_of,
     recovered_at,
-    spoken_attack,
     spoken_verdict,
     subject_of,
     words_of,
@@ -22,7 +21,7 @@ from genunlearn.reports.headline import SYMBOLS, Tone
 from genunlearn.reports.markdown import table_of
 from genunlearn.reports.numbers import MISSING, format_estimate
 from genunlearn.reports.parts import cautions_of, check_any, write_comparison_pages
-from genunlearn.reports.wording import UNLEARNED
+from genunlearn.reports.wording import UNLEARNED, spoken_attack
 
 Rows = Sequence[tuple[str, Mapping[str, Any], RunRecord]]
 
