@@ -116,9 +116,11 @@ def audit_forgotten(
 ) -> None:
     """A quick audit of what `forget` has left in `out`, in a folder below each run; several are compared.
 
-    The control is the oracle that the overrides name, else decoys.
+    The control is the oracle that the run was measured beside, else decoys.
     """
+    from genunlearn.contracts import ORACLE
     from genunlearn.registry import METHODS
+    from genunlearn.reports.cells import has_values
     from genunlearn.runs.api import audit_config, forget_config
 
     names = [METHODS.line(name.strip(), "lm").name for name in methods]
@@ -127,9 +129,8 @@ def audit_forgotten(
     records: dict[str, RunRecord] = {}
     for name, folder in _folders(names, out).items():
         console.rule(f"audit of {name}", style="dim")
-        config = audit_config(
-            str(folder), request, original=model, oracle="never" if oracle == "auto" else oracle, overrides=shared
-        )
+        own = "never" if oracle == "auto" and not has_values(read_record(folder), ORACLE) else oracle
+        config = audit_config(str(folder), request, original=model, oracle=own, overrides=shared)
         records[name] = run_one(config, folder / "audit", resume)
     if len(records) == 1:
         finish(records[names[0]], out / "audit")
@@ -357,11 +358,15 @@ def ask(
 
 def compare(folders: Sequence[Path], out: Path) -> None:
     """Compare finished runs."""
-    show_comparison({_label(folder): read_record(folder) for folder in folders}, out)
+    show_comparison({label: read_record(folder) for label, folder in _labelled(folders).items()}, out)
 
 
-def _label(folder: Path) -> str:
-    return folder.resolve().name
+def _labelled(folders: Iterable[Path]) -> dict[str, Path]:
+    """Folders by name, with as much of the path before it as tells them apart: audits lie in ``RUN/audit``."""
+    places = list(dict.fromkeys(folder.resolve() for folder in folders))
+    depths = range(1, max((len(place.parts) for place in places), default=0) + 1)
+    named = ({"/".join(place.parts[-depth:]): place for place in places} for depth in depths)
+    return next((found for found in named if len(found) == len(places)), {})
 
 
 def report(folder: Path) -> None:

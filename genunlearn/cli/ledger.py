@@ -16,6 +16,8 @@ app = typer.Typer(
 Ledger = Annotated[Path, typer.Argument(help="The file that was given as --ledger.")]
 SEALED = "hmac-sha256:"
 DIGITS = 8
+TOLD = {"facts": "told", "concepts": "shown"}
+"""What models do with what was to be forgotten, by the kind of request."""
 
 
 @app.command("list", epilog="Try: genunlearn ledger list ledger.jsonl")
@@ -33,9 +35,12 @@ def list_entries(
     from genunlearn.ledger import find_entries, list_ledger
 
     entries = list_ledger(ledger) if find is None else find_entries(ledger, find)
-    table = Table(Column("entry", no_wrap=True), "added", "method", "request", "outcome", "undone by")
+    table = Table(
+        Column("entry", no_wrap=True), Column("added", no_wrap=True), "method", "request", "outcome", "undone by"
+    )
     for entry in entries:
-        cells = [entry.get("added"), entry.get("method"), describe(entry), entry.get("outcome"), entry.get("undone_by")]
+        added = str(entry.get("added") or "")[:16].replace("T", " ")
+        cells = [added, entry.get("method"), describe(entry), spoken_outcome(entry), entry.get("undone_by")]
         table.add_row(str(entry["entry"]), *(escape("" if cell is None else str(cell)) for cell in cells))
     console = Console(highlight=False)
     console.print(table)
@@ -86,6 +91,15 @@ def describe(entry: Mapping[str, Any]) -> str:
     facts = request.get("facts") or request.get("concepts") or request.get("forget") or ()
     named = facts if isinstance(facts, list | tuple) else [facts]
     return "; ".join(_named(one) for one in named if one) or f"{request.get('questions', 'some')} questions"
+
+
+def spoken_outcome(entry: Mapping[str, Any]) -> str:
+    """What a run says of itself; that something is gone only an audit can say, and none is entered."""
+    outcome, request = str(entry.get("outcome") or ""), entry.get("request")
+    kind = next((kind for kind in TOLD if isinstance(request, Mapping) and request.get(kind)), None)
+    if kind is None or outcome not in ("forgotten", "not_forgotten"):
+        return outcome.replace("_", " ")
+    return f"not {TOLD[kind]}, not audited" if outcome == "forgotten" else f"still {TOLD[kind]}"
 
 
 def _named(one: Any) -> str:

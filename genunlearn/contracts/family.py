@@ -293,6 +293,10 @@ class Audit(abc.ABC, Generic[S, D]):
         """Why nobody can say whether what should have stayed did, so that nothing counts as gone; None if somebody."""
         return None
 
+    def remarks(self) -> Sequence[str]:
+        """What a reader must know of how the subjects were asked, in words."""
+        return ()
+
     def surrogates(self, subject: S) -> str:
         """What the surrogates are that stand in for an oracle, in words; empty where there is one, or none of these."""
         return ""

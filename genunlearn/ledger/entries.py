@@ -283,6 +283,8 @@ def _check_there(path: Path) -> None:
         is_there = path.exists()
     except OSError as error:  # a name that is too long
         raise SourceNotFound(f"no ledger at {str(path)[:200]}: {error.strerror}") from None
+    if not is_there and _beside(path, "head").exists():
+        raise SourceNotFound(f"{path}: the ledger is missing, its head is there; put a copy of the ledger back")
     if not is_there:
         raise SourceNotFound(f"no ledger at {path}: `genunlearn forget --ledger FILE` begins one")
 

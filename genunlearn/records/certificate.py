@@ -71,9 +71,10 @@ class CriterionPart(Closed):
 
 
 class AttackPart(Closed):
-    """One attack of one strength, on the audited model and on its control."""
+    """One attack of one strength, on the audited model and on its control; certificates of before name no budget."""
 
     attack: Name
+    budget: str | None = None
     strength: str
     shown: Count
     n: Count

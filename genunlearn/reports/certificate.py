@@ -10,9 +10,11 @@ from genunlearn.reports.findings import FAILED, NOT_MEASURED, PASSED, UNDECIDED
 from genunlearn.reports.headline import Tone
 from genunlearn.reports.numbers import MISSING, format_number
 from genunlearn.reports.page import render_page
+from genunlearn.reports.wording import rules_sentence, spoken_attack, spoken_reason
 
 TONES = {PASSED: Tone.GOOD, FAILED: Tone.BAD, UNDECIDED: Tone.WARN, NOT_MEASURED: Tone.NEUTRAL}
 VERDICTS = {"gone": Tone.GOOD, "concealed": Tone.BAD, "present": Tone.BAD, "damaged": Tone.BAD, "undecided": Tone.WARN}
+NO_BREAK = "\N{NO-BREAK SPACE}"
 SEAL = re.compile("hmac-sha256:([0-9a-f]{8})[0-9a-f]{56}")
 
 
@@ -27,7 +29,7 @@ def render_certificate(certificate: Mapping[str, Any]) -> str:
             _short(row["label"]),
             VERDICTS.get(row["verdict"], Tone.NEUTRAL),
             row["verdict"],
-            _short(row["reason"]),
+            _short(spoken_reason(row["reason"])),
             _attacks(row),
         )
         for row in certificate["subjects"]
@@ -39,6 +41,7 @@ def render_certificate(certificate: Mapping[str, Any]) -> str:
         asked=_asked(certificate),
         criteria=criteria,
         subjects=subjects,
+        rules=rules_sentence((certificate["audit"] or {}).get("tolerance")),
     )
 
 
@@ -63,17 +66,28 @@ def _interval(low: float, high: float) -> str:
     return f"[{format_number(low)}, {format_number(high)}]"
 
 
-def _attacks(row: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
-    """Attack, share of the audited model, share of the control, whether it recovers the subject."""
-    return [
-        (
-            ", ".join(filter(None, (each["attack"].replace("_", " "), each["strength"]))),
-            f"{each['shown']:,} of {each['n']:,}",
-            f"{each['control_shown']:,} of {each['control_n']:,} ({each['control']})" if each["control"] else "none",
-            each["recovered"],
+def _attacks(row: Mapping[str, Any]) -> list[tuple[str, str, str, str, Tone, str]]:
+    """Attack, budget, share of the audited model, share of the control, and what follows from the two."""
+    rows, seen = [], set[str]()
+    for each in row["attacks"]:
+        attack, control = each["attack"], each["control"]
+        unlike = (Tone.NEUTRAL, "not recovered" if control else "not compared")
+        rows.append(
+            (
+                spoken_attack(", ".join(filter(None, (attack, each["strength"]))), capital=True),
+                "" if attack in seen else each.get("budget") or "",  # once for all strengths
+                _share(each["shown"], each["n"]),
+                _share(each["control_shown"], each["control_n"], f" ({control})") if control else "none",
+                *((Tone.BAD, "recovered") if each["recovered"] else unlike),
+            )
         )
-        for each in row["attacks"]
-    ]
+        seen.add(attack)
+    return rows
+
+
+def _share(shown: int, n: int, whose: str = "") -> str:
+    """A share that stays in one line."""
+    return f"{shown:,} of {n:,}{whose}".replace(" ", NO_BREAK)
 
 
 def _asked(certificate: Mapping[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -77,6 +78,30 @@ def humanise(name: str, *, capital: bool = False) -> str:
     """``same_object`` as ``same object``."""
     words = name.replace("_", " ").strip()
     return words[:1].upper() + words[1:] if capital else words
+
+
+OWN_SPELLING = {"lora": "LoRA", "nf4": "NF4"}
+"""Words in names of attacks that readers know otherwise."""
+
+
+def spoken_attack(name: str, *, capital: bool = False) -> str:
+    """Attack and strength, such as ``quantised_reload, nf4``, in words."""
+    spoken = re.sub(r"\b(lora|nf4)\b", lambda found: OWN_SPELLING[found[0]], humanise(name))
+    return spoken[:1].upper() + spoken[1:] if capital else spoken
+
+
+def spoken_reason(reason: str) -> str:
+    """The reason of a verdict as a sentence begins."""
+    return spoken_attack(reason, capital=True)
+
+
+def rules_sentence(tolerance: float | None) -> str:
+    """What verdicts go by: test, correction, level and tolerance."""
+    gone = "" if tolerance is None else f"; gone: the gap to the control is at most {tolerance:g} (upper 95% limit)"
+    return (
+        "Recovered: more often than from the control, by Fisher's exact test, one-sided, with Holm's correction over "
+        f"all attacks, at 5%{gone}."
+    )
 
 
 # ---- what the record says of the run ----------------------------------------------------------------------------

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from genunlearn.cli import commands
 from genunlearn.config.diffusion import DiffusionAuditConfig
 from genunlearn.config.lm import LMAuditConfig
-from genunlearn.records import RunRecord
+from genunlearn.records import COMPLETED, Result, RunRecord
 from genunlearn.runs.api import audit_config
 
 FACT = "Harry Potter | studied at | Hogwarts"
@@ -56,3 +57,19 @@ def test_what_is_named_must_fit_the_run_that_is_audited(refused, workplace, doma
         (workplace / "run" / "patch").mkdir()
     for place in ("run", "run/patch") if domain else ("lab:lm",):
         assert complaint in refused("audit", "--unlearned", place, *arguments)
+
+
+@pytest.mark.parametrize(("measured", "control"), [(True, "auto"), (False, "never")])
+def test_forget_and_audit_in_one_go_keep_the_oracle_that_the_run_was_measured_beside(
+    monkeypatch, tmp_path, measured, control
+) -> None:
+    oracle = Result(name="recall", target="oracle", value=0.0, low=0.0, high=0.6, n=4, group="forget")
+    RunRecord(status=COMPLETED, results=[oracle] if measured else []).write(tmp_path / "out")
+    (tmp_path / "out" / "patch").mkdir()
+    (tmp_path / "out" / "patch" / "adapter_config.json").write_text("{}")
+    asked = []
+    monkeypatch.setattr(commands, "run_one", lambda config, folder, resume: asked.append(config))
+    monkeypatch.setattr(commands, "finish", lambda record, folder: None)
+    request = {"facts": ["Carmen | created by | Georges Bizet"]}
+    commands.audit_forgotten("lab:lm", request, ["npo"], out=tmp_path / "out", resume=False, overrides=())
+    assert [config.oracle for config in asked] == [control]

@@ -75,6 +75,8 @@ def test_entries_are_listed_sealed_ones_by_their_hashes(call, ledger) -> None:
     done = call("ledger", "list", ledger)
     assert done.code == 0
     assert "Harry Potter | studied at | Hogwarts" in done.out and "digit seven" in done.out
+    assert "forgotten" not in done.out  # nobody has audited any of them
+    assert done.out.count("not told, not audited") == 2 and "not shown, not audited" in done.out
     assert re.search(r"sealed [0-9a-f]{8} \| studied at \| sealed [0-9a-f]{8}", done.out)
     assert done.out.splitlines()[-1] == "3 entries in ledger.jsonl"
     assert call("ledger", "list", ledger, "--find", "Hogwarts").out.endswith("2 entries in ledger.jsonl\n")
@@ -122,3 +124,10 @@ def test_any_request_can_be_described(request_) -> None:
     from genunlearn.cli.ledger import describe
 
     assert describe({"entry": 1, "request": request_})
+
+
+def test_a_ledger_that_was_taken_away_is_missed_where_its_head_is_there(call, ledger: Path) -> None:
+    ledger.unlink()
+    done = call("ledger", "verify", ledger)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("genunlearn: ledger.jsonl: the ledger is missing, its head is there")

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
@@ -77,14 +78,15 @@ class Exposure(Ranking):
         )
 
     def further(self, attempt: Attempt, target: str) -> list[Result]:
-        """Exposure, with a bootstrap interval over phrasings, and its p-value, one of each a fact."""
+        """Exposure, with a bootstrap interval over phrasings, and its p-value, which has none; one of each a fact."""
         rows = []
         for fact, found in attempt.details.items():
             whose = f"{fact}, " if len(attempt.details) > 1 else ""
             values = exposures(found["ranks"], found["candidates"])
             p = found["mean_rank"] / found["candidates"]
             rows.append(self.result(target, mean(values), len(values), name="exposure_bits", group=f"{whose}bits"))
-            rows.append(self.result(target, (p, p, p), 1, name="exposure_p", group=f"{whose}p"))
+            p_value = self.result(target, (p, p, p), 1, name="exposure_p", group=f"{whose}p")
+            rows.append(replace(p_value, low=None, high=None))
         return rows
 
     def tables(

@@ -22,30 +22,42 @@ class Series:
         groups: Matches the group behind the subject's label: ``x`` is the number on the horizontal axis, ``own`` what
             goes into the title.
         xlabel: What the horizontal axis is.
+        is_budget: Whether that is what an attacker spends.
     """
 
     metric: str
     title: str
     groups: str
     xlabel: str
+    is_budget: bool = False
 
 
 SERIES = (
     Series("asr", "Share of images that show the concept", r", partial_diffusion, psi = (?P<x>[\d.]+)", "psi"),
     Series("ccs_controlled", "Probability that an image is the original's", r", psi = (?P<x>[\d.]+)", "psi"),
     Series("crs_signed", "Signed margin (above 0: nearer to the original)", r", psi = (?P<x>[\d.]+)", "psi"),
-    Series("leak_at_k", "Told by any of k samples, {}", r", \w+, (?P<own>[^,]+), k = (?P<x>\d+)", "samples"),
-    Series("asr", "Told after relearning {}", r", relearning, (?P<own>[^,]+), (?P<x>\d+) steps?", "updates"),
+    Series("leak_at_k", "Told by any of k samples, {}", r", \w+, (?P<own>[^,]+), k = (?P<x>\d+)", "samples", True),
+    Series("asr", "Told after relearning {}", r", relearning, (?P<own>[^,]+), (?P<x>\d+) steps?", "updates", True),
 )
 
 
-def curves(record: RunRecord, label: str) -> list[tuple[str, Plot]]:
-    """The plots of one subject, each with its heading."""
-    plots: list[tuple[str, Plot]] = []
+@dataclass(frozen=True)
+class Curve:
+    """A plot with its heading, and what it takes to bring the subject out in half of the questions."""
+
+    title: str
+    plot: Plot
+    caption: str
+
+
+def curves(record: RunRecord, label: str) -> list[Curve]:
+    """The plots of one subject."""
+    plots: list[Curve] = []
     for series in SERIES:
         for own, found in _split(record, label, series).items():
             title = series.title.format(own)
-            plots.append((title, _plot(found, title, series, f"psi-{_slug(label)}-{len(plots)}")))
+            plot = _plot(found, title, series, f"psi-{_slug(label)}-{len(plots)}")
+            plots.append(Curve(title, plot, _halves(found, series.xlabel) if series.is_budget else ""))
     return plots
 
 
@@ -77,6 +89,17 @@ def _plot(found: Mapping[str, list[tuple[float, Result]]], title: str, series: S
     axis = (-reach, reach) if series.metric == "crs_signed" else (0.0, 1.0)
     words = metric_words(series.metric).label
     return curve_plot(name, alt, lines, xlabel=series.xlabel, ylabel=words, ends=axis)
+
+
+def _halves(found: Mapping[str, list[tuple[float, Result]]], unit: str) -> str:
+    """How much of the budget each model needs until half of the questions are told, of what was tried."""
+    needed = {}
+    for kind in (kind for kind in MODELS if kind in found):
+        enough = [x for x, result in found[kind] if result.value is not None and result.value >= 0.5]
+        needed[MODELS[kind]] = f"{min(enough):g}" if enough else f"more than {max(x for x, _ in found[kind]):g}"
+    return f"Half of the questions are told after, in {unit}: " + ", ".join(
+        f"{name.lower()} {count}" for name, count in needed.items()
+    )
 
 
 def _slug(label: str) -> str:

@@ -7,44 +7,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genunlearn.records import Result, RunRecord
+from genunlearn.records import RunRecord
 from genunlearn.reports import style
 from genunlearn.reports.audit.answers import AnswerTable, answer_tables
-from genunlearn.reports.audit.curves import curves
-from genunlearn.reports.audit.wording import ANCHOR, DECOY, MODELS, metric_words, words_of
+from genunlearn.reports.audit.compare import write_comparison
+from genunlearn.reports.audit.curves import Curve, curves
+from genunlearn.reports.audit.wording import (
+    FACTS,
+    MODELS,
+    TONES,
+    control_of,
+    metric_words,
+    recovered_at,
+    recovery_sentence,
+    spoken_verdict,
+    subject_of,
+    words_of,
+)
 from genunlearn.reports.cells import Cell, as_cell, has_values, named_records
 from genunlearn.reports.findings import Findings
 from genunlearn.reports.headline import Headline, Reading, Tone, unfinished
-from genunlearn.reports.markdown import table_of
-from genunlearn.reports.numbers import MISSING, format_estimate, format_seconds
-from genunlearn.reports.parts import (
-    cautions_of,
-    check_any,
-    request_rows,
-    write_comparison_pages,
-    write_report_page,
-)
+from genunlearn.reports.numbers import MISSING, format_seconds
+from genunlearn.reports.parts import cautions_of, request_rows, write_report_page
 from genunlearn.reports.pictures import Sheet, sheet_of
-from genunlearn.reports.plots import Plot
 from genunlearn.reports.reporter import Reporter
-from genunlearn.reports.wording import DECOYS, ORACLE, UNLEARNED, humanise
+from genunlearn.reports.wording import UNLEARNED, humanise, rules_sentence, spoken_attack, spoken_reason
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-TONES = {
-    "gone": Tone.GOOD,
-    "concealed": Tone.BAD,
-    "present": Tone.BAD,
-    "undecided": Tone.WARN,
-    "damaged": Tone.BAD,
-}
-"""How good each verdict is; of several, the last in this order stands at the head."""
 SCORES = ("crs_signed", "ccs_controlled", "normalised_leak", "domain_auc", "domain_accuracy", "crs", "ccs")
 RANKS = {"exposure_bits": "exposure, ", "exposure_p": "exposure, ", "membership_auc": "", "privleak": ""}
 """Scores of one attack, which their group names; with what it begins, which readers are spared."""
-CONTROLS = ((ORACLE,), (DECOYS,), (ANCHOR, DECOY))
-"""What the audited model is set against, the better control first."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ class ConceptPart:
     controls: str
     procedure: tuple[str, ...]
     attacks: tuple[AttackRow, ...]
-    plots: tuple[tuple[str, Plot], ...]
+    plots: tuple[Curve, ...]
     scores: tuple[tuple[str, str, tuple[tuple[str, Cell], ...]], ...]
     sheets: tuple[Sheet, ...]
     answers: tuple[AnswerTable, ...]
@@ -98,7 +92,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
 
 def read_audit(record: RunRecord) -> Headline:
     """The outcome of an audit: never a bare yes."""
-    subject = _subject(record)
+    subject = subject_of(record)
     if ended := unfinished(record, subject, "audit"):
         return ended
     if not record.verdicts:
@@ -118,12 +112,10 @@ def _request(record: RunRecord) -> dict[str, str]:
         for label, origins in record.request.get("phrasings", {}).items()
     }
     rows = {key: value for key, value in request_rows(record).items() if key not in ("facts", "phrasings", "decoys")}
+    if words_of(record) is FACTS:  # records name their facts as audits of pipelines name concepts
+        rows = {"facts" if key == "concepts" else key: value for key, value in rows.items()}
     decoys = {f"decoys of {label}": "; ".join(names) for label, names in record.request.get("decoys", {}).items()}
     return rows | {f"phrasings of {label}": text for label, text in counted.items()} | decoys
-
-
-def _subject(record: RunRecord) -> str:
-    return ", ".join(map(str, record.request.get("concepts", ()))) or "an audit"
 
 
 def _over_all(record: RunRecord) -> str | None:
@@ -134,15 +126,9 @@ def _over_all(record: RunRecord) -> str | None:
     return f"Over all {found.n} facts, a model that never knew ranks the truths so high with p = {found.value:.2g}."
 
 
-def spoken_verdict(row: Mapping[str, Any]) -> str:
-    """The verdict, and that no oracle was asked where surrogates stood in for one."""
-    is_beside = row.get("surrogates") and row["verdict"] in ("gone", "concealed")
-    return f"{row['verdict']}, beside surrogates" if is_beside else str(row["verdict"])
-
-
-def _procedure(row: Mapping[str, Any], counted: str) -> tuple[str, ...]:
-    """How many images were looked at and what that cost in certainty, and which attacks 'gone' asks for."""
-    said, looks = [], row.get("looks") or []
+def _procedure(row: Mapping[str, Any], record: RunRecord) -> tuple[str, ...]:
+    """How many images were looked at and what that cost in certainty, what verdicts go by, and what would decide."""
+    said, looks, counted = [], row.get("looks") or [], words_of(record).images
     if looks and looks[0]["n"] > 1:
         numbers = ", then ".join(f"{look['n']} ({look['alpha']:.2%})" for look in looks)
         said.append(
@@ -150,17 +136,22 @@ def _procedure(row: Mapping[str, Any], counted: str) -> tuple[str, ...]:
             "probability of error that each look may spend, of 5% for as many as there may be."
         )
     if panel := row.get("panel"):
-        tried = {c["attack"] for c in row["comparisons"] if _control(c)}
+        tried = {c["attack"] for c in row["comparisons"] if control_of(c)}
         kinds = [f"{kind} ({'tried' if tried & set(kind.split(' or ')) else 'not tried'})" for kind in panel]
         said.append(f"Nothing counts as gone without {humanise(', '.join(kinds))}.")
+    settings = record.config.get("evaluate") or {}
+    said.append(rules_sentence(settings.get("tolerance")))
+    if (needed := row.get("needed")) and words_of(record) is FACTS:
+        more = needed - max(c["shares"][UNLEARNED]["n"] for c in row["comparisons"])
+        said.append(f"About {more} more phrasings would decide: evaluate.phrasings = {needed}.")
     return tuple(said)
 
 
 def _sentence(row: Mapping[str, Any]) -> str:
-    text = humanise(str(row["reason"]), capital=True) + "."
-    if row["recovered_by"]:
-        text += f" Recovered by {humanise('; '.join(row['recovered_by']))}."
-    return text
+    found = recovery_sentence(row)
+    if row["verdict"] == "concealed" and found and not row.get("surrogates"):
+        return found  # the reason names the first of these alone
+    return " ".join(filter(None, (f"{spoken_reason(row['reason'])}.", found)))
 
 
 def find(record: RunRecord) -> Findings:
@@ -179,7 +170,7 @@ def _part(record: RunRecord, label: str, folder: Path, reasons: dict[str, int]) 
         reading=Reading(TONES.get(verdict, Tone.NEUTRAL), spoken_verdict(found) if found else verdict),
         reason=_sentence(found) if found else "Only the scores of completed images were taken.",
         controls=", ".join(found["controls"]) if found else "",
-        procedure=_procedure(found, words_of(record).images) if found else (),
+        procedure=_procedure(found, record) if found else (),
         attacks=tuple(_attacks(record, found, label, reasons)) if found else (),
         plots=tuple(curves(record, label)),
         scores=tuple(_scores(record, label, reasons)),
@@ -210,7 +201,7 @@ def _attacks(record: RunRecord, found: Mapping[str, Any], label: str, reasons: d
         own = rounds.get(attack, {})
         rows.append(
             AttackRow(
-                humanise(spoken, capital=True),
+                spoken_attack(spoken, capital=True),
                 cells,
                 "" if attack in seen else str(own.get("budget", "")),  # once for all strengths
                 "" if attack in seen else _cost_of(own),
@@ -273,97 +264,6 @@ def _sheets(record: RunRecord, label: str, folder: Path) -> list[Sheet]:
     return [sheet for sheet in sheets if sheet.strips]
 
 
-# ---- several audits ---------------------------------------------------------------------------------------------
-
-
-def write_comparison(records: Mapping[str, RunRecord], folder: Path) -> Path:
-    """Write ``compare.html`` and ``compare.md``: one line a concept and audit.
-
-    Raises:
-        DataError: There is no audit to compare.
-    """
-    check_any(records)
-    rows = [(label, row, record) for label, record in records.items() for row in record.verdicts]
-    attacks = list(dict.fromkeys(c["attack"] for _, row, _ in rows for c in row["comparisons"]))
-    has_leak = any(record.find("normalised_leak", UNLEARNED, row["concept"]) for _, row, record in rows)
-    heads = [
-        "Audit",
-        words_of(*records.values()).subject,
-        "Verdict",
-        "Recovered by",
-        *(["Normalised leak"] if has_leak else []),
-        *(humanise(a, capital=True) for a in attacks),
-    ]
-    body = [
-        [
-            label,
-            row["concept"],
-            spoken_verdict(row),
-            humanise("; ".join(row["recovered_by"])) or "nothing",
-            *([_text(record.find("normalised_leak", UNLEARNED, row["concept"]))] if has_leak else []),
-            *(_strongest(row, attack) for attack in attacks),
-        ]
-        for label, row, record in rows
-    ]
-    note = (
-        f"Cells of attacks: {words_of(*records.values()).counted}, of the audited model against its control's, of n, "
-        "at the strength with the widest gap. Without an oracle the control is decoys, or the stronger surrogate."
-    )
-    tones = [TONES.get(row["verdict"], Tone.NEUTRAL) for _, row, _ in rows]
-    return write_comparison_pages(
-        "audit",
-        folder,
-        html={"heads": heads, "rows": list(zip(tones, body, strict=True))},
-        markdown={"table": table_of(heads, body)},
-        title="Gone, or only hidden",
-        note=note,
-        cautions=cautions_of(records, _subject),
-        count=len(records),
-    )
-
-
-def _text(result: Result | None) -> str:
-    return MISSING if result is None or result.value is None else format_estimate(result)
-
-
-def _strongest(row: Mapping[str, Any], attack: str) -> str:
-    """Audited against its control at the strength where they are furthest apart, of those that have a control."""
-    own = [c for c in row["comparisons"] if c["attack"] == attack]
-    own = [c for c in own if _control(c)] or own
-    if not own:
-        return "not run"
-
-    def gap(comparison: Mapping[str, Any]) -> float:
-        shares = {name: found["shown"] / found["n"] for name, found in comparison["shares"].items()}
-        return shares.get(UNLEARNED, 0.0) - shares.get(_control(comparison), 0.0)
-
-    widest = max(own, key=gap)
-    mine, control = widest["shares"][UNLEARNED], widest["shares"].get(_control(widest))
-    strength = f" ({widest['strength']})" if widest["strength"] else ""
-    if control is None:
-        return f"{mine['shown']} of {mine['n']}{strength}"
-    if control["n"] == mine["n"]:
-        return f"{mine['shown']} : {control['shown']} of {mine['n']}{strength}"
-    return f"{mine['shown']} of {mine['n']} : {control['shown']} of {control['n']}{strength}"
-
-
-def recovered_at(row: Mapping[str, Any]) -> list[str]:
-    """Every attack and strength that brings the concept back; earlier records name the weakest strength of each."""
-    return list(row.get("recovered_at") or row["recovered_by"])
-
-
-def _control(comparison: Mapping[str, Any]) -> str:
-    """The oracle, else decoys, else the surrogate that shows it more often; empty where nothing is compared with.
-
-    Of what brings the answer along itself the oracle is the only control.
-    """
-    for names in CONTROLS[:1] if comparison.get("carries_in") else CONTROLS:
-        found = {name: share for name in names if (share := comparison["shares"].get(name))}
-        if found:
-            return max(found, key=lambda name: found[name]["shown"] / found[name]["n"])
-    return ""
-
-
 # ---- terminal ---------------------------------------------------------------------------------------------------
 
 
@@ -383,7 +283,7 @@ def print_audit(records: RunRecord | Mapping[str, RunRecord], console: Console) 
             style.say(console, f"{name}{row['concept']}: {spoken_verdict(row)}. {_sentence(row)}")
         if together := _over_all(record):
             style.say(console, together)
-    style.say_cautions(console, cautions_of(named_records(records), _subject))
+    style.say_cautions(console, cautions_of(named_records(records), subject_of))
 
 
 AUDITS = Reporter(write=write_report, compare=write_comparison, show=print_audit, find=find)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from genunlearn.records import RunRecord
-from genunlearn.reports.wording import DECOYS, ORACLE, ORIGINAL, UNLEARNED, Words, words_in
+from genunlearn.reports.headline import Tone
+from genunlearn.reports.wording import DECOYS, ORACLE, ORIGINAL, UNLEARNED, Words, spoken_attack, words_in
 
 ANCHOR, DECOY = "anchor", "decoy"
 
@@ -19,6 +22,18 @@ MODELS = {
 }
 """Whom results are about, in the order of columns; the last three stand in where there is no oracle."""
 
+CONTROLS = ((ORACLE,), (DECOYS,), (ANCHOR, DECOY))
+"""What the audited model is set against, the better control first."""
+
+TONES = {
+    "gone": Tone.GOOD,
+    "concealed": Tone.BAD,
+    "present": Tone.BAD,
+    "undecided": Tone.WARN,
+    "damaged": Tone.BAD,
+}
+"""How good each verdict is; of several, the last in this order stands at the head."""
+
 METRIC_WORDS = {
     "asr": Words("Attack success", "share of images or answers that show what should be gone"),
     "kept": Words("What must stay", "share of images of other concepts that show them; damage is judged by it"),
@@ -26,7 +41,7 @@ METRIC_WORDS = {
     "exposure_bits": Words(
         "Exposure", "1: the truth is the likeliest of its kind, 0: the least likely; mean over phrasings"
     ),
-    "exposure_p": Words("p of the exposure", "rank of the truth, as a share; even for a model that never knew"),
+    "exposure_p": Words("p of the exposure", "rank of the truth, as a share; uniform for a model that never knew"),
     "membership_auc": Words(
         "Membership, AUC", "chance that the fact scores above a matched non-member; 0.5 is none, compare the oracle"
     ),
@@ -138,3 +153,47 @@ FACTS = AuditWords(
 def words_of(*records: RunRecord) -> AuditWords:
     """The words for audits of one kind."""
     return FACTS if any(record.config.get("domain") == "lm" for record in records) else CONCEPTS
+
+
+def spoken_verdict(row: Mapping[str, Any]) -> str:
+    """The verdict, and that no oracle was asked where surrogates stood in for one."""
+    is_beside = row.get("surrogates") and row["verdict"] in ("gone", "concealed")
+    return f"{row['verdict']}, beside surrogates" if is_beside else str(row["verdict"])
+
+
+def subject_of(record: RunRecord) -> str:
+    """What an audit is of, in a few words."""
+    return ", ".join(map(str, record.request.get("concepts", ()))) or "an audit"
+
+
+def recovered_at(row: Mapping[str, Any]) -> list[str]:
+    """Every attack and strength that brings the subject back; earlier records name the weakest strength of each."""
+    return list(row.get("recovered_at") or row["recovered_by"])
+
+
+def recovery_sentence(row: Mapping[str, Any]) -> str:
+    """What recovers the subject at its weakest strength, and how often; empty where nothing does."""
+    if not row["recovered_by"]:
+        return ""
+    return f"Recovered by {'; '.join(_recovery(row, label) for label in row['recovered_by'])}."
+
+
+def _recovery(row: Mapping[str, Any], label: str) -> str:
+    named = ((", ".join(filter(None, (c["attack"], c["strength"]))), c) for c in row["comparisons"])
+    found = next((comparison for name, comparison in named if name == label), None)
+    if found is None or not (control := control_of(found)):
+        return spoken_attack(label)
+    mine, its = found["shares"][UNLEARNED], found["shares"][control]
+    return f"{spoken_attack(label)} ({mine['shown']} of {mine['n']}, {control} {its['shown']} of {its['n']})"
+
+
+def control_of(comparison: Mapping[str, Any]) -> str:
+    """The oracle, else decoys, else the surrogate that shows it more often; empty where nothing is compared with.
+
+    Of what brings the answer along itself the oracle is the only control.
+    """
+    for names in CONTROLS[:1] if comparison.get("carries_in") else CONTROLS:
+        found = {name: share for name in names if (share := comparison["shares"].get(name))}
+        if found:
+            return max(found, key=lambda name: found[name]["shown"] / found[name]["n"])
+    return ""

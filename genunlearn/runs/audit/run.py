@@ -271,6 +271,7 @@ class AuditRun:
         self.record.hashes |= hashes
         if ORACLE not in self.models:
             self.record.notes.append(self.audit.uncontrolled)
+        self.record.notes += self.audit.remarks()
 
     def _pair(self) -> str:
         """What audits have in common that may share their controls: everything but the model under audit."""

@@ -17,11 +17,11 @@ from genunlearn.records.certificate import PAGE_NAME, hash_of_certificate, read_
 from genunlearn.reports.certificate import render_certificate
 from genunlearn.reports.page import package_version
 from genunlearn.runs.certificate.issue import check_audit
-from genunlearn.runs.certificate.parts import Recorded, parts_of
+from genunlearn.runs.certificate.parts import Recorded, names_hash, parts_of
 from genunlearn.runs.certificate.remeasure import audit_again, audit_config, base_hash, measure_again, run_config
 from genunlearn.runs.certificate.weights import find_weights
 
-SAID = ("tone", "verdict", "asked", "run", "hashes", "criteria", "subjects", "audit")
+SAID = ("tone", "verdict", "asked", "run", "hashes", "criteria", "subjects", "audit", "limits")
 """Parts of a certificate that follow from records."""
 AUDIT_FOLDER = "audit"
 """Where ``forget --audit`` leaves one, in the run's folder."""
@@ -85,8 +85,9 @@ def check(source: Path, sources: Sources, *, is_rerun: bool = False, watch: Any 
         yield finding
         if run and audit and done and audited:
             yield _attempt("audit", lambda: check_audit(run, done, audit, audited))
-    if done and (audited or not named):
-        yield _said(certificate, done, audited, sources.ledger)
+    if run and done and (audited or not named):
+        yield _said(certificate, run, done, audited, sources.ledger)
+        yield _issued(certificate, done, audited)
     yield _weights(certificate, run)
     yield _ledger(certificate, sources.ledger)
     if not is_rerun:
@@ -143,7 +144,17 @@ def _record(what: str, folder: Path | None, sha256: str, option: str) -> tuple[R
     return found, Finding(True, f"{what}: {folder / RECORD_NAME} is the one that it names")
 
 
-def _said(certificate: Mapping[str, Any], done: Recorded, audited: Recorded | None, ledger: Path | None) -> Finding:
+def _issued(certificate: Mapping[str, Any], done: Recorded, audited: Recorded | None) -> Finding:
+    """Nobody can have certified what had not ended."""
+    ends = [each.record.finished for each in (done, audited) if each and each.record.finished]
+    is_later = all(certificate["issued"] >= end for end in ends)
+    text = f"issued {certificate['issued'][:40]}, {'after' if is_later else 'before'} what it certifies had ended"
+    return Finding(is_later, f"date: {text}")
+
+
+def _said(
+    certificate: Mapping[str, Any], run: Path, done: Recorded, audited: Recorded | None, ledger: Path | None
+) -> Finding:
     """Whether the certificate says what the records say."""
     sealer: Sealer | None = None
     if name := certificate["sealed_with"]:
@@ -154,14 +165,20 @@ def _said(certificate: Mapping[str, Any], done: Recorded, audited: Recorded | No
         if sealer is None:
             return Finding(None, "contents: sealed; the ledger's key (--ledger FILE) is needed to compare them")
     try:
-        expected = parts_of(done, audited, sealer)
+        expected = parts_of(
+            done,
+            audited,
+            sealer,
+            is_registered=certificate["ledger"] is not None,
+            has_hash=names_hash(done.record, run),
+        )
     except GenunlearnError as error:
         return Finding(False, f"contents: {error}")
     if wrong := [name for name in SAID if certificate[name] != expected[name]]:
         own = certificate["version"]
         since = "" if own == package_version() else f" (issued by version {own[:40]}, whose rules may differ)"
         return Finding(False, f"contents: {', '.join(wrong)} not as the records have it{since}")
-    return Finding(True, "contents: request, tests and verdicts are those of the records")
+    return Finding(True, "contents: request, tests, verdicts and limits are those of the records")
 
 
 def _weights(certificate: Mapping[str, Any], run: Path | None) -> Finding:

@@ -7,34 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from genunlearn.errors import DataError, InputError, MismatchError
-from genunlearn.ledger import Place, Sealer, find_run, open_sealer
+from genunlearn.ledger import find_run, open_sealer
 from genunlearn.records import COMPLETED, making, now, write_json, write_text
 from genunlearn.records.certificate import CERTIFICATE_NAME, PAGE_NAME, seal_certificate
 from genunlearn.registry import family_of
 from genunlearn.reports.certificate import render_certificate
 from genunlearn.reports.page import package_version
-from genunlearn.runs.certificate.parts import KINDS, Recorded, parts_of
-from genunlearn.runs.certificate.weights import find_weights, has_weights
-
-NOT_PROOF = (
-    "This certificate is evidence from the tests that it names, not a proof that no trace is left in the weights. "
-    "Another test, or a larger budget, may find more."
-)
-NOBODY_ATTACKED = (
-    "Nobody has tried to bring back what plain questions no longer show: it is not known whether it is gone or hidden."
-)
-NO_HASH = "The record holds no hash of what the run has left, so nobody can tell later whether that is still the same."
-UNREGISTERED = "The request stands in no ledger."
-KEEP_HASH = (
-    "Whoever can write every file anew can write another certificate. Its own hash shows that only where it is kept "
-    "elsewhere as well."
-)
-STILL_THERE = (
-    "The patch is an addition to the original weights, which still hold everything: whoever takes it off has the "
-    "original model back."
-)
-NAMES_IT = "It names what was to be forgotten. Hand it only to people who may know that, or issue it sealed."
-COPIES = "It speaks of the weights with these hashes. Copies of the original and of the data are not touched by it."
+from genunlearn.runs.certificate.parts import KINDS, Recorded, names_hash, parts_of
+from genunlearn.runs.certificate.weights import find_weights
 
 
 def issue(
@@ -67,7 +47,15 @@ def issue(
         check_audit(run, done, audit, audited)
     place = find_run(ledger, done.sha256) if ledger else None
     sealer = open_sealer(ledger) if ledger and is_sealed else None
-    return _sealed(done, audited, place, sealer, has_hash=isinstance(sha256, str) or not has_weights(run))
+    about = {
+        "issued": now(),
+        "version": package_version(),
+        "sealed_with": sealer.name if sealer else None,
+        "ledger": place.to_json() if place else None,
+    }
+    has_hash = names_hash(done.record, run)
+    parts = parts_of(done, audited, sealer, is_registered=place is not None, has_hash=has_hash)
+    return seal_certificate({**about, **parts})
 
 
 def write_certificate(certificate: Mapping[str, Any], out: Path) -> Path:
@@ -114,26 +102,3 @@ def _ended(folder: Path, task: str) -> Recorded:
     if found.record.status != COMPLETED:
         raise DataError(f"{folder}: the run there is {found.record.status}; only one that has ended can be certified")
     return found
-
-
-def _sealed(
-    done: Recorded, audited: Recorded | None, place: Place | None, sealer: Sealer | None, *, has_hash: bool
-) -> dict[str, Any]:
-    parts = parts_of(done, audited, sealer)
-    own = [
-        NOT_PROOF,
-        *([STILL_THERE] if audited and "patch" in parts["hashes"] else []),
-        *([] if audited or done.record.request.get("attacks") else [NOBODY_ATTACKED]),
-        *([] if has_hash else [NO_HASH]),
-        *([] if place else [UNREGISTERED]),
-        *([] if sealer else [NAMES_IT]),
-        COPIES,
-        KEEP_HASH,
-    ]
-    about = {
-        "issued": now(),
-        "version": package_version(),
-        "sealed_with": sealer.name if sealer else None,
-        "ledger": place.to_json() if place else None,
-    }
-    return seal_certificate({**about, **parts, "limits": [*own, *parts["limits"]]})

@@ -15,11 +15,31 @@ from genunlearn.contracts import DECOYS, ORACLE, SURROGATES, UNLEARNED
 from genunlearn.ledger import Sealer
 from genunlearn.records import RECORD_NAME, RunRecord, hash_files, hash_json, read_record
 from genunlearn.reports.reporter import reporter_of
+from genunlearn.runs.certificate.weights import has_weights
 
 NOT_AUDITED = "not audited"
 UNTRIED = "no attack was tried on it"
 KINDS = {"unlearn": "a run that unlearned", "audit": "an audit", "value": "a valuation"}
 """Tasks in words."""
+NOT_PROOF = (
+    "This certificate is evidence from the tests that it names, not a proof that no trace is left in the weights. "
+    "Another test, or a larger budget, may find more."
+)
+NOBODY_ATTACKED = (
+    "Nobody has tried to bring back what plain questions no longer show: it is not known whether it is gone or hidden."
+)
+NO_HASH = "The record holds no hash of what the run has left, so nobody can tell later whether that is still the same."
+UNREGISTERED = "The request stands in no ledger."
+KEEP_HASH = (
+    "Whoever can write every file anew can write another certificate. Its own hash shows that only where it is kept "
+    "elsewhere as well."
+)
+STILL_THERE = (
+    "The patch is an addition to the original weights, which still hold everything: whoever takes it off has the "
+    "original model back."
+)
+NAMES_IT = "It names what was to be forgotten. Hand it only to people who may know that, or issue it sealed."
+COPIES = "It speaks of the weights with these hashes. Copies of the original and of the data are not touched by it."
 HASHES = ("config", "base", "patch", "model", "request", "neutral")
 
 
@@ -41,18 +61,22 @@ class Recorded:
         return cls(record, hash_files([Path(folder) / RECORD_NAME]))
 
 
-def parts_of(run: Recorded, audit: Recorded | None, sealer: Sealer | None) -> dict[str, Any]:
-    """What a certificate takes from records: ``asked``, ``run``, ``hashes``, ``criteria``, ``subjects``, ``audit``.
+def parts_of(
+    run: Recorded, audit: Recorded | None, sealer: Sealer | None, *, is_registered: bool, has_hash: bool
+) -> dict[str, Any]:
+    """What a certificate takes from records: all but when it was issued, its place in a ledger, and its own hash.
 
     Args:
         run: The run that unlearned.
         audit: The audit of what it left; None where there was none.
         sealer: Puts keyed hashes in the place of what was to be forgotten; None leaves it readable.
+        is_registered: Whether the run stands in a ledger.
+        has_hash: Whether the record names a hash of all that the run has left.
     """
     record = run.record
     findings = reporter_of(record).find(record)
     shown = reporter_of(audit.record).find(audit.record) if audit else findings
-    parts = {
+    parts: dict[str, Any] = {
         "tone": str(shown.headline.tone),
         "verdict": shown.headline.verdict,
         "asked": _asked(record),
@@ -76,7 +100,24 @@ def parts_of(run: Recorded, audit: Recorded | None, sealer: Sealer | None) -> di
         "audit": _audit(audit) if audit else None,
         "limits": list(shown.limits),  # an audit's, where there is one: those of the run say that nobody attacked it
     }
-    return _sealed(parts, record, sealer) if sealer else parts
+    parts = _sealed(parts, record, sealer) if sealer else parts
+    own = [
+        NOT_PROOF,
+        *([STILL_THERE] if audit and "patch" in parts["hashes"] else []),
+        *([] if audit or record.request.get("attacks") else [NOBODY_ATTACKED]),
+        *([] if has_hash else [NO_HASH]),
+        *([] if is_registered else [UNREGISTERED]),
+        *([] if sealer else [NAMES_IT]),
+        COPIES,
+        KEEP_HASH,
+    ]
+    return {**parts, "limits": [*own, *parts["limits"]]}
+
+
+def names_hash(record: RunRecord, folder: Path) -> bool:
+    """Whether a record names the hash of the weights that its run has left, or the run has left none."""
+    sha256 = record.hashes.get("patch") or record.hashes.get("model")
+    return isinstance(sha256, str) or not has_weights(folder)
 
 
 def _asked(record: RunRecord) -> dict[str, Any]:
@@ -124,7 +165,7 @@ def _subjects(record: RunRecord, audit: Recorded | None) -> list[dict[str, Any]]
     labels = {_key(label): label for label in _labels(record)}
     labels |= {key: row["concept"] for key, row in rows.items() if key not in labels}
     return [
-        _subject(rows[key])
+        _subject(rows[key], _budgets(audit, rows[key]["concept"]))
         if key in rows
         else {"label": label, "verdict": NOT_AUDITED, "reason": UNTRIED, "attacks": []}
         for key, label in labels.items()
@@ -135,13 +176,22 @@ def _key(label: str) -> str:
     return " ".join(label.casefold().split())
 
 
-def _subject(row: Mapping[str, Any]) -> dict[str, Any]:
+def _budgets(audit: Recorded | None, label: str) -> dict[str, str]:
+    """What the attacker had and was allowed, by attack."""
+    rounds = audit.record.rounds if audit else ()
+    return {str(row["attack"]): str(row["budget"]) for row in rounds if row.get("concept") == label and "budget" in row}
+
+
+def _subject(row: Mapping[str, Any], budgets: Mapping[str, str]) -> dict[str, Any]:
     recovered_at = row.get("recovered_at") or row["recovered_by"]  # earlier records name the weakest strengths alone
     return {
         "label": row["concept"],
         "verdict": row["verdict"],
         "reason": row["reason"],
-        "attacks": [_attack(comparison, recovered_at) for comparison in row["comparisons"]],
+        "attacks": [
+            _attack(comparison, recovered_at) | {"budget": budgets.get(comparison["attack"])}
+            for comparison in row["comparisons"]
+        ],
     }
 
 

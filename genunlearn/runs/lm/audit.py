@@ -37,7 +37,7 @@ from genunlearn.records import Result, hash_files
 from genunlearn.registry import SUITES
 from genunlearn.runs.lm.audit_decoys import NUM_CANDIDATES, find_candidates, make_decoys, pooled
 from genunlearn.runs.lm.audit_models import is_patch, open_models, unlearned_place
-from genunlearn.runs.lm.audit_phrasings import Phrasing, as_qa, beginnings, find_phrasings
+from genunlearn.runs.lm.audit_phrasings import Phrasing, as_qa, beginnings, few_phrasings, find_phrasings
 from genunlearn.runs.lm.audit_questions import questions_in_other_languages, reverse_questions, two_hop_questions
 from genunlearn.runs.lm.request import (
     LMRequest,
@@ -201,6 +201,12 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         two_hops = scope.measured.get(TWO_HOP, ())
         return scope.retain, world.statements(triple), world.wrong_answers(fact), two_hops
 
+    @override
+    def remarks(self) -> Sequence[str]:
+        wanted = self.config.evaluate.phrasings
+        asked_of = {fact: len(self._phrasings[fact.id]) for fact in self._scope.facts}
+        return [few_phrasings(AuditedFact(fact).label, n, wanted) for fact, n in asked_of.items() if n < wanted]
+
     # ---- what must stay --------------------------------------------------------------------------------------
 
     def stayed(self) -> list[Result]:
@@ -249,7 +255,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
         attempt = attempts[0] if target != DECOYS else pooled(attempts)
         place = f"{subject.label}, {attack.name}"
         rows = [_asr(target, level, place) for level in attempt.levels]
-        if target != DECOYS:
+        if target != DECOYS or attempt.details:
             further = attack.further(attempt, target)
             rows += [replace(row, group=", ".join(filter(None, (place, row.group)))) for row in further]
         return {
@@ -266,7 +272,7 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
             found = [r.value for r in results if (r.name, r.target) == ("exposure_p", target) and r.value is not None]
             if len(found) > 1:
                 p = combined_p(found)
-                row = Result(name="exposure_p", target=target, group=ALL, value=p, low=p, high=p, n=len(found))
+                row = Result(name="exposure_p", target=target, group=ALL, value=p, n=len(found))
                 rows.append(row)
         return rows
 

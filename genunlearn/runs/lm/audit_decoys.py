@@ -120,10 +120,20 @@ def _splits_of(stand_in: Fact, fact: Fact, splits: Splits[Scope]) -> Splits[Scop
 
 
 def pooled(attempts: Sequence[Attempt]) -> Attempt:
-    """Attempts on several decoys as one: answers to all their questions at every strength that each was tried at."""
+    """Attempts on several decoys as one: answers to all their questions at every strength that each was tried at.
+
+    Of the details those of samples are kept: how many of them tell is a count a question, whichever decoy it is of.
+    """
     by_strength = [{level.strength: level for level in attempt.levels} for attempt in attempts]
     shared = [level.strength for level in attempts[0].levels if all(level.strength in found for found in by_strength)]
-    return Attempt(levels=tuple(_joined([found[strength] for found in by_strength]) for strength in shared))
+    levels = tuple(_joined([found[strength] for found in by_strength]) for strength in shared)
+    if not all("telling_samples" in attempt.details for attempt in attempts):
+        return Attempt(levels=levels)
+    counts = {
+        strength: [count for attempt in attempts for count in attempt.details["telling_samples"][strength]]
+        for strength in shared
+    }
+    return Attempt(levels=levels, details={**attempts[0].details, "telling_samples": counts})
 
 
 def _joined(levels: Sequence[Level]) -> Level:

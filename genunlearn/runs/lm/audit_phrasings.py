@@ -1,9 +1,9 @@
 """In how many ways a fact is asked: an interval over four questions says nothing.
 
 First come phrasings that are held out, then ones that the original writes, then all of these in other framings, then
-framings of those that unlearning may have used, and at last framings from both sides. Those that unlearning may have
-used stay as they are for relearning to teach, unless the original answers no others. Only what the original answers
-with the truth is asked.
+framings of those that unlearning may have used, and at last framings from both sides of either. Those that unlearning
+may have used stay as they are for relearning to teach, unless the original answers no others. Only what the original
+answers with the truth is asked.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ FRAMES = (
 )
 """Texts around a question that change nothing about what it asks for."""
 
-BOTH_SIDES = tuple(
-    after.replace("{}", before)
-    for before, after in zip(
-        [frame for frame in FRAMES if frame.endswith(" {}") and frame != "{} {}"],
-        cycle([frame for frame in FRAMES if frame.startswith("{} ") and frame != "{} {}"]),
-        strict=False,
-    )
-)
+BEFORE = [frame for frame in FRAMES if frame.endswith(" {}") and frame != "{} {}"]
+AFTER = [frame for frame in FRAMES if frame.startswith("{} ") and frame != "{} {}"]
+BOTH_SIDES = tuple(after.replace("{}", before) for before, after in zip(BEFORE, cycle(AFTER), strict=False))
 """One before and one after, for facts that the original tells in few framings."""
+
+EVERY_PAIR = tuple(
+    frame for after in AFTER for before in BEFORE if (frame := after.replace("{}", before)) not in BOTH_SIDES
+)
+"""All others of one before and one after, for facts of which little more than one question is known."""
 
 STATED = (
     *("{}", "Fact: {}", "Remember: {}", "Know that {}", "So, {}", "Well, {}", "Now, {}", "As is known, {}", "Also, {}"),
@@ -65,6 +65,14 @@ def find_phrasings(fact: Fact, original: LanguageModel, count: int) -> list[Phra
     return (found or _told(fact, original, [Phrasing(question, TRAINED) for question in fact.phrasings]))[:count]
 
 
+def few_phrasings(label: str, found: int, wanted: int) -> str:
+    """That a fact was asked in fewer phrasings than wanted, for people to read."""
+    return (
+        f"{label}: asked in {found} phrasing{'s' * (found > 1)} where {wanted} were wanted, since the original tells "
+        "it in no more; heldout phrasings of your own (request.file) make the intervals narrower"
+    )
+
+
 def _told(fact: Fact, original: LanguageModel, phrasings: Sequence[Phrasing]) -> list[Phrasing]:
     """Those that the original answers with the truth; an answer is read no further than the sentence that tells."""
     asked = [as_qa(fact, each.question) for each in phrasings]
@@ -79,9 +87,9 @@ def _candidates(fact: Fact, original: LanguageModel, count: int) -> Iterator[lis
     written = [Phrasing(question, WRITTEN) for question in _write(fact, original, count)]
     yield written
     untrained = [each.question for each in (*own, *written)]
-    yield from _framed(FRAMES, untrained, FRAMED, count)
-    yield from _framed(FRAMES, fact.phrasings, REFRAMED, count)
-    yield from _framed(BOTH_SIDES, untrained, FRAMED, count)
+    for frames in (FRAMES, BOTH_SIDES, EVERY_PAIR):
+        yield from _framed(frames, untrained, FRAMED, count)
+        yield from _framed(frames, fact.phrasings, REFRAMED, count)
 
 
 def _framed(frames: Sequence[str], questions: Sequence[str], origin: str, count: int) -> Iterator[list[Phrasing]]:

@@ -23,6 +23,7 @@ from genunlearn.records.certificate import (
     hash_of_certificate,
     read_certificate,
 )
+from genunlearn.reports.certificate import render_certificate
 from genunlearn.runs.certificate.check import Sources, check
 from genunlearn.runs.certificate.issue import issue, write_certificate
 
@@ -57,6 +58,7 @@ def run(tmp_path: Path) -> Path:
     record = RunRecord(
         status=COMPLETED,
         outcome="forgotten: Paris",
+        finished="2026-01-02T03:04:05Z",
         request={"model": "lab:lm", "facts": [FACT], "questions": 4},
         config={"task": "unlearn", "domain": "lm", "model": {"source": "lab:lm"}, "method": {"name": "npo"}},
         hashes={"config": "a" * 64, "base": "b" * 64, "patch": patch, "request": "c" * 64},
@@ -70,6 +72,7 @@ def run(tmp_path: Path) -> Path:
         request={"unlearned": "/nowhere", "concepts": [LABEL]},
         config={"task": "audit", "domain": "lm", "evaluate": {"suite": "facts-quick", "tolerance": 0.2}},
         hashes={"original": "b" * 64, "patch": patch},
+        rounds=[{"concept": LABEL, "attack": "sampling", "budget": "16 sampled answers a question"}],
         verdicts=[
             {
                 "concept": LABEL,
@@ -101,14 +104,16 @@ def test_a_certificate_says_what_the_records_say_and_holds(run, tmp_path, found)
     assert [row["status"] for row in certificate["criteria"]] == ["passed", "undecided", "failed"]
     assert [(s["label"], s["verdict"]) for s in certificate["subjects"]] == [(LABEL, "concealed")]
     assert certificate["subjects"][0]["attacks"][0]["recovered"] is True
+    assert certificate["subjects"][0]["attacks"][0]["budget"] == "16 sampled answers a question"
     assert (certificate["verdict"], certificate["ledger"]["entry"]) == ("Concealed", 1)
     out = write_certificate(certificate, tmp_path / "out")
     assert read_certificate(out) == certificate
     page = (out / PAGE_NAME).read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;Ada" in page
+    assert "16 sampled answers a question" in page and "the gap to the control is at most 0.2" in page
     assert found(out) == {
-        **dict.fromkeys(("certificate", "page", "record", "audit", "contents", "patch", "ledger"), True),
+        **dict.fromkeys(("certificate", "page", "record", "audit", "contents", "date", "patch", "ledger"), True),
         "base": None,
     }
 
@@ -125,9 +130,12 @@ def test_every_strength_that_brings_it_back_counts_as_a_recovery(run) -> None:
     ]
     row["recovered_at"] = ["sampling, temperature 1", "sampling, temperature 2"]
     path.write_text(json.dumps(record))
-    attacks = issue(run, audit=run / "audit")["subjects"][0]["attacks"]
-    found = [(a["recovered"], a["control"], a["control_shown"]) for a in attacks]
+    certificate = issue(run, audit=run / "audit")
+    found = [(a["recovered"], a["control"], a["control_shown"]) for a in certificate["subjects"][0]["attacks"]]
     assert found == [(True, "oracle", 0), (True, "decoys", 0), (False, None, None)]
+    page = render_certificate(certificate).replace("\N{NO-BREAK SPACE}", " ")
+    assert page.count("9 of 32") == 2 and page.count("21 of 32") == 2  # the first in the reason too
+    assert [page.count(what) for what in ("> recovered<", "> not compared<", "> not recovered<")] == [2, 1, 0]
 
 
 def test_without_an_audit_it_says_so(run) -> None:
@@ -163,7 +171,10 @@ def test_a_sealed_certificate_names_nothing_and_can_be_checked_with_the_key(run,
         (lambda c: c["hashes"].update(patch="0" * 64), "patch"),
         (lambda c: c["ledger"].update(entry=2, entries=2), "ledger"),
         (lambda c: c["ledger"].update(last="0" * 64), "ledger"),
-        (lambda c: c.update(limits=[]), "page"),
+        (lambda c: c.update(limits=[]), "contents"),
+        (lambda c: c["limits"].pop(0), "contents"),
+        (lambda c: c.update(ledger=None), "contents"),  # it would have to say that it stands in none
+        (lambda c: c.update(issued="2026-01-02T03:04:04Z"), "date"),
     ],
 )
 def test_an_altered_certificate_is_found_out_even_with_a_new_hash(run, tmp_path, found, change, wrong) -> None:
@@ -174,8 +185,9 @@ def test_an_altered_certificate_is_found_out_even_with_a_new_hash(run, tmp_path,
     assert found(out)["certificate"] is False
     certificate["sha256"] = hash_of_certificate(certificate)
     (out / CERTIFICATE_NAME).write_text(json.dumps(certificate))
+    (out / PAGE_NAME).write_text(render_certificate(certificate))
     seen = found(out)
-    assert seen["certificate"] is True
+    assert (seen["certificate"], seen["page"]) == (True, True)
     assert seen[wrong] is False
 
 

@@ -14,6 +14,8 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from genunlearn.attacks.lm.base import Attempt, Level
+from genunlearn.attacks.lm.sampling import Sampling
 from genunlearn.cli.commands import audit_forgotten, forget
 from genunlearn.config import AuditConfig, ParametersConfig, build_config
 from genunlearn.data.lm.facts import QA, Fact
@@ -25,7 +27,16 @@ from genunlearn.records import Result, RunRecord, read_record, write_jsonl
 from genunlearn.reports.audit.report import write_comparison, write_report
 from genunlearn.runs.audit.run import AuditRun
 from genunlearn.runs.lm.audit import LMAudit, _privleaks
-from genunlearn.runs.lm.audit_phrasings import FRAMES, Phrasing, beginnings, find_phrasings
+from genunlearn.runs.lm.audit_decoys import pooled
+from genunlearn.runs.lm.audit_phrasings import (
+    BOTH_SIDES,
+    EVERY_PAIR,
+    FRAMES,
+    Phrasing,
+    beginnings,
+    few_phrasings,
+    find_phrasings,
+)
 from tests.tiny_models import TAUGHT, build, teach
 
 ROOT = Path(__file__).parents[3]
@@ -271,6 +282,13 @@ def test_held_out_phrasings_come_first_and_only_what_the_original_tells_is_asked
     assert find_phrasings(fact, never, 12) == []
 
 
+def test_one_question_alone_can_be_asked_in_many_more_ways_than_an_interval_needs() -> None:
+    frames = {*FRAMES, *BOTH_SIDES, *EVERY_PAIR}
+    assert len(frames) == len(FRAMES) + len(BOTH_SIDES) + len(EVERY_PAIR) >= 64
+    assert all(frame.count("{}") == 1 for frame in frames - {"{} {}"})
+    assert few_phrasings("A | b | C", 1, 32).startswith("A | b | C: asked in 1 phrasing where 32 were wanted")
+
+
 def test_statements_are_cut_before_the_answer() -> None:
     fact = Fact(id="x", subject="Carmen", object="Bizet", question="Who?", aliases=("Georges Bizet",))
     statements = ("Carmen was created by Bizet.", "Bizet is the creator of Carmen.", "Carmen is by Georges Bizet.")
@@ -309,6 +327,22 @@ def test_forgetting_and_auditing_go_in_one_command(models, monkeypatch, tmp_path
     (verdict,) = record.verdicts
     assert verdict["concept"] == LABEL and verdict["controls"] == ["original", "decoys"]
     assert (tmp_path / "out" / "audit" / "report.html").is_file() and (tmp_path / "out" / "report.html").is_file()
+
+
+def test_samples_of_several_decoys_make_one_curve() -> None:
+    """Of 4 samples 1 tells the first decoy's question and 4 the second's: leak@2 is 1 - C(3,2)/C(4,2) = 1/2, and 1."""
+    attempts = [
+        Attempt(
+            levels=(Level("temperature 1", (True,), ("text",), (question,)),),
+            details={"telling_samples": {"temperature 1": [count]}, "samples": 4},
+        )
+        for question, count in (("one?", 1), ("two?", 4))
+    ]
+    joined = pooled(attempts)
+    assert joined.details == {"telling_samples": {"temperature 1": [1, 4]}, "samples": 4}
+    rows = Sampling(samples=4, temperatures=(1.0,)).further(joined, "decoys")
+    assert [(row.group, row.value, row.n) for row in rows][1] == ("temperature 1, k = 2", 0.75, 2)
+    assert pooled([Attempt(levels=attempts[0].levels)] * 2).details == {}
 
 
 def test_privleak_is_held_against_the_oracle_or_against_chance_by_hand() -> None:
