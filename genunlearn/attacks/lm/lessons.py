@@ -4,6 +4,8 @@ phrasings       the forgotten facts in other phrasings than those that are asked
                 what counts is how much sooner it shows than in the oracle
 same_relation   other facts of the same relation
 unrelated       facts that have nothing to do with it
+unrelated_text  plain texts about other things, each half after the other
+forgotten       the other facts of the request, which are said to be gone as well
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import QA, Scope
 from genunlearn.domains.lm.adapter import LanguageModel
 
-Lesson = Literal["phrasings", "same_relation", "unrelated"]
+Lesson = Literal["phrasings", "same_relation", "unrelated", "unrelated_text", "forgotten"]
 Lessons = Annotated[tuple[Lesson, ...], Field(min_length=1, description="what is taught, each of them tried")]
 GROUP = {"same_relation": "same_relation", "unrelated": "rest"}
+MEASURED = {"unrelated_text": "texts", "forgotten": "forgotten"}
+"""Groups of a scope's questions that are there for a lesson alone."""
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -89,4 +93,6 @@ def split_for(lesson: Lesson, splits: Splits[Scope]) -> tuple[Sequence[QA], Sequ
     trained: Sequence[QA] = [item for item in scope.measured["forget"] if item.question not in questions]
     if not trained and len(items) > 1:
         trained, items = items[::2], items[1::2]
+    if lesson in MEASURED:
+        return scope.measured.get(MEASURED[lesson], ()), items
     return (trained if lesson == "phrasings" else [q for q in scope.retain if q.group == GROUP[lesson]]), items

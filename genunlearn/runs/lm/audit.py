@@ -15,12 +15,14 @@ from typing_extensions import override
 from genunlearn.attacks.lm.base import FactAttack, Level, answered, asked, folded
 from genunlearn.attacks.lm.completion import STATEMENTS
 from genunlearn.attacks.lm.few_shot import NEAR
+from genunlearn.attacks.lm.lessons import MEASURED
 from genunlearn.attacks.lm.membership import AREA
 from genunlearn.attacks.lm.other_questions import LANGUAGES, REVERSE, TWO_HOP
 from genunlearn.attacks.lm.ranking import CANDIDATES
 from genunlearn.config.lm import LMAuditConfig
 from genunlearn.contracts import DECOYS, ORACLE, ORIGINAL, UNLEARNED, Beside, Splits
 from genunlearn.contracts.family import Audit
+from genunlearn.data.lm.benchmarks.base import pieces
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.sharding import is_sharding_asked
@@ -168,6 +170,10 @@ class LMAudit(Audit[AuditedFact, LanguageModel]):
             measured[STATEMENTS] = begun
         if kind:
             measured[CANDIDATES] = [QA(id=name, question="", answer=f"{name}.") for name in kind]
+        texts, forgotten = MEASURED["unrelated_text"], MEASURED["forgotten"]
+        measured[texts] = pieces(self._request.neutral, texts, texts)
+        others = [other for other in self._scope.facts if other.id != fact.id]
+        measured[forgotten] = [as_qa(other, question, forgotten) for other in others for question in other.phrasings]
         measured |= self._further(fact, statements, two_hops)
         retain = tuple(item for item in around if item.fact not in gone)
         scope = Scope(facts=(fact,), retain=retain, measured=measured)

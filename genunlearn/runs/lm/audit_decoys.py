@@ -13,6 +13,7 @@ from genunlearn.attacks.lm.base import Attempt, Level
 from genunlearn.attacks.lm.completion import STATEMENTS, first_sentence
 from genunlearn.attacks.lm.conversation import user
 from genunlearn.attacks.lm.few_shot import NEAR
+from genunlearn.attacks.lm.lessons import MEASURED
 from genunlearn.attacks.lm.other_questions import LANGUAGES, REVERSE, TWO_HOP
 from genunlearn.attacks.lm.ranking import candidates
 from genunlearn.attacks.lm.scoring import answer_table
@@ -107,6 +108,7 @@ def _splits_of(stand_in: Fact, fact: Fact, splits: Splits[Scope]) -> Splits[Scop
     for group in (STATEMENTS, LANGUAGES):
         if found := moved(group):
             measured[group] = found
+    measured |= {group: scope.measured[group] for group in MEASURED.values() if group in scope.measured}
     # what follows from the fact is the floor of such questions: nothing follows from a decoy
     for item in scope.measured.get(TWO_HOP, ()):
         if text := with_subject(item.question, fact, stand_in.subject):
