@@ -34,7 +34,28 @@ def this_process() -> PartialState:
     has_accelerator = torch.accelerator.is_available()
     if has_accelerator and not PartialState._shared_state:
         _check_devices(torch.accelerator.device_count())
-    return PartialState(cpu=not has_accelerator, timeout=PATIENCE)
+    with without_deepspeed():
+        return PartialState(cpu=not has_accelerator, timeout=PATIENCE)
+
+
+def is_asked_for(kind: str) -> bool:
+    """Whether the launcher asks for ``FSDP`` or ``DEEPSPEED``."""
+    return os.environ.get(f"ACCELERATE_USE_{kind}", "false").lower() == "true"
+
+
+@contextmanager
+def without_deepspeed() -> Iterator[None]:
+    """Within the block accelerate sees plain processes where the launcher asks for DeepSpeed.
+
+    It would change how transformers loads a model and writes texts, and prepare one model for one training; here
+    DeepSpeed is asked for its cutting and its step alone (`genunlearn.domains.zero3`).
+    """
+    asked = os.environ.pop(name := "ACCELERATE_USE_DEEPSPEED", None)
+    try:
+        yield
+    finally:
+        if asked is not None:
+            os.environ[name] = asked
 
 
 def _check_devices(count: int) -> None:

@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from genunlearn.domains.sharding import cut_as, whole
+from genunlearn.domains.sharding import cut_as, fill, shape_of, whole
 from genunlearn.errors import DataError
 from genunlearn.records import replacing
 
@@ -118,10 +118,10 @@ class Checkpoints:
                 tensor = file.get_tensor(key)
                 if room == "optimizer":
                     _plant(states, name, tensor)
-                elif name not in own or own[name].shape != tensor.shape:
+                elif name not in own or shape_of(own[name]) != tensor.shape:
                     raise DataError(f"{self.path}: saved weight {name!r} does not fit this model; start a fresh --out")
                 else:
-                    own[name].copy_(cut_as(own[name], tensor))
+                    fill(own[name], tensor)
             for key, value in json.loads(file.metadata()["optimizer"]).items():
                 _plant(states, key, value)
         if optimizer is not None:
@@ -152,4 +152,4 @@ def _plant(states: dict[int, dict[str, Any]], path: str, value: Any) -> None:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    return whole(tensor.detach()).cpu().contiguous().clone()
+    return whole(tensor).detach().cpu().contiguous().clone()

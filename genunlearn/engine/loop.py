@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +17,8 @@ from torch import Tensor
 
 from genunlearn.config import TrainConfig
 from genunlearn.contracts import Batch, Objective, Reduction, Reference, Terms
-from genunlearn.domains.sharding import average_gradients, is_sharded, whole
 from genunlearn.engine.batches import PairedBatches, derive_seed
+from genunlearn.engine.updates import WholeUpdate
 from genunlearn.errors import NonFiniteLoss
 
 Entry = dict[str, float]
@@ -43,8 +42,8 @@ class Loop:
         objective: The loss.
         reference: The frozen model, or `NoReference`.
         batches: Items by step.
-        optimizer: Over the trainable weights, prepared by `accelerator`.
-        settings: Learning rate, schedule, clipping.
+        update: Of the trainable weights.
+        settings: Learning rate, schedule.
         accelerator: Device and processes.
         seed: Randomness inside a loss is a function of this seed and the step.
     """
@@ -53,7 +52,7 @@ class Loop:
     objective: Objective
     reference: Reference
     batches: PairedBatches
-    optimizer: torch.optim.Optimizer
+    update: WholeUpdate
     settings: TrainConfig
     accelerator: Accelerator
     seed: int
@@ -84,29 +83,24 @@ class Loop:
         """One optimiser step; returns terms, total loss, gradient norm and learning rate."""
         torch.manual_seed(derive_seed(self.seed, step))
         rate = self.learning_rate(step, last)
-        for group in self.optimizer.param_groups:
+        for group in self.update.param_groups:
             group["lr"] = rate
         window = [self.batches.collate(rows, self.domain) for rows in self.batches.window(step)]
         counts = self._counts(window)
         sums: dict[str, Tensor] = {}
-        is_cut = is_sharded(self.domain.network)
-        self.optimizer.zero_grad()
+        self.update.zero_grad()
         for number, batch in enumerate(window):
-            is_last = number + 1 == len(window)
-            with nullcontext() if is_last or is_cut else self.accelerator.no_sync(self.domain.module):
+            with self.update.micro_batch(is_last=number + 1 == len(window)):
                 together = self.domain.score_together(batch, self.objective.model_scores)
                 terms = self.objective.loss(together, self.domain, self.reference)
                 if not terms:  # a method that does not look at the only side of this micro-batch
                     continue
-                self.accelerator.backward(self._total(terms, counts) * self.accelerator.num_processes)
+                self.update.backward(self._total(terms, counts) * self.accelerator.num_processes)
             for name, term in terms.items():
                 share = (term.coefficient * term.sum / counts[term.side, term.reduction]).detach()
                 sums[name] = sums.get(name, torch.zeros_like(share)) + share
-        if is_cut:
-            average_gradients(dict(self.domain.network.named_parameters()))
-        norm = self.accelerator.clip_grad_norm_(self.domain.module.parameters(), self.settings.max_grad_norm)
-        entry = self._entry(sums, norm, step)
-        self.optimizer.step()
+        entry = self._entry(sums, self.update.clip(), step)
+        self.update.step()
         return entry | {"learning_rate": rate}
 
     def learning_rate(self, step: int, last: int) -> float:
@@ -133,12 +127,12 @@ class Loop:
         parts = [term.coefficient * term.sum / counts[term.side, term.reduction] for term in terms.values()]
         return torch.stack(parts).sum()
 
-    def _entry(self, sums: Mapping[str, Tensor], norm: Any, step: int) -> Entry:
+    def _entry(self, sums: Mapping[str, Tensor], norm: Tensor, step: int) -> Entry:
         """Terms, their sum and the gradient's norm as numbers; the device is asked for all of them at once."""
         values = [value.float() for value in sums.values()]
         if values:
             values = [*self.accelerator.reduce(torch.stack(values), "sum")]
-        *terms, size = torch.stack([*values, whole(torch.as_tensor(norm)).to(self.accelerator.device).float()]).tolist()
+        *terms, size = torch.stack([*values, norm.to(self.accelerator.device).float()]).tolist()
         entry = dict(zip(sums, terms, strict=True))
         self._check_finite({**entry, "gradient norm": size}, step)
         return {"step": step + 1, "loss": sum(terms), **entry, "grad_norm": size}

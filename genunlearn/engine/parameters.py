@@ -18,6 +18,7 @@ from genunlearn.config.sections import LAYERS
 from genunlearn.contracts import Domain
 from genunlearn.domains.files import check_files, read_json, read_shapes
 from genunlearn.domains.pretrained import ADAPTER_CONFIG, places_of, read_adapter
+from genunlearn.domains.sharding import shape_of
 from genunlearn.domains.sources import ADAPTER_WEIGHTS
 from genunlearn.errors import MismatchError, SourceNotFound
 from genunlearn.records import hash_files, honour_umask, write_json
@@ -143,7 +144,7 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
 
 def count(module: nn.Module) -> dict[str, int]:
     """Number of trainable and of all parameters (a packed 4-bit weight counts its stored elements)."""
-    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    sizes = [(shape_of(p).numel(), p.requires_grad) for p in module.parameters()]
     return {"trainable": sum(n for n, grad in sizes if grad), "total": sum(n for n, _ in sizes)}
 
 

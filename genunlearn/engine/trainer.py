@@ -18,12 +18,13 @@ from genunlearn.contracts.methods import Watcher
 from genunlearn.domains.sharding import is_sharded, is_sharding_asked
 from genunlearn.engine import parameters
 from genunlearn.engine.batches import PairedBatches, derive_seed
-from genunlearn.engine.checkpoints import Checkpoints, Position, writes_beside
+from genunlearn.engine.checkpoints import Checkpoints, Position, Stateful, writes_beside
 from genunlearn.engine.loop import Entry, Loop, every
 from genunlearn.engine.progress import Watch
 from genunlearn.engine.reference import NoReference, fill_reference, needs_copy
+from genunlearn.engine.updates import WholeUpdate, update_of
 from genunlearn.errors import NeedNotMet, NonFiniteLoss
-from genunlearn.processes import this_process
+from genunlearn.processes import this_process, without_deepspeed
 from genunlearn.registry import require
 
 Check = Callable[[int], bool]
@@ -79,7 +80,8 @@ class Trainer:
         if is_sharding_asked() and not is_sharded(domain.network):
             raise NeedNotMet(f"models of {domain.name!r} cannot be sharded: use configs/accelerate/multi_gpu.yaml")
         this_process()  # before the accelerator, which does not look for other processes on the CPU
-        self.accelerator = Accelerator()
+        with without_deepspeed():
+            self.accelerator = Accelerator()
         self.watch: Watcher = watch or Watch(is_shown=False)
         self.history: list[Entry] = []
         if state is None:
@@ -196,12 +198,12 @@ class Trainer:
     def _train(self, phase: Phase, first: int) -> None:
         """Do the steps from `first` on."""
         number, last, check = phase.number, phase.last, phase.check
-        optimizer = self.accelerator.prepare_optimizer(self._optimizer())
+        update = update_of(self.domain, self._optimizer(), self.accelerator, phase.settings.max_grad_norm)
         if first and self._is_copied(phase) and self._before.position() is not None:
             self._before.restore(self._module)  # the reference is the model as it was when the phase began
-        loop = self._loop(phase, optimizer)
+        loop = self._loop(phase, update)
         if first:
-            self._checkpoints.restore(self._module, optimizer.optimizer)
+            self._checkpoints.restore(self._module, update.state)
         is_stopped = False
         with self.watch.bar(f"training, phase {number + 1}", last - first) as advance:
 
@@ -216,7 +218,7 @@ class Trainer:
 
             def save(done: int, entry: Entry | None = None) -> None:
                 if done < last and not is_stopped:
-                    self._save(self._checkpoints, Position(number, done, False, self.history), optimizer.optimizer)
+                    self._save(self._checkpoints, Position(number, done, False, self.history), update.state)
 
             saving, checking, before = self.settings.save_every, self.settings.check_every, len(self.history)
             try:
@@ -227,14 +229,15 @@ class Trainer:
                 raise
             finally:
                 self._checkpoints.flush()
+        update.end()  # where training fails, the other processes may not come here
         self._save(self._checkpoints, Position(number, last, True, self.history))
 
-    def _loop(self, phase: Phase, optimizer: Any) -> Loop:
+    def _loop(self, phase: Phase, update: WholeUpdate) -> Loop:
         seed, process = derive_seed(self.seed, "phase", phase.number), self.accelerator
         sizes = (self.settings.batch_size, self.settings.accumulation)
         batches = PairedBatches(phase.splits, *sizes, seed, process.process_index, process.num_processes)
         reference = self._reference(phase)
-        return Loop(self.domain, phase.objective, reference, batches, optimizer, phase.settings, process, seed)
+        return Loop(self.domain, phase.objective, reference, batches, update, phase.settings, process, seed)
 
     def _reference(self, phase: Phase) -> Reference:
         if not phase.objective.needs.reference:
@@ -266,7 +269,7 @@ class Trainer:
             weights |= dict(module.named_buffers())
         return weights
 
-    def _save(self, file: Checkpoints, position: Position, optimizer: torch.optim.Optimizer | None = None) -> None:
+    def _save(self, file: Checkpoints, position: Position, optimizer: Stateful | None = None) -> None:
         is_main = self.accelerator.is_main_process
         if is_main or is_sharded(self._module):
             file.save(position, self._weights(), optimizer, is_written=is_main)

@@ -8,6 +8,7 @@ from genunlearn.errors import NeedNotMet
 
 EXTRAS = {
     "bitsandbytes": "quant",
+    "deepspeed": "deepspeed",
     "diffusers": "diffusion",
     "flwr": "federated",
     "ray": "federated",

@@ -14,12 +14,13 @@ from typing import Any
 from genunlearn.config import UnlearnConfig
 from genunlearn.contracts import ORACLE, ORIGINAL, UNLEARNED, Attack, Beside, Journal, Method, Outcome, Splits
 from genunlearn.contracts.family import Family, Measurement
-from genunlearn.domains.sharding import gathered
+from genunlearn.domains.sharding import gathered, part
 from genunlearn.engine import parameters
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.progress import Watch
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import BrokenModel, ConfigError, DataError, NonFiniteLoss
+from genunlearn.processes import of_all
 from genunlearn.records import Result, RunRecord
 from genunlearn.registry import FAMILIES, REPORTS, SUITES
 from genunlearn.runs.folder import RunFolder, peak_memory_mb
@@ -184,7 +185,8 @@ class Run:
 
         outcome = unlearn_in(self.folder, self.config, model, self.family.trained(self.method), work)
         model.module.eval()
-        if not all(weight.isfinite().all() for weight in model.module.parameters() if weight.is_floating_point()):
+        parts = [part(weight) for weight in model.network.parameters() if weight.is_floating_point()]
+        if not all(of_all(all(part.isfinite().all() for part in parts))):
             raise NonFiniteLoss(
                 f"method {self.method.name!r} has left weights that are not finite numbers: weaken it, for instance by "
                 "a lower train.learning_rate"

@@ -9,11 +9,10 @@ from typing import Any
 
 from genunlearn.config import ParametersConfig, UnlearnConfig
 from genunlearn.contracts import BestWeights, Domain, Edit, Journal, Method, Objective, Outcome, Protocol, Splits
-from genunlearn.domains.sharding import is_sharded
+from genunlearn.domains.sharding import is_sharded, refuse_sharded
 from genunlearn.engine import parameters
 from genunlearn.engine.batches import derive_seed
 from genunlearn.engine.trainer import Trainer
-from genunlearn.errors import NeedNotMet
 from genunlearn.processes import summed
 from genunlearn.runs.folder import RunFolder
 
@@ -124,8 +123,7 @@ def carry_out(
     if isinstance(method, Protocol):
         return method.run(trainer, model, splits, journal)
     if isinstance(method, Edit):
-        if is_sharded(model.network):
-            raise NeedNotMet(f"{method.name} edits whole weights, and these are sharded: run one process")
+        refuse_sharded(model.network, f"method {method.name!r}")
         report = method.apply(model, splits)
         reason = f"{len(report.changed)} weight tensors changed"
         return Outcome(status="edited", reason=reason, changed=report.changed, details=report.details)

@@ -17,6 +17,7 @@ from genunlearn.contracts import Domain, Examples, Objective, Splits, Term
 from genunlearn.engine import parameters
 from genunlearn.engine.batches import PairedBatches
 from genunlearn.engine.loop import Loop, every
+from genunlearn.engine.updates import update_of
 from genunlearn.errors import NeedNotMet, NonFiniteLoss
 from genunlearn.methods.general.grad_diff import GradDiff
 
@@ -60,7 +61,9 @@ def make_loop(domain, objective, splits, *, optimizer=torch.optim.SGD, seed=0, *
     weights = [p for p in domain.module.parameters() if p.requires_grad]
     stepper = optimizer(weights, lr=train.learning_rate)
     batches = PairedBatches(splits, train.batch_size, train.accumulation, seed)
-    return Loop(domain, objective, None, batches, stepper, train, Accelerator(), seed)
+    accelerator = Accelerator()
+    update = update_of(domain, stepper, accelerator, train.max_grad_norm)
+    return Loop(domain, objective, None, batches, update, train, accelerator, seed)
 
 
 LINE = Splits(forget=[1.0, 3.0], retain=[2.0, 4.0, 6.0])

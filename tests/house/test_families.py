@@ -35,6 +35,7 @@ FACES = {
 FEELERS = {
     "genunlearn.registry.table": "looks into a module",
     "genunlearn.domains.pretrained": "looks at a layer of bitsandbytes, whose versions differ",
+    "genunlearn.domains.zero3": "looks at what DeepSpeed has written on a weight",
 }
 """Modules outside the families that may ask whether a thing has an attribute, with the thing."""
 

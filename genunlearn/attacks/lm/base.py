@@ -20,6 +20,7 @@ from genunlearn.contracts import STRICT, Attack, Beside, Splits
 from genunlearn.data.lm.facts import QA, Scope
 from genunlearn.data.lm.telling import gives, until_told
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.sharding import refuse_sharded
 from genunlearn.errors import DataError
 from genunlearn.ops.intervals import share
 from genunlearn.records import Result
@@ -128,9 +129,21 @@ def tells(texts: Sequence[str], items: Sequence[QA]) -> tuple[bool, ...]:
 
 def copied(model: LanguageModel) -> LanguageModel:
     """The model with a network of its own, a LoRA folded into its weights; work still counts on its meter."""
+    twin = twin_of(model)
+    if has_lora(twin):
+        twin.module = twin.network.merge_and_unload()
+    return twin
+
+
+def twin_of(model: LanguageModel) -> LanguageModel:
+    """The model with a network of its own; work still counts on its meter.
+
+    Raises:
+        NeedNotMet: The weights are cut over several processes.
+    """
+    refuse_sharded(model.network, "an attack that changes a copy of the model")
     twin = copy.copy(model)
-    network = copy.deepcopy(model.network)
-    twin.module = network.merge_and_unload() if has_lora(model) else network
+    twin.module = copy.deepcopy(model.network)
     return twin
 
 

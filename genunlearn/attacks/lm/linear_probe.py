@@ -28,6 +28,7 @@ from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import QA, Scope
 from genunlearn.data.lm.telling import evenly
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.sharding import refuse_sharded
 
 FEWEST = 32
 """Questions without which a map teaches nothing."""
@@ -95,6 +96,7 @@ def ridge_map(inputs: Tensor, outputs: Tensor, ridge: float) -> Tensor:
 
 def _vectors(model: LanguageModel, answers: Sequence[str]) -> Tensor:
     """The mean output embedding of each answer's tokens, its end of turn left out."""
+    refuse_sharded(model.network, "attack 'linear_probe'")
     rows = model.network.get_output_embeddings().weight
     turns = [model.chat.turn([{"role": "user", "content": "?"}], answer) for answer in answers]
     spans = [turn.answer[: len(turn.answer) - turn.ends] or turn.answer for turn in turns]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 from typing_extensions import override
 
-from genunlearn.attacks.lm.base import Attempt, FactAttack, answered, asked, has_lora
+from genunlearn.attacks.lm.base import Attempt, FactAttack, answered, asked, has_lora, twin_of
 from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import Scope
 from genunlearn.domains.lm.adapter import LanguageModel
@@ -33,6 +32,6 @@ class LoraRemoval(FactAttack):
 
     def attempt(self, model: LanguageModel, splits: Splits[Scope], beside: Beside[LanguageModel]) -> Attempt:
         """One level."""
-        bare = copy.copy(model)
-        bare.module = copy.deepcopy(model.network).unload()
+        bare = twin_of(model)
+        bare.module = bare.network.unload()
         return Attempt(levels=(answered(bare, asked(splits)),))

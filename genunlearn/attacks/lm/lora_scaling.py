@@ -8,13 +8,12 @@ adapter. Deviations: none.
 
 from __future__ import annotations
 
-import copy
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from genunlearn.attacks.lm.base import Attempt, FactAttack, answered, asked, has_lora
+from genunlearn.attacks.lm.base import Attempt, FactAttack, answered, asked, has_lora, twin_of
 from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import Scope
 from genunlearn.domains.lm.adapter import LanguageModel
@@ -53,8 +52,7 @@ def scaled(model: LanguageModel, scale: float) -> LanguageModel:
     """A copy of the model with every LoRA layer at `scale` of its strength."""
     from peft.tuners.lora import LoraLayer
 
-    twin = copy.copy(model)
-    twin.module = copy.deepcopy(model.network)
+    twin = twin_of(model)
     for layer in twin.module.modules():
         if isinstance(layer, LoraLayer):
             layer.scale_layer(scale)

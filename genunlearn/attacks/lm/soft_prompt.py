@@ -28,6 +28,7 @@ from genunlearn.contracts import STRICT
 from genunlearn.data.lm.facts import QA
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.lm.chat import ASKED, ASKED_AGAIN, ChatFormat, Messages, Turn
+from genunlearn.domains.sharding import refuse_sharded
 from genunlearn.ops.evaluation_mode import evaluating
 
 
@@ -69,6 +70,7 @@ class SoftPrompt(TaughtAttack):
 
     def _first(self, model: LanguageModel) -> Tensor:
         """Embeddings of tokens drawn at random, to begin from."""
+        refuse_sharded(model.network, "attack 'soft_prompt'")
         table = model.network.get_input_embeddings().weight.detach()
         draw = torch.Generator().manual_seed(self.seed)
         chosen = torch.randint(len(table), (self.vectors,), generator=draw)

@@ -169,7 +169,7 @@ def is_packable(module: nn.Module, network: Any) -> bool:
     supports = getattr(network, "_supports_attention_backend", False)
     if type(head) is not nn.Linear or not supports or not hasattr(network, "config") or not can_share(network):
         return False
-    vocab = head.weight.shape[0]
+    vocab = head.out_features
     pairs = [([i % vocab for i in prompt], [i % vocab for i in answer]) for prompt, answer in TRIED]
     device, expected, found = input_device(network), [], []
     with evaluating(network):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from genunlearn.domains.pretrained import input_device
+from genunlearn.domains.sharding import shape_of
 
 WORTHWHILE = 1e11
 """Least product of tokens saved and parameters of the network. Below it a second pass costs more than it saves."""
@@ -27,7 +28,7 @@ def shared_prefix(prompts: Sequence[list[int]]) -> int:
 
 def is_worthwhile(network: Any, num_shared: int, num_sequences: int) -> bool:
     """Whether reading a prefix once saves more than it costs, on a network whose cache can be shared at all."""
-    size = sum(parameter.numel() for parameter in network.parameters())
+    size = sum(shape_of(weight).numel() for weight in network.parameters())
     return num_shared * (num_sequences - 1) * size >= WORTHWHILE and can_share(network)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from genunlearn.domains.sharding import part
+
 MOST_SEQUENCES = {"cpu": 128, "cuda": 1024}
 """In one batch, however short they are: more of them make no device faster."""
 CPU_BYTES = 2**31
@@ -42,7 +44,7 @@ class Room:
         token = 2 * getattr(config, "num_hidden_layers", 0) * kept * width * network.dtype.itemsize
         memory: float = CPU_BYTES
         if device.type == "cuda":
-            weights = sum(weight.nbytes for weight in network.parameters() if weight.device == device)
+            weights = sum(part(weight).nbytes for weight in network.parameters() if weight.device == device)
             memory = max(0, torch.cuda.get_device_properties(device).total_memory - weights) / 2
         most = sequences or MOST_SEQUENCES.get(device.type, MOST_SEQUENCES["cpu"])
         return cls(most, memory, token, 4 * FLOATS_A_LOGIT * config.vocab_size)

@@ -35,6 +35,7 @@ from genunlearn.contracts import (
     Train,
     with_sides,
 )
+from genunlearn.domains.sharding import refuse_sharded
 from genunlearn.ops.divergences import squared_distance
 
 
@@ -76,7 +77,12 @@ class FineTuneL2(Protocol[Domain]):
     l2_to_init: Annotated[float, Field(ge=0, description="lambda, weight of the squared distance")] = 0.01
 
     def run(self, train: Train, model: Domain, splits: Splits, journal: Journal) -> Outcome:
-        """Remember the weights, then fine-tune."""
+        """Remember the weights, then fine-tune.
+
+        Raises:
+            NeedNotMet: The weights are cut over several processes.
+        """
+        refuse_sharded(model.network, f"method {self.name!r}")
         anchors = {
             name: weight.detach().clone() for name, weight in model.module.named_parameters() if weight.requires_grad
         }

@@ -39,6 +39,7 @@ from genunlearn.contracts import (
     with_sides,
 )
 from genunlearn.data.relabel import redraw_labels
+from genunlearn.domains.sharding import refuse_sharded
 from genunlearn.errors import NeedNotMet
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.saliency import Hold, held_still, saliency_masks
@@ -87,8 +88,9 @@ class SalUnLabels(Protocol[Domain]):
         """Draw the mask on the original weights, relabel, train under the mask.
 
         Raises:
-            NeedNotMet: A LoRA is trained.
+            NeedNotMet: A LoRA is trained, or the weights are cut over several processes.
         """
+        refuse_sharded(model.network, f"method {self.name!r}")
         weights = {name: weight for name, weight in model.module.named_parameters() if weight.requires_grad}
         if any("lora_" in name for name in weights):
             raise NeedNotMet(

@@ -20,6 +20,7 @@ from pydantic.dataclasses import dataclass
 
 from genunlearn.contracts import STRICT, Journal, Needs, Outcome, Splits, Train, with_sides
 from genunlearn.data.lm.telling import recall
+from genunlearn.domains.sharding import part
 from genunlearn.methods.general.supervised import Supervised
 from genunlearn.methods.lm.base.rounds import Watched
 
@@ -57,11 +58,11 @@ def _changing(model: Any) -> dict[str, torch.Tensor]:
     """Copies of the weights that a change is linear in: of a LoRA, which begins as 0, its second factor."""
     trained = {name: weight for name, weight in model.module.named_parameters() if weight.requires_grad}
     second = {name: weight for name, weight in trained.items() if "lora_B" in name}
-    return {name: weight.detach().clone() for name, weight in (second or trained).items()}
+    return {name: part(weight).detach().clone() for name, weight in (second or trained).items()}
 
 
 @torch.no_grad()
 def _set(model: Any, weights: dict[str, torch.Tensor]) -> None:
     named = dict(model.module.named_parameters())
     for name, weight in weights.items():
-        named[name].copy_(weight)
+        part(named[name]).copy_(weight)

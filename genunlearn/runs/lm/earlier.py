@@ -11,6 +11,7 @@ from typing import Any
 from genunlearn.data.lm.facts import EARLIER, FORGET_GROUPS, QA, Fact, Scope
 from genunlearn.data.lm.requests import asks_for
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.sharding import refuse_sharded
 from genunlearn.engine import parameters
 from genunlearn.engine.patches import put_on, stack
 from genunlearn.errors import DataError, SourceNotFound
@@ -33,7 +34,12 @@ class Earlier:
     patch: Path
 
     def fold_into(self, model: LanguageModel) -> LanguageModel:
-        """The base as the earlier requests have left it; its name and hash stay those of the base."""
+        """The base as the earlier requests have left it; its name and hash stay those of the base.
+
+        Raises:
+            NeedNotMet: The weights are cut over several processes.
+        """
+        refuse_sharded(model.network, "on")
         put_on(model, [self.patch])
         model.module = model.network.merge_and_unload().eval()
         return model

@@ -30,6 +30,7 @@ from genunlearn.data.lm.facts import QA
 from genunlearn.data.lm.refusals import REFUSALS
 from genunlearn.data.lm.thoughts import declined
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.sharding import is_sharded
 from genunlearn.errors import NeedNotMet
 from genunlearn.methods.base import RETAIN_LOSS, RetainLoss, declare_retain, retain_term
 from genunlearn.ops.token_losses import answer_mean
@@ -81,9 +82,9 @@ def refuse_several_processes(method: Method, model: Any) -> None:
     """For losses that go back and forth through the model more than once a step, and edits that train.
 
     Raises:
-        NeedNotMet: Several processes share the model.
+        NeedNotMet: Several processes share the model, or its weights.
     """
-    if isinstance(model.module, nn.parallel.DistributedDataParallel):
+    if isinstance(model.module, nn.parallel.DistributedDataParallel) or is_sharded(model.module):
         raise NeedNotMet(f"method {method.name!r} takes gradients within a step: run it in one process")
 
 
