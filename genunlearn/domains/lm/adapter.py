@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from genunlearn.contracts import Batch, Examples, LabelledDomain
+from genunlearn.domains.lm.beginnings import Pair
 from genunlearn.domains.lm.chat import ChatFormat, Turn
 from genunlearn.domains.lm.generation import Generating
 from genunlearn.domains.lm.hidden import HiddenStates
 from genunlearn.domains.lm.logit_difference import open_assisted
-from genunlearn.domains.lm.packing import Pair, answer_rows, answer_scores, is_packable
+from genunlearn.domains.lm.packing import answer_rows, answer_scores, is_packable
 from genunlearn.domains.pretrained import (
     check_map,
     find_device,

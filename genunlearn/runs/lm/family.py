@@ -81,8 +81,11 @@ class LMFamily(Family[LMRequest, LanguageModel]):
     def _check_controls(self) -> None:
         """Refuse to share what depends on more than the folder's name is made of."""
         config = self.config
-        others = {"on": config.on, "evaluate.harness": config.evaluate.harness}
-        others["evaluate.judge"] = config.evaluate.judge != "none"
+        others = {
+            "on": bool(config.on),
+            "evaluate.harness": bool(config.evaluate.harness),
+            "evaluate.judge": config.evaluate.judge != "none",
+        }
         if config.controls is not None and (name := next((name for name, given in others.items() if given), None)):
             raise ConfigError(f"controls: not with {name}, on which answers before unlearning depend; leave one out")
 
