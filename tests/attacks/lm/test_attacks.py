@@ -196,8 +196,6 @@ def test_nothing_that_is_taught_is_asked(splits):
     told = replace(splits, context=replace(splits.context, measured={**splits.context.measured, **further}))
     taught_ids = [split_for(name, told)[0][0].id for name in ("unrelated_text", "forgotten")]
     assert taught_ids == [each[0].id for each in further.values()]
-        each[0].id for each in further.values()
-    ]
     assert not split_for("forgotten", splits)[0]  # of a single fact there is none
     alone = replace(splits.context, measured={"forget": [qa(0, "forget")]})
     assert split_for("phrasings", replace(splits, context=alone))[0] == []
