@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from genunlearn.domains.lm.prefix import shared_prefix
+from genunlearn.domains.lm.prefix import shared_prefix, size_of
 from genunlearn.domains.pretrained import input_device
 
 Pair = tuple[list[int], list[int]]
@@ -56,9 +56,8 @@ def find_sharing(pairs: Sequence[Pair], network: Any) -> Sharing | None:
     texts = [prompt + answer for prompt, answer in pairs]
     everything = Sharing([0] * len(texts), [shared_prefix(texts)], [0])
     best = max(everything, _by_prompt(pairs, texts), key=lambda sharing: sharing.saved)
-    size = sum(weight.numel() for weight in network.parameters())
     least = WORTHWHILE.get(input_device(network).type, WORTHWHILE["cuda"])
-    return best if best.saved * size >= least else None
+    return best if best.saved * size_of(network) >= least else None
 
 
 def _by_prompt(pairs: Sequence[Pair], texts: Sequence[list[int]]) -> Sharing:

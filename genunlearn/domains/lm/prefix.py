@@ -28,8 +28,12 @@ def shared_prefix(prompts: Sequence[list[int]]) -> int:
 
 def is_worthwhile(network: Any, num_shared: int, num_sequences: int) -> bool:
     """Whether reading a prefix once saves more than it costs, on a network whose cache can be shared at all."""
-    size = sum(shape_of(weight).numel() for weight in network.parameters())
-    return num_shared * (num_sequences - 1) * size >= WORTHWHILE and can_share(network)
+    return num_shared * (num_sequences - 1) * size_of(network) >= WORTHWHILE and can_share(network)
+
+
+def size_of(network: Any) -> int:
+    """How many parameters a network has, wherever they lie."""
+    return sum(shape_of(weight).numel() for weight in network.parameters())
 
 
 def can_share(network: Any) -> bool:
