@@ -209,7 +209,8 @@ class TunedLens(Watched):
             return best.recall == 0 or best.is_stuck
 
         train(objective, splits, check=check)
-        return replace(self.outcome(best), details={"lens_kl": dict(zip(map(str, lens.layers), apart, strict=True))})
+        rows = [{"layer": layer, "kl": kl} for layer, kl in zip(lens.layers, apart, strict=True)]
+        return replace(self.outcome(best), artefacts={"lens": rows})
 
     def fit(self, model: Any, splits: Splits, journal: Journal) -> Lens:
         """The lens, trained to say at each layer what the model says in the end, and frozen."""
