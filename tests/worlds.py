@@ -56,6 +56,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "whp": {"names": ("Marie Curie",)},
     "alt_po": {"answers": ("Goethe", "Warsaw")},
     "uld": {"alpha": 2.0, "steps": 30, "learning_rate": 1e-2},
+    "tuned_lens": {"lens_steps": 20},
     # Of its two layers, what the second writes at the subject is read by nobody.
     "rome": {**SEARCH, "layer": 0},
     "memit": {**SEARCH, "layers": (0,), "preserve": 1e-3},

@@ -7,18 +7,20 @@ h_l are the states after layer l, h_0 those of the original, W and b begin at 0,
 first term is 1 where all predictions are uniform. ``target = "random"`` takes the loss of one label drawn evenly from
 the vocabulary at each place, anew at every step, as published: its mean is the same, and nothing else is drawn.
 
-Source: EleutherAI, `unlearn` (2025), experiment `lens_unlearn`; the lens: Belrose et al., "Eliciting Latent Predictions
-from Transformers with the Tuned Lens" (2023), section 3. Authors' settings (32 layers): layers 5, 10, 15, 20, 25, 30,
-both weights 5, LoRA of rank 16, learning rate 1e-3, 256 steps of 32; a lens from 250 steps of SGD on running text.
-Deviations: the places count that predict a token of an answer, where the authors take every token of the forget texts;
-the lens learns at such places of the retain questions, by Adam; its translator of layer l reads what layer l puts out
-in training as in use, where theirs was trained on what goes in; weights are constant, where theirs move from 0 to alpha
-and from gamma to 3/4 of it; training ends once no question is told.
+Source: EleutherAI, `unlearn`, experiment `lens_unlearn` (code alone); the lens: Belrose et al., "Eliciting Latent
+Predictions from Transformers with the Tuned Lens" (2023), section 3. Authors' settings (32 layers): layers 5, 10, 15,
+20, 25, 30, both weights 5, LoRA of rank 16, learning rate 1e-3, 256 steps of 32.
+Deviations: the places count that predict a token of an answer, where the authors take every token of a text on either
+side; the lens learns at such places of the retain questions, by Adam, where theirs comes ready from running text; it
+reads in training what it reads in use, what layer l puts out, where theirs is given that by a translator made for what
+goes into layer l; weights are constant, where theirs move from 0 to alpha and from gamma to 3/4 of it; training ends
+once no question is told.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass as plain_dataclass
@@ -67,7 +69,8 @@ class Lens(nn.Module):
 
     Attributes:
         layers: Numbers of the layers, from 0.
-        translators: One for each layer; without training they add nothing, which is the logit lens.
+        translators: One for each of these but the last layer of all, which needs none; without training they add
+            nothing, which is the logit lens.
     """
 
     def __init__(self, model: Any, layers: Sequence[int]) -> None:
@@ -86,8 +89,10 @@ class Lens(nn.Module):
         self.layers, self.last = tuple(layers), len(model.decoder_layers()) - 1
         self.norm, self.head = (_frozen(part) for part in (norm, head))
         width = head.weight.shape[1]
-        made = (nn.Linear(width, width, device=head.weight.device) for _ in self.layers)
-        self.translators = nn.ModuleDict({str(layer): one for layer, one in zip(self.layers, made, strict=True)})
+        self.translators = nn.ModuleDict()
+        for layer in sorted({*self.layers} - {self.last}):
+            made = nn.utils.skip_init(nn.Linear, width, width, device=head.weight.device)  # it would draw numbers
+            self.translators[str(layer)] = made
         for weight in self.translators.parameters():
             nn.init.zeros_(weight)
 
@@ -150,7 +155,7 @@ class LensEntropy(Objective[LanguageModel]):
                 losses = uniform_cross_entropy(logits)
             else:
                 losses = -label_logprobs(logits, random_labels(labels, examples.ids, layer, logits.shape[-1]))
-            parts.append(answer_mean(losses, labels) / torch.tensor(float(logits.shape[-1])).log())
+            parts.append(answer_mean(losses, labels) / math.log(logits.shape[-1]))
         return torch.stack(parts).mean(0)
 
     def _distance(self, examples: Examples, model: Any, reference: Reference) -> Tensor:
@@ -169,7 +174,7 @@ class TunedLens(Watched):
 
     name: ClassVar[str] = "tuned_lens"
     needs: ClassVar[Needs] = Needs(retain=True)
-    paper: ClassVar[str] = "EleutherAI, 2025; Belrose et al., 2023"
+    paper: ClassVar[str] = "EleutherAI; Belrose et al., 2023"
     equation: ClassVar[str] = "gamma CE(uniform, lens(h)) / log V on F + alpha |h - h_0| on R"
 
     layers: Annotated[
@@ -215,7 +220,7 @@ class TunedLens(Watched):
     def fit(self, model: Any, splits: Splits, journal: Journal) -> Lens:
         """The lens, trained to say at each layer what the model says in the end, and frozen."""
         lens = Lens(model, self._numbers(len(model.decoder_layers())))
-        weights = [weight for layer in lens.layers if layer != lens.last for weight in _translator(lens, layer)]
+        weights = [*lens.translators.parameters()]
         with model.by_itself(), evaluating(model.module):
             _check_reading(lens, model, model.collate((splits.retain or ())[:CHUNK]))
             if weights and self.lens_steps:
@@ -228,7 +233,7 @@ class TunedLens(Watched):
                         loss.backward()
                         optimizer.step()
                         advance(note=f"KL {loss.item() / len(lens.layers):.3f}")
-        return lens.requires_grad_(False).eval()
+        return lens.requires_grad_(False)
 
     @torch.no_grad()
     def _apart(self, lens: Lens, model: Any, splits: Splits) -> list[float]:
@@ -279,10 +284,6 @@ def _check_reading(lens: Lens, model: Any, examples: Examples) -> None:
             f"{type(model.network).__name__}: it changes its scores behind the output layer (a cap or a scale), which "
             "a lens would not: take another method"
         )
-
-
-def _translator(lens: Lens, layer: int) -> list[nn.Parameter]:
-    return [*lens.translators[str(layer)].parameters()]
 
 
 def _frozen(part: nn.Module) -> nn.Module:

@@ -21,6 +21,7 @@ from genunlearn.methods.lm import tuned_lens
 from genunlearn.methods.lm.tuned_lens import Lens, LensEntropy, TunedLens, random_labels
 from genunlearn.ops.logprobs import IGNORE
 from genunlearn.ops.token_losses import uniform_cross_entropy
+from tests.tiny_models import build
 
 LORA = ParametersConfig(rank=4)
 TRAIN = TrainConfig(learning_rate=5e-3, batch_size=8, max_steps=6, check_every=2, save_every=1)
@@ -165,7 +166,8 @@ def test_drawn_labels_are_spread_evenly():
 
 
 @pytest.mark.parametrize(
-    ("count", "layers"), [(32, [5, 10, 15, 20, 25, 30]), (4, [0, 1, 2]), (2, [0]), (1, [0]), (62, [9, 19, 29, 39, 49, 59])]
+    ("count", "layers"),
+    [(32, [5, 10, 15, 20, 25, 30]), (4, [0, 1, 2]), (2, [0]), (1, [0]), (62, [9, 19, 29, 39, 49, 59])],
 )
 def test_the_published_layers_are_scaled_to_the_depth(count, layers):
     assert TunedLens()._numbers(count) == layers
@@ -259,6 +261,18 @@ def test_it_forgets_and_ends_there(world, tmp_path, target):
     assert (outcome.status, trainer.steps_done < 60) == ("forgotten", True)
     assert [row["layer"] for row in outcome.artefacts["lens"]] == [0]
     assert trainer.history[-1]["forget"] < trainer.history[0]["forget"]
+
+
+def test_a_base_in_4_bits_is_read_by_its_plain_head(tmp_path, world):
+    pytest.importorskip("bitsandbytes")
+    model = LanguageModel.load(
+        str(build("llama", tmp_path / "llama", width=64)), device="cpu", quantize="nf4", prompt_suite="lab"
+    )
+    trainer = Trainer(model, TRAIN.model_copy(update={"max_steps": 2}), LORA, seed=1)
+    TunedLens(lens_steps=2, utility_floor=0.0).run(trainer, model, world.splits, FileJournal(None))
+    assert not model.decoder_layers()[0].mlp.down_proj.base_layer.weight.is_floating_point()
+    assert trainer.history[0]["retain"] == 0
+    assert trainer.history[1]["forget"] < trainer.history[0]["forget"]
 
 
 # ---- what it refuses ----------------------------------------------------------------------------------------------
