@@ -73,6 +73,9 @@ class Lens(nn.Module):
             nothing, which is the logit lens.
     """
 
+    norm: nn.Module
+    head: Any
+
     def __init__(self, model: Any, layers: Sequence[int]) -> None:
         """Take norm and head over from `model`, copied where they are trained.
 
