@@ -56,6 +56,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "whp": {"names": ("Marie Curie",)},
     "alt_po": {"answers": ("Goethe", "Warsaw")},
     "uld": {"alpha": 2.0, "steps": 30, "learning_rate": 1e-2},
+    # Beside a layer that is not a target, the tiny model's other one answers as before.
+    "tuned_lens": {"lens_steps": 20, "layers": (0, 1), "alpha": 0.1},
     # Of its two layers, what the second writes at the subject is read by nobody.
     "rome": {**SEARCH, "layer": 0},
     "memit": {**SEARCH, "layers": (0,), "preserve": 1e-3},

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from genunlearn.contracts.methods import Train
 
+PATIENCE = 10
+"""Checks in a row with a utility below the floor after which training ends."""
+
 ADVICE = (
     "next: more retain data (--retain FILE), a lower train.learning_rate, a higher weight of the retain term, or "
     "another method"
@@ -72,6 +75,11 @@ class BestWeights:
         """Put the weights that are kept back in place."""
         if self.at != self._offered:
             self._train.back()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the floor has been missed so often in a row that going on is of no use."""
+        return self.refused >= PATIENCE
 
     @property
     def summary(self) -> str:

@@ -172,8 +172,13 @@ class Train(Interface):
         *,
         steps: int | None = None,
         learning_rate: float | None = None,
+        check: Callable[[int], bool] | None = None,
     ) -> None:
-        """Train the model in place, for other than the configured number of steps or at another rate where given."""
+        """Train the model in place, for other than the configured number of steps or at another rate where given.
+
+        `check` is called with the number of steps done, as often as configured, and True from it ends training. It
+        may be called anew for what is past, so what it measures comes from a journal. Only for the first call.
+        """
 
     def fuse(self) -> None:
         """Fold what has been trained into the weights and go on with a fresh trainable set."""

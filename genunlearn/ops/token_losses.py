@@ -60,6 +60,22 @@ def cross_entropy(target_logits: Tensor, logits: Tensor) -> Tensor:
     return -(target * logits.float().log_softmax(-1)).sum(-1)
 
 
+def uniform_cross_entropy(logits: Tensor) -> Tensor:
+    """Cross-entropy of predictions against the uniform one, ``log sum_v exp z_v - mean_v z_v`` in nats.
+
+    This is what the loss of a label drawn evenly from the vocabulary is on average, and at least ``log(vocab)``: what
+    is above that is ``KL(uniform || prediction)``.
+
+    Args:
+        logits: ``(..., vocab)``.
+
+    Returns:
+        ``(...)`` in float32.
+    """
+    logits = logits.float()
+    return logits.logsumexp(-1) - logits.mean(-1)
+
+
 def shift_label(logits: Tensor, labels: Tensor, by: float) -> Tensor:
     """The same logits with `by` added to the label's one; where there is no label, to none.
 

@@ -41,6 +41,7 @@ METHODS = Table(
             "sam_npo": "genunlearn.methods.lm.sam_npo:SamNPO",
             "lat": "genunlearn.methods.lm.lat:LAT",
             "lunar": "genunlearn.methods.lm.lunar:Lunar",
+            "tuned_lens": "genunlearn.methods.lm.tuned_lens:TunedLens",
             "in_context": "genunlearn.methods.lm.in_context:InContext",
             "uld": "genunlearn.methods.lm.uld:ULD",
             "rome": "genunlearn.methods.lm.rome:ROME",

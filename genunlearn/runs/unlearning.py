@@ -16,9 +16,6 @@ from genunlearn.engine.trainer import Trainer
 from genunlearn.processes import summed
 from genunlearn.runs.folder import RunFolder
 
-PATIENCE = 10
-"""Checks in a row with a utility below the floor after which training ends."""
-
 
 @dataclass(frozen=True)
 class Stop:
@@ -141,7 +138,7 @@ def _train_to_level(objective: Objective, trainer: Trainer, splits: Splits, jour
 
     def check(done: int) -> bool:
         best.offer(journal.stage(f"step {done}/recall", stop.recall), done)
-        return (best.recall is not None and best.recall <= stop.level) or best.refused >= PATIENCE
+        return (best.recall is not None and best.recall <= stop.level) or best.is_stuck
 
     trainer(objective, splits, check=check)
     best.settle()

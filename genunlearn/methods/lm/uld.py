@@ -15,8 +15,7 @@ The original's weights are in what is saved: whoever takes them without the assi
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Iterator, Sequence
+import math
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -25,12 +24,12 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Edit, EditReport, Examples, Needs, Splits
-from genunlearn.data.lm.facts import QA
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.lm.logit_difference import LogitDifference
 from genunlearn.errors import MismatchError
+from genunlearn.methods.lm.base.batches import batches
 from genunlearn.methods.lm.base.objectives import refuse_several_processes
-from genunlearn.ops.token_losses import answer_mean
+from genunlearn.ops.token_losses import answer_mean, uniform_cross_entropy
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -95,20 +94,9 @@ class ULD(Edit[LanguageModel]):
 
 def from_uniform(model: Any, examples: Examples) -> Tensor:
     """KL(uniform || p) of each example, averaged over the places that predict its answer, ``(batch,)``."""
-    logits = model.output_logits(examples).float()
-    distance = logits.logsumexp(-1) - logits.mean(-1) - torch.tensor(float(logits.shape[-1])).log()
+    logits = model.output_logits(examples)
+    distance = uniform_cross_entropy(logits) - math.log(logits.shape[-1])
     return answer_mean(distance, model.output_labels(examples))
-
-
-def batches(items: Sequence[QA], size: int, seed: str) -> Iterator[list[QA]]:
-    """Endless batches, each pass over the items in an order of its own."""
-    draw = random.Random(seed)
-    waiting: list[QA] = []
-    while True:
-        while len(waiting) < size:
-            waiting += draw.sample(items, len(items))
-        yield waiting[:size]
-        waiting = waiting[size:]
 
 
 def first_layers(network: Any, count: int) -> Any:

@@ -15,7 +15,8 @@ from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.lm.logit_difference import LogitDifference, difference
 from genunlearn.domains.sources import ASSISTANT, hash_weights
 from genunlearn.errors import MismatchError, NeedNotMet, SourceNotFound
-from genunlearn.methods.lm.uld import ULD, batches, first_layers, from_uniform
+from genunlearn.methods.lm.base.batches import batches
+from genunlearn.methods.lm.uld import ULD, first_layers, from_uniform
 from genunlearn.ops.logprobs import IGNORE
 
 ASKED = ["Where did Harry Potter study?", "Who wrote Faust?"]
