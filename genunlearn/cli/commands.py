@@ -363,9 +363,9 @@ def compare(folders: Sequence[Path], out: Path) -> None:
 
 def _labelled(folders: Iterable[Path]) -> dict[str, Path]:
     """Folders by name, with as much of the path before it as tells them apart: audits lie in ``RUN/audit``."""
-    places = list(dict.fromkeys(folder.resolve() for folder in folders))
+    places = {folder.resolve(): folder for folder in folders}
     depths = range(1, max((len(place.parts) for place in places), default=0) + 1)
-    named = ({"/".join(place.parts[-depth:]): place for place in places} for depth in depths)
+    named = ({"/".join(place.parts[-depth:]): folder for place, folder in places.items()} for depth in depths)
     return next((found for found in named if len(found) == len(places)), {})
 
 

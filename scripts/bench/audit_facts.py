@@ -248,10 +248,10 @@ def shares(records: Records) -> str:
     controls = [control for control in (ORACLE, DECOYS) if has(control, records)]
     columns = list(dict.fromkeys([ORIGINAL, *methods, *controls]))
     whole = {name: len(cells) for name, cells in found[PLAIN].items()}
-    rows = [
-        [label, *(estimate(cells[name]) if len(cells.get(name, {})) == whole[name] else "-" for name in columns)]
-        for label, cells in found.items()
-    ]
+    rows = []
+    for label, cells in found.items():
+        known = {name: each for name, each in cells.items() if len(each) == whole[name]}
+        rows.append([label, *(estimate(known.get(name, {})) for name in columns)])
     return table(["attack", *columns], rows)
 
 

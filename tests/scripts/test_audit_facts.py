@@ -73,3 +73,18 @@ def test_without_decoys_there_is_no_column_of_them(script: ModuleType) -> None:
 def test_a_fact_that_the_oracle_tells_is_named_as_left_out(script: ModuleType) -> None:
     said = script.said({("f", "npo"): record(unlearned=0, oracle=0)}, ["g"])
     assert said == "1 fact (f), 32 phrasings each. Left out, since the oracle tells it: g."
+
+
+def test_an_attack_that_was_left_out_on_some_facts_has_no_share(script: ModuleType) -> None:
+    """The facts on which it was tried are those that nothing before it had decided."""
+    whole, cut = record(unlearned=12, oracle=0), record(unlearned=20, oracle=0)
+    cut.verdicts[0]["comparisons"] = [row for row in cut.verdicts[0]["comparisons"] if row["attack"] != "exposure"]
+    rows = script.shares({("f", "npo"): whole, ("g", "npo"): cut}).splitlines()
+    assert rows[-1] == "| exposure | - | - | - |"
+    assert rows[-2] == "| relearning | - | 0.00 [0.00, 0.00] | 0.00 [0.00, 0.00] |"
+
+
+def test_of_many_audits_each_method_has_one_line(script: ModuleType) -> None:
+    """12 of 32 stand out from the oracle's 0, and do not from the decoys' 32."""
+    audits = {(fact, "npo"): record(unlearned=12, oracle=0, decoys=32) for fact in "fg"}
+    assert script.by_method(audits).splitlines()[-1] == "| npo | concealed 2 | gone 2 | exposure 2 |"
