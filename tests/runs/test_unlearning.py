@@ -7,11 +7,12 @@ import torch
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Outcome
+from genunlearn.contracts.best import PATIENCE
 from genunlearn.engine import parameters
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
 from genunlearn.methods.general.grad_diff import GradDiff
-from genunlearn.runs.unlearning import PATIENCE, Stop, carry_out
+from genunlearn.runs.unlearning import Stop, carry_out
 
 SETTINGS = TrainConfig(learning_rate=1e-3, batch_size=4, max_steps=4, check_every=1, save_every=1)
 
