@@ -90,9 +90,9 @@ class FileJournal:
         if self.path is None or not this_process().is_main_process:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            file.flush()
+        line = json.dumps(row, ensure_ascii=False) + "\n"
+        with self.path.open("ab", buffering=0) as file:  # in one piece: runs that share a journal may write at once
+            file.write(line.encode())
             os.fsync(file.fileno())
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +128,21 @@ def test_a_journal_that_is_no_file_is_refused(tmp_path, monkeypatch):
     (tmp_path / "journal.jsonl").mkdir()
     with pytest.raises(DataError, match=r"journal\.jsonl: not a file"):
         FileJournal(tmp_path)
+
+
+def fill(folder: Path, name: str) -> None:
+    journal = FileJournal(folder)
+    for number in range(40):
+        journal.stage(f"{name} {number}", lambda: ["ü" * 5000] * 20)
+
+
+def test_two_that_write_at_once_lose_nothing(tmp_path):
+    """Runs of one request may share the journal of what came before; lines of 200,000 bytes stay whole."""
+    both = [multiprocessing.get_context("spawn").Process(target=fill, args=(tmp_path, name)) for name in "ab"]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join()
+    lines = (tmp_path / "journal.jsonl").read_text().splitlines()
+    assert {json.loads(line)["stage"] for line in lines} == {f"{name} {n}" for name in "ab" for n in range(40)}
+    assert {*FileJournal(tmp_path).seconds} == {f"{name} {n}" for name in "ab" for n in range(40)}

@@ -54,8 +54,8 @@ class Relearning(TaughtAttack):
     def teach(self, model: LanguageModel, taught: Sequence[QA], items: Sequence[QA], lesson: str) -> Iterator[Level]:
         student = copied(model)
         student.module.requires_grad_(True)
-        is_fused = model.device.type in ("cpu", "cuda")  # one pass over each weight
-        optimizer = torch.optim.Adam(student.module.parameters(), lr=self.learning_rate, fused=is_fused)
+        # Not the fused one, whose bits depend on where tensors lie: an audit that is repeated must find the same.
+        optimizer = torch.optim.Adam(student.module.parameters(), lr=self.learning_rate)
         batches = batches_of(taught, self.batch_size, self.seed)
         with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []), torch.enable_grad():
             torch.manual_seed(self.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,19 @@ def test_controls_are_refused_where_answers_depend_on_more(other: str, tmp_path:
         place(configured("npo", f"controls={tmp_path}", other))
 
 
-def test_audits_of_other_weights_at_the_same_place_share_nothing(tiny_folder: Any) -> None:
+def test_runs_of_other_weights_at_the_same_place_share_nothing(tiny_folder: Any, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder("llama"), tmp_path / "model"))
+    request = {"facts": ("Carmen | created by | Georges Bizet",), "question": "Who wrote Carmen?"}
+    config = LMConfig(model={"source": str(folder)}, request=request, controls=str(tmp_path / "shared"))
+    before = place(config)
+    settings = folder / "config.json"
+    settings.write_text(settings.read_text().replace('"rms_norm_eps": 1e-06', '"rms_norm_eps": 1e-05'))
+    assert before is not None and place(config) != before
+
+
+def test_audits_of_other_weights_at_the_same_place_share_nothing(tiny_folder: Any, tmp_path: Path) -> None:
     """A model that is trained anew lies where the one of before lay."""
-    folder = tiny_folder("llama")
+    folder = Path(shutil.copytree(tiny_folder("llama"), tmp_path / "model"))
     config = LMAuditConfig(model={"source": str(folder)}, unlearned=str(folder), oracle=str(folder))
     before = LMAudit(config, Watch(is_shown=False)).weights()
     assert {*before} == {"original", "oracle"}
