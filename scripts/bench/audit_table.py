@@ -21,7 +21,7 @@ from markdown_blocks import replace_block, table
 
 from genunlearn.lab.diffusion.build import build
 from genunlearn.records import COMPLETED, RECORD_NAME, RunRecord, read_record
-from genunlearn.reports.audit.report import write_comparison
+from genunlearn.reports.audit.compare import write_comparison
 from genunlearn.reports.numbers import format_estimate
 from genunlearn.runs.api import audit_config, run
 
