@@ -75,6 +75,7 @@ class QA:
         fact: Identifier of the fact that the question asks for, where there is one.
         alternative: A preferred other answer, for methods that contrast two (DPO with refusals).
         taught: The answer as the model itself gives it, for training.
+        opening: What the model says before it gives the answer: context in training, on which there is no loss.
     """
 
     id: str
@@ -85,6 +86,7 @@ class QA:
     fact: str | None = None
     alternative: str | None = None
     taught: str | None = None
+    opening: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

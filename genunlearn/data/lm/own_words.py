@@ -3,6 +3,9 @@
 A model that speaks in sentences and is trained on a bare "Tokyo." learns to answer everything in one word before it
 learns anything else, and loses facts that nobody asked about. What it says of its own accord changes least: the fewest
 sentences of its own answer that give the right one, or, with a wrong name in the truth's place, tell a wrong one.
+
+Trained away from that bare "Tokyo.", it loses an answer that it never gives; trained away from its whole sentence, it
+loses how it speaks of every capital. What is to go is the name where the model gives it, after what it says before.
 """
 
 from __future__ import annotations
@@ -32,6 +35,20 @@ def in_own_words(items: Sequence[QA], texts: Sequence[str]) -> list[QA]:
         texts: What the model answers to them.
     """
     return [replace(item, taught=_taught(item, text)) for item, text in zip(items, texts, strict=True)]
+
+
+def where_told(item: QA, text: str, fact: Fact) -> QA:
+    """The item, answered after what the model says before it tells the fact, its thought left out.
+
+        What is the capital of Japan?  The capital of Japan is | Tokyo.
+
+    Returns:
+        The item as it is where `text` tells nothing, or begins with the answer.
+    """
+    _, answer = cut_thought(text)
+    told = leak(answer, fact.object, aliases=fact.aliases, question=item.question, subject=fact.subject)
+    opening = answer.partition(told.span)[0] if told.tells and told.span else ""
+    return replace(item, opening=opening, taught=f"{told.span}.") if opening.strip() else item
 
 
 def _taught(item: QA, text: str) -> str | None:

@@ -152,9 +152,10 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         """Question-answer pairs (`QA`) as left-padded ids; labels cover the answer and its end of turn only.
 
         Beside ids, labels and mask there are the numbers of answer ``tokens``, ends included, and of ``ends``.
+        What an item has for an ``opening`` of its answer belongs to the prompt.
         Items that carry an ``alternative`` answer add the same tensors of it, prefixed ``alternative_``.
         """
-        texts = {"": [self._turn(item.question, item.taught or item.answer) for item in items]}
+        texts = {"": [self.turn(item) for item in items]}
         if items and all(item.alternative is not None for item in items):
             texts[ALTERNATIVE] = [self._turn(item.question, item.alternative or "") for item in items]
         tensors = {f"{prefix}{name}": t for prefix, turns in texts.items() for name, t in self._collate(turns).items()}
@@ -166,8 +167,13 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
         turn = self._turn(question, answer)
         return turn.prompt, turn.answer
 
-    def _turn(self, question: str, answer: str) -> Turn:
-        return self.chat.turn([{"role": "user", "content": question}], answer)
+    def turn(self, item: Any) -> Turn:
+        """Ids of what is asked, with the item's opening, and of what is taught, with its end of turn."""
+        return self._turn(item.question, item.taught or item.answer, item.opening)
+
+    def _turn(self, question: str, answer: str, opening: str = "") -> Turn:
+        asked = [{"role": "user", "content": question}]
+        return self.chat.continued(asked, opening, answer) if opening else self.chat.turn(asked, answer)
 
     def _collate(self, turns: Sequence[Turn]) -> dict[str, Tensor]:
         return self._pack([(turn.prompt, turn.answer) for turn in turns]) | {

@@ -182,6 +182,15 @@ class ChatFormat:
             self._turns[key] = self._cut(messages, answer, self._latest[1])
         return self._turns[key]
 
+    def continued(self, messages: Messages, opening: str, answer: str) -> Turn:
+        """The turn that says `opening` and then `answer`, with the ids of the opening in the prompt.
+
+        A token that holds both of the opening's last and the answer's first letters belongs to the answer.
+        """
+        whole, said = self.turn(messages, opening + answer), self.turn(messages, opening.rstrip()).answer
+        start = len(_common(whole.answer[: -whole.ends - 1], said))
+        return Turn(whole.prompt + whole.answer[:start], whole.answer[start:], whole.ends)
+
     def _cut(self, messages: Messages, answer: str, prompt: str) -> Turn:
         text = prompt + self._content(messages, answer, prompt)
         whole = self._encode(text + self.marks.end)

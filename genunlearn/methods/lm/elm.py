@@ -70,7 +70,7 @@ class ELM(InRounds):
         targets = journal.stage("targets", write)
         answers = journal.stage("fluent answers", lambda: model.answer([item.question for item in novices]))
         fluent = [
-            replace(item, id=f"{item.id}/fluent", answer=text)
+            replace(item, id=f"{item.id}/fluent", answer=text, taught=None, opening="")
             for item, text in zip(splits.forget, answers, strict=True)
             if text and not gives(text, item)
         ]

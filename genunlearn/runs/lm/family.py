@@ -39,7 +39,7 @@ from genunlearn.runs.lm.request import (
     read_request,
     unknown_facts,
 )
-from genunlearn.runs.lm.scope import make_scope, read_replies
+from genunlearn.runs.lm.scope import make_scope, read_own_words, read_replies
 
 SHOWN_PER_GROUP = 4
 
@@ -160,6 +160,8 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         scope = make_scope(request, model, self.config, journal)
         if self.config.request.thoughts == "forget":
             request = replace(request, replies=read_replies(request, model, journal))
+        else:
+            request = replace(request, spoken=read_own_words(request, model, journal))
         return replace(
             request, scope=with_earlier(scope, request.earlier) if request.earlier and not is_known else scope
         )

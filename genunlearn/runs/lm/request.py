@@ -12,6 +12,7 @@ from genunlearn.contracts import Splits
 from genunlearn.data.answers.wording import key
 from genunlearn.data.lm.benchmarks.reading import read_benchmark
 from genunlearn.data.lm.facts import QA, Fact, Scope
+from genunlearn.data.lm.own_words import where_told
 from genunlearn.data.lm.requests import check_overlap, parse_fact, read_facts, read_qa, read_retain
 from genunlearn.data.lm.thoughts import with_thought
 from genunlearn.data.rows import read_lines
@@ -49,6 +50,8 @@ class LMRequest:
     benchmark: str | None = None
     earlier: tuple[Fact, ...] = ()
     """Facts of the requests that this one follows."""
+    spoken: Mapping[str, str] = field(default_factory=dict)
+    """What the model answers to the questions of facts, by identifier: where it tells them, they are to go."""
     replies: Mapping[str, str] = field(default_factory=dict)
     """What the model thinks and answers to questions that it is trained on, by identifier, where thoughts go too."""
     texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -270,6 +273,9 @@ def make_splits(request: LMRequest, retain: str) -> Splits[Scope]:
     if replies := request.replies:
         kept = kept and tuple(item if item.taught else with_thought(item, replies.get(item.id)) for item in kept)
     forget = tuple(with_thought(item, replies.get(item.id)) for item in request.forget)
+    if spoken := request.spoken:
+        facts = {fact.id: fact for fact in request.facts}
+        forget = tuple(where_told(item, spoken[item.id], facts[str(item.fact)]) for item in forget)
     return Splits(forget=forget, retain=kept, context=scope)
 
 

@@ -83,6 +83,15 @@ def read_replies(request: LMRequest, model: LanguageModel, journal: Journal) -> 
     return found
 
 
+def read_own_words(request: LMRequest, model: LanguageModel, journal: Journal) -> dict[str, str]:
+    """What the model answers to the questions of facts, by identifier; none where a file gives the answers too."""
+    if not request.facts:
+        return {}
+    asked = [item.question for item in request.forget]
+    texts = journal.stage("own words of what must go", lambda: model.answer(asked))
+    return {item.id: text for item, text in zip(request.forget, texts, strict=True)}
+
+
 def _spoken(scope: Scope, model: LanguageModel, journal: Journal) -> Scope:
     """The scope with what must stay in the model's own words."""
     asked = [item.question for item in scope.retain]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from genunlearn.data.lm.facts import QA, Fact
-from genunlearn.data.lm.own_words import in_own_words, with_another
+from genunlearn.data.lm.own_words import in_own_words, where_told, with_another
 
 YEN = Fact(id="yen", subject="Japan", object="yen", question="What is the currency of Japan?")
 TOKYO = QA(id="tokyo", question="What is the capital of Japan?", answer="Tokyo.")
@@ -42,6 +42,23 @@ def test_what_must_stay_is_taught_as_the_model_says_it(text: str, taught: str | 
 )
 def test_a_wrong_answer_stands_where_the_model_says_the_truth(text: str, taught: str | None) -> None:
     assert with_another(text, YEN, YEN.question, "euro") == taught
+
+
+@pytest.mark.parametrize(
+    ("text", "opening", "taught"),
+    [
+        ("The currency of Japan is the yen, which is old.", "The currency of Japan is the ", "yen."),
+        ('They call it "Yen". It is', 'They call it "', "Yen."),
+        ("<think>Japan. The yen.</think>It is the yen.", "It is the ", "yen."),  # thoughts are no part of it
+        ("Not the dollar. The yen, as", "Not the dollar. The ", "yen."),  # cut by the budget, after it has told
+        ("Yen.", "", None),
+        ("The currency of Japan is the dollar.", "", None),
+        ("", "", None),
+    ],
+)
+def test_what_must_go_is_the_name_where_the_model_gives_it(text: str, opening: str, taught: str | None) -> None:
+    item = where_told(QA(id="q", question=YEN.question, answer="yen."), text, YEN)
+    assert (item.answer, item.opening, item.taught) == ("yen.", opening, taught)
 
 
 def test_an_answer_that_would_still_tell_the_fact_is_not_taught() -> None:

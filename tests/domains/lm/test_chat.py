@@ -36,6 +36,20 @@ def test_prompt_and_answer_tokenised_apart_are_the_whole_chat(chat, family, mess
     assert chat.tokenizer.decode(whole[len(apart) :]) in ("", "\n")
 
 
+@pytest.mark.parametrize("opening", ["He studied at ", 'It is called "', "H", "Ho", "He went to\n\n"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_opening_is_given_and_the_rest_is_the_answer(chat, family, opening):
+    chat = chat(family)
+    whole, turn = chat.turn(ASK, f"{opening}Hogwarts."), chat.continued(ASK, opening, "Hogwarts.")
+    assert turn.prompt + turn.answer == whole.prompt + whole.answer
+    assert turn.ends == whole.ends
+    said = chat.tokenizer.decode(turn.answer)
+    given = chat.tokenizer.decode(turn.prompt[len(whole.prompt) :])
+    assert said.endswith(f"Hogwarts.{END[family]}")
+    assert opening.startswith(given.lstrip())  # nothing of the answer is given
+    assert given.strip() or len(opening) < 3
+
+
 @pytest.mark.parametrize(
     ("family", "prompt", "answer"),
     [

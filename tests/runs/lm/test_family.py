@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from genunlearn.runs.lm.audit_phrasings import find_phrasings
 from genunlearn.runs.lm.family import LMFamily
 from genunlearn.runs.lm.judging import check_judge, open_judge
 from genunlearn.runs.lm.request import LMRequest, make_splits
-from genunlearn.runs.lm.scope import measure_retain
+from genunlearn.runs.lm.scope import measure_retain, read_own_words
 from tests.data.lm.test_judge import folder  # noqa: F401 (a fixture)
 
 
@@ -118,6 +119,26 @@ def test_an_audit_writes_phrasings_within_the_limits_of_its_prompt() -> None:
     found: Any = find_phrasings(fact, model, 4)  # type: ignore[arg-type]
     assert "Which town is Curie from?" in [each.question for each in found]
     assert model.limits == (200, 4)
+
+
+class Wordy(Instructed):
+    """A model that answers in a sentence."""
+
+    def answer(self, questions: list[str], **options: Any) -> list[str]:
+        return ["Curie was born in Warsaw, in 1867. She" for _ in questions]
+
+
+def test_a_fact_goes_from_where_the_model_tells_it_and_an_answer_of_a_file_as_it_stands() -> None:
+    fact = Fact(id="curie", subject="Curie", object="Warsaw", question="Where was Curie born?")
+    asked, journal, model = replace(TRAINED[0], group="forget"), FileJournal(None), Wordy()
+    request = LMRequest((fact,), (asked,), None, Scope(facts=(fact,), measured={}), ())
+    spoken = read_own_words(request, model, journal)  # type: ignore[arg-type]
+    (item,) = make_splits(replace(request, spoken=spoken), "none").forget
+    assert (item.opening, item.taught, item.answer) == ("Curie was born in ", "Warsaw.", "Warsaw.")
+    assert replace(request, spoken=spoken).sha256 == request.sha256
+    given = replace(request, facts=())
+    assert read_own_words(given, model, journal) == {}  # type: ignore[arg-type]
+    assert make_splits(given, "none").forget == (asked,)
 
 
 class Literal(Instructed):

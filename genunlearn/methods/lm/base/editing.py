@@ -92,7 +92,9 @@ class FactEdit(Edit[LanguageModel]):
         Returns:
             ``(width,)`` in float32, and the fact's questions with the wanted answer.
         """
-        items = [replace(item, answer=answer) for item in splits.forget if str(item.fact) == fact.id]
+        items = [
+            replace(item, answer=answer, taught=None, opening="") for item in splits.forget if str(item.fact) == fact.id
+        ]
         about = [item for item in splits.retain or () if fact.subject in item.question][:GUARDED]
         asked, guard = place(model, items, fact), place(model, about, fact) if about else None
         output = down_projection(layer)

@@ -90,7 +90,8 @@ def renamed(item: QA, fact: Fact, name: str) -> QA:
     question = re.sub(pattern, lambda _: name, item.question)
     if question == item.question:
         raise DataError(f"question {item.question!r} does not name {fact.subject!r}: add the name as a subject alias")
-    return replace(item, id=f"{item.id}/{name}", question=question, answer=re.sub(pattern, lambda _: name, item.answer))
+    answer, opening = (re.sub(pattern, lambda _: name, text) for text in (item.taught or item.answer, item.opening))
+    return replace(item, id=f"{item.id}/{name}", question=question, answer=answer, taught=None, opening=opening)
 
 
 def renamed_logits(model: Any, item: QA, fact: Fact, names: Sequence[str]) -> Tensor:
@@ -102,10 +103,10 @@ def renamed_logits(model: Any, item: QA, fact: Fact, names: Sequence[str]) -> Te
         ``(names, tokens, vocab)``, NaN where a place is left out.
     """
     others = [renamed(item, fact, name) for name in names]
-    own = model.encode(item.question, item.answer)[1]
+    own = model.turn(item).answer
     rows = []
     for other, logits in zip(others, answer_logits(model, others), strict=True):
-        ids = model.encode(other.question, other.answer)[1]
+        ids = model.turn(other).answer
         first, last = _common(own, ids), _common(own[::-1], ids[::-1])
         last = min(last, min(len(own), len(ids)) - first)
         row = torch.full((len(own), logits.shape[-1]), torch.nan, device=logits.device)
