@@ -145,6 +145,31 @@ def test_any_attack_of_a_kind_will_do(attack: str) -> None:
     assert judge("seven", [CLEAN, *tried], replace(PANEL, idle=(attack,))).verdict == "undecided"
 
 
+@pytest.mark.parametrize(
+    ("attack", "hits", "verdict"),
+    [
+        ("reverse", 0, "gone"),  # five answers of each rule nothing out, whatever they are
+        ("reverse", 1, "undecided"),  # but they may show more than the oracle's
+        ("paraphrase", 0, "undecided"),  # the panel has to say so itself
+        (PLAIN, 0, "undecided"),
+    ],
+)
+def test_an_attack_of_few_answers_is_no_obstacle_where_it_shows_nothing(attack: str, hits: int, verdict: str) -> None:
+    tried = [CLEAN, *(comparison(name, unlearned=0, oracle=0) for name in ("paraphrase", "embedding"))]
+    few = Comparison(attack, "", {"unlearned": Share(hits, 5), "oracle": Share(0, 5)})
+    found = judge("seven", [*(each for each in tried if each.attack != attack), few], PANEL)
+    assert found.verdict == verdict
+    assert ("too few images to say that of reverse (5)" in found.reason) == (verdict == "gone")
+
+
+def test_an_attack_with_answers_enough_must_rule_the_gap_out() -> None:
+    tried = [CLEAN, *(comparison(name, unlearned=0, oracle=0) for name in ("paraphrase", "embedding"))]
+    shares = {"unlearned": Share(4, 64), "oracle": Share(0, 64)}  # p = 0.06: no recovery, and no proof of none
+    assert largest_gap(Share(0, 64), Share(0, 64), 0.05) < 0.1 < largest_gap(*shares.values(), 0.05)
+    found = judge("seven", [*tried, Comparison("choice", "", shares)], replace(PANEL, tolerance=0.1))
+    assert found.verdict == "undecided"
+
+
 def test_an_attack_without_a_control_was_not_tried() -> None:
     tried = [comparison("paraphrase", unlearned=0, oracle=0), comparison("embedding", unlearned=0, original=9)]
     assert judge("seven", [CLEAN, *tried], PANEL).verdict == "undecided"
