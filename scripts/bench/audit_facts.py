@@ -5,6 +5,7 @@
     python scripts/bench/audit_facts.py --write docs/audits.md     # and put the tables there
     python scripts/bench/audit_facts.py --facts carmen.created-by --methods grad_diff --decoys 0
     python scripts/bench/audit_facts.py --count 10 --methods all --suite full      # everything: many hours of one core
+    python scripts/bench/audit_facts.py --methods unstar,variants --block hold      # what makes UnSTAR hold
     python scripts/bench/audit_facts.py --original lab:smollm2 --methods npo --count 10      # a model from elsewhere
 
 Facts are drawn by seed from those whose answer no other fact of the relation has, since what several share is inferred,
@@ -46,6 +47,14 @@ LAB_MODEL = f"{LAB}lm"
 METHODS = ("unstar", "npo", "grad_diff")
 IDENTITY = "identity"
 """The original in the place of a method's result; the oracle goes by its own name."""
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "unstar-phrasings": ("method.variants=48", "method.harder_variants=16"),
+    "unstar-rank": ("parameters.rank=64", "parameters.alpha=128"),
+    "unstar-further": ("method.further_rounds=4",),
+    "unstar-smooth": ("method.rho=0.1",),
+    "unstar-relearnt": ("method.rho=0.1", "method.nearby=relearnt"),
+}
+"""What might make UnSTAR hold: the same method with other settings, under names of their own."""
 PANEL = (
     "attacks={sampling: {samples: 20, temperatures: [1.0]}, prefix_forcing: {}, completion: {}, multiple_choice: "
     "{orders: 2}, quantised_reload: {forms: [nf4]}, exposure: {}, relearning: {learning_rate: 1e-3, "
@@ -71,7 +80,7 @@ def main() -> None:
     parser.add_argument("--facts", default="", help="comma-separated ids; by default --count are drawn")
     parser.add_argument("--count", type=int, default=5, help="how many facts are drawn")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
-    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated; all: of lm/lab, and both rows")
+    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated; all, variants")
     parser.add_argument("--suite", default="quick", help="of the audits; quick is cut down to a panel above")
     parser.add_argument("--without", default="", help="comma-separated ids of further facts that the oracle never saw")
     parser.add_argument("--decoys", type=int, default=2, help="decoys of each fact; 0 for none")
@@ -84,7 +93,8 @@ def main() -> None:
     facts = arguments.facts.split(",") if arguments.facts else drawn(world, arguments.count, arguments.seed)
     panel = [PANEL if arguments.original == LAB_MODEL else LARGE] if arguments.suite == "quick" else []
     overrides = [*panel, f"evaluate.decoys={arguments.decoys}", *arguments.overrides]
-    methods = [*in_lab(), IDENTITY, ORACLE] if arguments.methods == "all" else arguments.methods.split(",")
+    groups = {"all": (*in_lab(), IDENTITY, ORACLE), "variants": tuple(VARIANTS)}
+    methods = [name for part in arguments.methods.split(",") for name in groups.get(part, (part,))]
     oracle = "never"
     if arguments.original == LAB_MODEL:
         oracle = str(build(without=[*facts, *filter(None, arguments.without.split(","))]))
@@ -136,7 +146,8 @@ def unlearned_by(method: str, fact: str, oracle: str, arguments: argparse.Namesp
     if not is_done(folder):
         quiet = ["evaluate.oracle=never", "evaluate.suite=facts-quick", "evaluate.samples=0"]
         quiet.append(f"controls={arguments.out / 'controls'}")
-        forgetting = forget_config(arguments.original, {"facts": (fact,)}, method=method, overrides=quiet)
+        overrides, name = [*quiet, *VARIANTS.get(method, ())], method.partition("-")[0]
+        forgetting = forget_config(arguments.original, {"facts": (fact,)}, method=name, overrides=overrides)
         run(forgetting, out=folder, resume=folder.exists())
     return str(folder)
 

@@ -13,17 +13,15 @@ With rho = 0 it is `NPO`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from genunlearn.contracts import STRICT, Examples, Needs, Reference
+from genunlearn.methods.lm.base.nearby import uphill
 from genunlearn.methods.lm.base.objectives import ForgetAndRetain, refuse_several_processes, rows
 from genunlearn.ops.token_losses import preference_loss
 
@@ -65,32 +63,6 @@ class SamNPO(ForgetAndRetain):
     def _worst(self, examples: Examples, before: Tensor, model: Any) -> Tensor:
         if not self.rho:
             return self._values(examples, before, model)
-        weights = {name: weight for name, weight in model.module.named_parameters() if weight.requires_grad}
         values = self._values(examples, before, model) * examples.weight
-        grads = torch.autograd.grad(values.sum(), list(weights.values()), allow_unused=True)
-        found = [(name, grad) for name, grad in zip(weights, grads, strict=True) if grad is not None]
-        length = torch.stack([grad.square().sum() for _, grad in found]).sum().sqrt().clamp_min(1e-12)
-        moved = {name: weights[name] + self.rho / length * grad for name, grad in found}
-        with _with_weights(model, moved):
+        with uphill(model, values.sum(), self.rho):
             return self._values(examples, before, model)
-
-
-class _Moved(nn.Module):
-    """A network with other weights in the place of some of its own."""
-
-    def __init__(self, network: nn.Module, weights: dict[str, Tensor]) -> None:
-        super().__init__()
-        self.network, self.weights = network, weights
-
-    def forward(self, *given: Any, **named: Any) -> Any:
-        return functional_call(self.network, self.weights, given, named)
-
-
-@contextmanager
-def _with_weights(model: Any, weights: dict[str, Tensor]) -> Iterator[None]:
-    network = model.module
-    model.module = _Moved(network, weights)
-    try:
-        yield
-    finally:
-        model.module = network

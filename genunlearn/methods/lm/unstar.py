@@ -11,7 +11,10 @@ Deviations: the retain pass, under-specified in the paper, runs on scope neighbo
 when its answer is no longer true, where Algorithm 1 asks for the wrong answer (`stop`); the LoRA stays apart from the
 weights, where the authors' code folds it in every round (`merge_each_round`); a floor under the neighbours' recall: a
 round that falls below it goes on for as many steps again, then is done anew with half the steps and twice the weight of
-the retain pass, and where that does not help either the run ends with the weights of before the round.
+the retain pass, and where that does not help either the run ends with the weights of before the round. So that what is
+forgotten does not come back at the first attempt, three options that the paper does not have, off by default: rounds
+after the last (`further_rounds`), and anti-samples learnt at weights nearby (`rho`), where they are hardest, as in
+sharpness-aware minimisation (Fan et al., ICML 2025), or where a step of relearning has led (`nearby`).
 """
 
 from __future__ import annotations
@@ -20,17 +23,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
 from functools import partial
 from itertools import cycle, islice
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
 from genunlearn.contracts import (
     ADVICE,
     STRICT,
     Batch,
+    Examples,
     Journal,
     Needs,
     Objective,
@@ -47,13 +53,19 @@ from genunlearn.contracts import (
 from genunlearn.data.answers.leak import leak
 from genunlearn.data.lm.antisamples import AntiSample, read_antisamples
 from genunlearn.data.lm.critic import Critic
-from genunlearn.data.lm.facts import Fact, Scope
+from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.own_words import with_another
 from genunlearn.data.lm.refusals import REFUSALS
 from genunlearn.data.lm.telling import evenly, recall, tells
 from genunlearn.data.lm.writer import Writer
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.errors import NeedNotMet
+from genunlearn.methods.lm.base.nearby import uphill
+from genunlearn.methods.lm.base.objectives import refuse_several_processes
+
+Nearby = Literal["worst", "relearnt"]
+NEARBY = "where: the anti-samples are hardest, or the truth has been taught again"
+RHO = "how far from the weights anti-samples are learnt"
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -62,17 +74,34 @@ class AntiSampleTuning(Objective[LanguageModel]):
 
     name: ClassVar[str] = "anti_sample_tuning"
     domains: ClassVar[frozenset[str]] = frozenset({"lm"})
-    equation: ClassVar[str] = "CE(anti-samples) + alpha CE(R)"
+    equation: ClassVar[str] = "CE(anti-samples; theta + rho g / |g|) + alpha CE(R)"
 
     alpha: Annotated[float, Field(ge=0, description="weight of the retain pass")] = 1.0
+    rho: Annotated[float, Field(ge=0, description=RHO)] = 0.0
+    nearby: Annotated[Nearby, Field(description=NEARBY)] = "worst"
 
     def loss(self, batch: Batch, model: LanguageModel, reference: Reference) -> Terms:
-        """Two terms, ``anti`` and ``retain``."""
-        names = {"forget": ("anti", 1.0), "retain": ("retain", self.alpha)}
-        return {
-            names[side][0]: Term.of(model.example_loss(examples), examples, side, names[side][1])
-            for side, examples in batch.sides()
-        }
+        """Two terms, ``anti`` and ``retain``.
+
+        Raises:
+            NeedNotMet: Several processes share the model, and `rho` is above 0.
+        """
+        terms = {}
+        if batch.forget is not None:
+            terms["anti"] = Term.of(self._anti(batch.forget, model), batch.forget, "forget", 1.0)
+        if batch.retain is not None:
+            terms["retain"] = Term.of(model.example_loss(batch.retain), batch.retain, "retain", self.alpha)
+        return terms
+
+    def _anti(self, examples: Examples, model: LanguageModel) -> Tensor:
+        """The loss of each anti-sample, ``(batch,)``; away from the weights that there are where `rho` says so."""
+        if not self.rho:
+            return model.example_loss(examples)
+        refuse_several_processes(self, model)
+        examples = examples.padded()
+        hard = model.example_loss(examples) if self.nearby == "worst" else -model.alternative_nll(examples)
+        with uphill(model, (hard * examples.weight).sum(), self.rho):
+            return model.example_loss(examples)
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -103,6 +132,9 @@ class UnSTAR(Protocol[LanguageModel]):
     merge_each_round: Annotated[bool, Field(description="fold the LoRA into the weights after every round")] = False
     rounds: Annotated[int, Field(ge=1, description="most rounds of training")] = 12
     steps_per_round: Annotated[int, Field(ge=1, description="optimiser steps a round")] = 15
+    further_rounds: Annotated[int, Field(ge=0, description="rounds of training once it is forgotten")] = 0
+    rho: Annotated[float, Field(ge=0, description=RHO)] = 0.0
+    nearby: Annotated[Nearby, Field(description=NEARBY)] = "worst"
     max_seconds: Annotated[float, Field(gt=0, description="time budget; a round is not begun after it")] = 3600.0
     probe_samples: Annotated[
         int, Field(ge=0, description="sampled answers a probe looks at besides the greedy one")
@@ -162,10 +194,12 @@ class _Run:
     def until_forgotten(self, train: Train) -> Outcome:
         method, start = self.method, time.monotonic()
         before = self.neighbour_recall("neighbours before")
+        floor = floor_of(method.utility_floor, before)
         self.open_pool()
         for number in range(1, method.rounds + 2):
             known = self.probe(number)
             if self.clean_probes == 2:
+                self.deepen(number, train, floor)
                 return self.outcome("forgotten", f"none of the {len(self.pool)} variants told in two probes running")
             if number > method.rounds:
                 break
@@ -173,7 +207,7 @@ class _Run:
                 return self.outcome("not_forgotten", f"time budget of {method.max_seconds:g} s spent")
             if known:
                 train.mark()
-                fallen = self.teach(known, number, train, floor_of(method.utility_floor, before))
+                fallen = self.teach(known, number, train, floor)
                 if fallen is not None:
                     train.back()
                     fell = f"neighbour recall fell from {before:.2f} to {fallen:.2f}, also with gentler training"
@@ -182,6 +216,15 @@ class _Run:
                     train.fuse()
             self.add_harder(number)
         return self.outcome("not_forgotten", f"{len(known)} of {len(self.pool)} variants known after the last round")
+
+    def deepen(self, number: int, train: Train, floor: float) -> None:
+        """Train on in further rounds; one that the neighbours do not bear is undone, and the last."""
+        for extra in range(number, number + self.method.further_rounds):
+            self.rounds.append({"round": extra, "variants": len(self.pool), "known": 0})
+            train.mark()
+            if self.teach((), extra, train, floor) is not None:
+                train.back()
+                break
 
     def teach(self, known: Sequence[_Variant], number: int, train: Train, floor: float) -> float | None:
         """Write anti-samples for what is still known, and train on all there are.
@@ -192,14 +235,15 @@ class _Run:
         method = self.method
         self.written += self.write_antisamples(known, number)
         retain = None if method.retain == "none" else self.splits.retain
-        splits = with_sides(self.splits, [sample.to_qa() for sample in self.written], retain)
+        splits = with_sides(self.splits, [self.lesson(sample) for sample in self.written], retain)
         whole, half = method.steps_per_round, max(1, method.steps_per_round // 2)
         best, steps = 0.0, 0
         # As it should be; then on from there, for the neighbours to come back; then anew from the mark, gently.
         for attempt, (weight, count) in enumerate(((1, whole), (1, whole), (2, half))):
             if weight > 1:
                 train.back()
-            train(AntiSampleTuning(alpha=weight * method.alpha), splits, steps=count)
+            objective = AntiSampleTuning(alpha=weight * method.alpha, rho=method.rho, nearby=method.nearby)
+            train(objective, splits, steps=count)
             found = self.neighbour_recall(f"round {number}/neighbours" + (f", again {attempt}" if attempt else ""))
             best, steps = max(best, found), steps + count
             if found >= floor:
@@ -212,6 +256,12 @@ class _Run:
         }
         self.rejected.clear()
         return None if found >= floor else best
+
+    def lesson(self, sample: AntiSample) -> QA:
+        """What an anti-sample teaches, beside the truth where relearning is looked ahead to."""
+        truth = next(fact.object for fact in self.facts if fact.id == sample.fact)
+        is_ahead = self.method.rho and self.method.nearby == "relearnt"
+        return replace(sample.to_qa(), alternative=f"{truth}." if is_ahead else None)
 
     def outcome(self, status: str, reason: str) -> Outcome:
         rows = [sample.to_json() for sample in self.written]
