@@ -205,26 +205,29 @@ class _Run:
                 break
             if time.monotonic() - start > method.max_seconds:
                 return self.outcome("not_forgotten", f"time budget of {method.max_seconds:g} s spent")
-            if known:
-                train.mark()
-                fallen = self.teach(known, number, train, floor)
-                if fallen is not None:
-                    train.back()
-                    fell = f"neighbour recall fell from {before:.2f} to {fallen:.2f}, also with gentler training"
-                    return self.outcome("utility_floor", f"{fell}; round {number} was undone; {ADVICE}")
-                if method.merge_each_round:  # after the floor: what is folded in cannot be undone
-                    train.fuse()
+            fallen = self.train_round(known, number, train, floor) if known else None
+            if fallen is not None:
+                fell = f"neighbour recall fell from {before:.2f} to {fallen:.2f}, also with gentler training"
+                return self.outcome("utility_floor", f"{fell}; round {number} was undone; {ADVICE}")
             self.add_harder(number)
         return self.outcome("not_forgotten", f"{len(known)} of {len(self.pool)} variants known after the last round")
 
     def deepen(self, number: int, train: Train, floor: float) -> None:
-        """Train on in further rounds; one that the neighbours do not bear is undone, and the last."""
-        for extra in range(number, number + self.method.further_rounds):
-            self.rounds.append({"round": extra, "variants": len(self.pool), "known": 0})
-            train.mark()
-            if self.teach((), extra, train, floor) is not None:
-                train.back()
-                break
+        """Further rounds on the anti-samples that there are; one that the neighbours do not bear is the last."""
+        for further in range(number + 1, number + 1 + self.method.further_rounds) if self.written else ():
+            self.rounds.append({"round": further, "variants": len(self.pool), "known": 0})
+            if self.train_round((), further, train, floor) is not None:
+                return
+
+    def train_round(self, known: Sequence[_Variant], number: int, train: Train, floor: float) -> float | None:
+        """`teach`, undone where the neighbours do not bear it."""
+        train.mark()
+        fallen = self.teach(known, number, train, floor)
+        if fallen is not None:
+            train.back()
+        elif self.method.merge_each_round:  # after the floor: what is folded in cannot be undone
+            train.fuse()
+        return fallen
 
     def teach(self, known: Sequence[_Variant], number: int, train: Train, floor: float) -> float | None:
         """Write anti-samples for what is still known, and train on all there are.

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from genunlearn.contracts import Outcome, Splits
+from genunlearn.contracts import Batch, Examples, Outcome, Splits
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.refusals import REFUSALS
 from genunlearn.data.lm.telling import evenly
@@ -17,6 +18,7 @@ from genunlearn.errors import DataError
 from genunlearn.methods.lm import unstar
 from genunlearn.methods.lm.unstar import AntiSampleTuning, UnSTAR
 from genunlearn.records import write_jsonl
+from tests.methods.lm.test_adversarial import Wired
 
 FACT = Fact(
     id="potter",
@@ -96,6 +98,7 @@ class Training:
 
     def __call__(self, objective, splits, *, steps=None) -> None:
         self.calls.append(f"train alpha={objective.alpha:g}")
+        self.objective = objective
         self.splits.append(splits)
         self.steps.append(steps)
         self.model.taught |= {item.question: item.answer for item in splits.forget}
@@ -272,6 +275,65 @@ def test_merging_follows_every_round_of_training(model, train):
     model.variants = ["At which place did Harry Potter learn magic?"]
     run(model, train, merge_each_round=True, harder_variants=1)
     assert train.calls == ["train alpha=1", "fuse", "train alpha=1", "fuse"]
+
+
+def test_once_forgotten_it_may_be_taught_on(model, train):
+    outcome = run(model, train, further_rounds=2, merge_each_round=True)
+    assert outcome.status == "forgotten"
+    assert train.calls == ["train alpha=1", "fuse"] * 3
+    assert [row.get("steps") for row in outcome.rounds] == [15, None, None, 15, 15]
+    assert [row["round"] for row in outcome.rounds] == [1, 2, 3, 4, 5]
+    model.probed, train.calls = lambda question, sample: "Nobody knows.", []
+    assert run(model, train, further_rounds=2).status == "forgotten"  # and nothing was ever taught
+    assert train.calls == []
+
+
+def test_a_further_round_that_the_neighbours_do_not_bear_is_undone_and_the_last(model, train):
+    def hurt() -> None:
+        model.neighbours_right = len(train.steps) == 1
+
+    train.then = hurt
+    outcome = run(model, train, further_rounds=3)
+    assert outcome.status == "forgotten"
+    assert train.calls == ["train alpha=1", *["train alpha=1"] * 2, "back", "train alpha=2", "back"]
+
+
+@pytest.mark.parametrize(
+    ("rho", "nearby", "truth"), [(0.1, "worst", None), (0.1, "relearnt", "Hogwarts."), (0.0, "relearnt", None)]
+)
+def test_the_truth_goes_along_only_where_it_leads_to_weights_nearby(model, train, rho, nearby, truth):
+    run(model, train, rho=rho, nearby=nearby)
+    assert (train.objective.rho, train.objective.nearby) == (rho, nearby)
+    assert {item.alternative for item in train.splits[0].forget} == {truth}
+
+
+class Slopes:
+    """A model of two weights (x, y): an anti-sample has a loss of x^2 / 2 + y, and the truth an NLL of y^2."""
+
+    def __init__(self) -> None:
+        self.module: torch.nn.Module = Wired()
+
+    def example_loss(self, examples: Examples) -> torch.Tensor:
+        return self.module()[:1].square() / 2 + self.module()[1:]
+
+    def alternative_nll(self, examples: Examples) -> torch.Tensor:
+        return self.module()[1:] ** 2
+
+
+@pytest.mark.parametrize(
+    ("options", "loss"),
+    [
+        ({}, 3**2 / 2 + 4),
+        # Up the loss's own gradient (3, 1); down that of the truth's likelihood (0, 8), so that y is 1 / 2 smaller.
+        ({"rho": 0.5}, (3 + 1.5 / 10**0.5) ** 2 / 2 + 4 + 0.5 / 10**0.5),
+        ({"rho": 0.5, "nearby": "relearnt"}, 3**2 / 2 + 3.5),
+    ],
+)
+def test_anti_samples_are_learnt_at_weights_nearby(options, loss):
+    model, batch = Slopes(), Batch(forget=Examples(("a",), torch.ones(1), {}))
+    term = AntiSampleTuning(**options).loss(batch, model, None)["anti"]
+    assert term.sum.item() == pytest.approx(loss)
+    assert isinstance(model.module, Wired)
 
 
 def test_without_rationale_the_wrong_answer_stands_alone(model, train):
