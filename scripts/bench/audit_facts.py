@@ -31,7 +31,17 @@ from markdown_blocks import replace_block, table
 from genunlearn.attacks.lm.ranking import LEAST
 from genunlearn.contracts import DECOYS, ORACLE, ORIGINAL, UNLEARNED
 from genunlearn.errors import DataError, InputError
-from genunlearn.evaluation.verdicts import DAMAGED, PLAIN, Comparison, Rules, judge
+from genunlearn.evaluation.verdicts import (
+    CONCEALED,
+    DAMAGED,
+    GONE,
+    PLAIN,
+    PRESENT,
+    UNDECIDED,
+    Comparison,
+    Rules,
+    judge,
+)
 from genunlearn.lab.lm.build import build
 from genunlearn.lab.lm.world import World
 from genunlearn.lab.lm.world_facts import world_of
@@ -66,6 +76,9 @@ LARGE = (
     "sampling: {samples: 4, temperatures: [1.0]}, relearning: {lessons: [same_relation], marks: [10]}}"
 )
 """The least panel alone, at small budgets: a question costs far more than on lab:lm."""
+
+OPEN = "open"
+"""Of an audit that ended early: nothing is known of what would have followed."""
 
 MOST_LINES = 40
 """Lines of verdicts on single facts; of more, each method has one line."""
@@ -113,8 +126,9 @@ def main() -> None:
                 print(f"{fact}, {method}: {error}")
                 continue
             print(f"{fact}, {method}: {records[fact, method].outcome}", flush=True)
-    shown = by_method(records) if len(methods) * len(facts) > MOST_LINES else verdicts(records)
-    text = f"{shown}\n\n{shares(records)}\n\n{said(records, refused)}"
+    is_long = len(methods) * len(facts) > MOST_LINES
+    tables = [by_method(records)] if is_long else [verdicts(records), shares(records)]
+    text = "\n\n".join([*tables, said(records, refused)])
     print(text)
     if arguments.write:
         replace_block(arguments.write, arguments.block, text)
@@ -193,11 +207,16 @@ def comparisons(row: Mapping[str, Any], without: str = "") -> list[Comparison]:
 
 
 def beside_decoys(record: RunRecord, row: Mapping[str, Any]) -> str:
-    """The verdict `row` had there been no oracle; with one, an audit's own verdict is the one beside it."""
+    """The verdict `row` had there been no oracle; with one, an audit's own verdict is the one beside it.
+
+    `OPEN` where the audit ended beside the oracle before decoys were asked as much as they would take.
+    """
     if row["verdict"] == DAMAGED:
         return DAMAGED
     rules = Rules(tolerance=record.config["evaluate"]["tolerance"], panel=LMAudit.panel, counted=LMAudit.counted)
-    return judge(row["concept"], comparisons(row, without=ORACLE), rules).verdict
+    found = judge(row["concept"], comparisons(row, without=ORACLE), rules).verdict
+    is_cut = record.config["evaluate"].get("until") == "decided" and row["verdict"] in (PRESENT, CONCEALED)
+    return OPEN if is_cut and found in (UNDECIDED, GONE) else found
 
 
 def has(control: str, records: Records) -> bool:
@@ -222,19 +241,30 @@ def verdicts(records: Records) -> str:
 
 
 def by_method(records: Records) -> str:
-    """One line a method: on how many facts each verdict was reached, and which attacks brought facts out."""
+    """One line a method: what plain prompts tell, on how many facts each verdict was reached, and what brought it out.
+
+    Decoys have a line of their own: the share of them that plain prompts tell, over all methods.
+    """
     oracle = has(ORACLE, records)
-    header = ["method", "beside the oracle" if oracle else "beside decoys"]
+    header = ["method", "plain prompts", "beside the oracle" if oracle else "beside decoys"]
     header += ["beside decoys"] if oracle and has(DECOYS, records) else []
     rows = []
     for method in dict.fromkeys(name for _, name in records):
         own = [record for (_, name), record in records.items() if name == method]
         found = [record.verdicts[0] for record in own]
-        rows.append([method, counted(row["verdict"] for row in found)])
-        if len(header) > 2:
+        rows.append([method, told_of(UNLEARNED, own), counted(row["verdict"] for row in found)])
+        if len(header) > 3:
             rows[-1].append(counted(map(beside_decoys, own, found)))
         rows[-1].append(counted(by.partition(",")[0] for row in found for by in row["recovered_by"][:1]) or "nothing")
+    if has(DECOYS, records):
+        rows.append([DECOYS, told_of(DECOYS, list(records.values())), *[""] * (len(header) - 1)])
     return table([*header, "brought out first by (facts)"], rows)
+
+
+def told_of(target: str, records: Sequence[RunRecord]) -> str:
+    """The share of plain prompts that a target answers with the truth; nothing where it was never asked."""
+    plain = [row.shares for record in records for row in comparisons(record.verdicts[0]) if row.attack == PLAIN]
+    return estimate({str(n): shares[target] for n, shares in enumerate(plain) if target in shares})
 
 
 def counted(names: Iterable[str]) -> str:
