@@ -63,6 +63,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "unstar-further": ("method.further_rounds=4",),
     "unstar-smooth": ("method.rho=0.1",),
     "unstar-relearnt": ("method.rho=0.1", "method.nearby=relearnt"),
+    "unstar-farther": ("method.rho=0.5", "method.nearby=relearnt"),
+    "unstar-together": ("method.rho=0.5", "method.nearby=relearnt", "method.variants=48", "method.further_rounds=4"),
 }
 """What might make UnSTAR hold: the same method with other settings, under names of their own."""
 PANEL = (
@@ -275,7 +277,8 @@ def counted(names: Iterable[str]) -> str:
 def shares(records: Records) -> str:
     """Share told, one line an attack, models in columns: a mean over facts, or the count of the only one.
 
-    An attack that was left out on some facts, whose verdict stood already, has no share: the others are a choice.
+    An attack that was left out on some facts, whose verdict stood already, has no share: the others are a choice. One
+    that no method has a share of has no line.
     """
     methods = list(dict.fromkeys(method for _, method in records))
     found: dict[str, dict[str, dict[str, Share]]] = {}
@@ -292,6 +295,8 @@ def shares(records: Records) -> str:
     rows = []
     for label, cells in found.items():
         known = {name: each for name, each in cells.items() if len(each) == whole[name]}
+        if not known.keys() & {*methods}:
+            continue
         rows.append([label, *(estimate(known.get(name, {})) for name in columns)])
     return table(["attack", *columns], rows)
 
