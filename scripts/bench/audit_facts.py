@@ -63,8 +63,6 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "unstar-further": ("method.further_rounds=4",),
     "unstar-smooth": ("method.rho=0.1",),
     "unstar-relearnt": ("method.rho=0.1", "method.nearby=relearnt"),
-    "unstar-farther": ("method.rho=0.5", "method.nearby=relearnt"),
-    "unstar-together": ("method.rho=0.5", "method.nearby=relearnt", "method.variants=48", "method.further_rounds=4"),
 }
 """What might make UnSTAR hold: the same method with other settings, under names of their own."""
 PANEL = (
