@@ -56,6 +56,9 @@ class LMRequestConfig(RequestConfig):
     """Which part of the benchmark is to be forgotten, such as ``forget05``; by default its usual one."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Use only the first rows of what is to be forgotten."""
+    answers: Literal["told", "bare"] = "told"
+    """What is unlearned of a fact: its object where the model tells it, after what it says before, or the object alone.
+    Answers of `forget` and `path` are unlearned as they stand."""
     thoughts: Literal["leave", "forget"] = "leave"
     """Of models that think before they answer: ``forget`` takes what they think before a forget question along, so that
     losses cover it and refusals begin with a thought that declines."""

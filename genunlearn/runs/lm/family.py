@@ -160,7 +160,7 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         scope = make_scope(request, model, self.config, journal)
         if self.config.request.thoughts == "forget":
             request = replace(request, replies=read_replies(request, model, journal))
-        else:
+        elif self.config.request.answers == "told":
             request = replace(request, spoken=read_own_words(request, model, journal))
         return replace(
             request, scope=with_earlier(scope, request.earlier) if request.earlier and not is_known else scope

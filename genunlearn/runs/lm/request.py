@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genunlearn.config.lm import LMAuditConfig, LMConfig
+from genunlearn.config.lm import LMAuditConfig, LMConfig, LMRequestConfig
 from genunlearn.contracts import Splits
 from genunlearn.data.answers.wording import key
 from genunlearn.data.lm.benchmarks.reading import read_benchmark
@@ -94,8 +94,10 @@ def read_request(config: LMConfig | LMAuditConfig) -> LMRequest:
         raise ConfigError(
             f"request: {have} given; name what to forget in one of request.facts, .file, .forget or .path"
         )
-    if request.thoughts != "leave" and not isinstance(config, LMConfig):
-        raise ConfigError(f"request.thoughts = {request.thoughts!r} is for runs; an audit leaves it out")
+    if not isinstance(config, LMConfig):
+        for name in ("answers", "thoughts"):
+            if (given := getattr(request, name)) != LMRequestConfig.model_fields[name].default:
+                raise ConfigError(f"request.{name} = {given!r} is for runs; an audit leaves it out")
     if request.columns and not request.forget:
         raise ConfigError("request.columns goes with request.forget and request.retain; leave it out")
     columns = {str(name): given for name, given in request.columns.items()}

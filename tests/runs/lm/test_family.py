@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from genunlearn.config.lm import LMConfig, LMEvaluateConfig
+from genunlearn.config.lm import LMConfig, LMEvaluateConfig, LMRequestConfig
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.judge import EmbeddingJudge, Reply
 from genunlearn.data.lm.writer import Writer
@@ -139,6 +139,16 @@ def test_a_fact_goes_from_where_the_model_tells_it_and_an_answer_of_a_file_as_it
     given = replace(request, facts=())
     assert read_own_words(given, model, journal) == {}  # type: ignore[arg-type]
     assert make_splits(given, "none").forget == (asked,)
+
+
+@pytest.mark.parametrize(("answers", "opening"), [("told", "Curie was born in "), ("bare", "")])
+def test_the_object_alone_is_unlearned_where_that_is_asked_for(answers: Any, opening: str) -> None:
+    fact = Fact(id="curie", subject="Curie", object="Warsaw", question="Where was Curie born?")
+    config, journal = LMConfig(request=LMRequestConfig(answers=answers)), FileJournal(None)
+    scope = Scope(facts=(fact,), measured={})
+    request = LMRequest((fact,), (replace(TRAINED[0], group="forget"),), TRAINED[1:], scope, ())
+    found = LMFamily(config, Watch(is_shown=False)).surround(request, Wordy(), journal)  # type: ignore[arg-type]
+    assert [item.opening for item in make_splits(found, "none").forget] == [opening]
 
 
 class Literal(Instructed):
