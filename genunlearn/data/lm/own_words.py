@@ -47,8 +47,8 @@ def where_told(item: QA, text: str, fact: Fact) -> QA:
     """
     _, answer = cut_thought(text)
     told = leak(answer, fact.object, aliases=fact.aliases, question=item.question, subject=fact.subject)
-    opening = answer.partition(told.span)[0] if told.tells and told.span else ""
-    return replace(item, opening=opening, taught=f"{told.span}.") if opening.strip() else item
+    opening, found, _ = answer.partition(told.span) if told.tells and told.span else ("", "", "")
+    return replace(item, opening=opening, taught=f"{found}.") if opening.strip() and found else item
 
 
 def _taught(item: QA, text: str) -> str | None:

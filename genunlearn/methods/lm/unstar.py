@@ -199,7 +199,9 @@ class _Run:
         for number in range(1, method.rounds + 2):
             known = self.probe(number)
             if self.clean_probes == 2:
-                self.deepen(number, train, floor)
+                if known := self.deepen(number, train, floor):
+                    reason = f"{len(known)} of {len(self.pool)} variants known again after a further round"
+                    return self.outcome("not_forgotten", reason)
                 return self.outcome("forgotten", f"none of the {len(self.pool)} variants told in two probes running")
             if number > method.rounds:
                 break
@@ -212,12 +214,18 @@ class _Run:
             self.add_harder(number)
         return self.outcome("not_forgotten", f"{len(known)} of {len(self.pool)} variants known after the last round")
 
-    def deepen(self, number: int, train: Train, floor: float) -> None:
-        """Further rounds on the anti-samples that there are; one that the neighbours do not bear is the last."""
-        for further in range(number + 1, number + 1 + self.method.further_rounds) if self.written else ():
-            self.rounds.append({"round": further, "variants": len(self.pool), "known": 0})
+    def deepen(self, number: int, train: Train, floor: float) -> list[_Variant]:
+        """Further rounds on the anti-samples that there are; one that the neighbours do not bear is the last.
+
+        Returns:
+            The variants that are told after the last of them.
+        """
+        known: list[_Variant] = []
+        for further in range(number, number + self.method.further_rounds) if self.written else ():
             if self.train_round((), further, train, floor) is not None:
-                return
+                break
+            known = self.probe(further + 1)
+        return known
 
     def train_round(self, known: Sequence[_Variant], number: int, train: Train, floor: float) -> float | None:
         """`teach`, undone where the neighbours do not bear it."""

@@ -281,11 +281,23 @@ def test_once_forgotten_it_may_be_taught_on(model, train):
     outcome = run(model, train, further_rounds=2, merge_each_round=True)
     assert outcome.status == "forgotten"
     assert train.calls == ["train alpha=1", "fuse"] * 3
-    assert [row.get("steps") for row in outcome.rounds] == [15, None, None, 15, 15]
+    assert [row.get("steps") for row in outcome.rounds] == [15, None, 15, 15, None]
     assert [row["round"] for row in outcome.rounds] == [1, 2, 3, 4, 5]
+    assert known(outcome) == [2, 0, 0, 0, 0]
     model.probed, train.calls = lambda question, sample: "Nobody knows.", []
     assert run(model, train, further_rounds=2).status == "forgotten"  # and nothing was ever taught
     assert train.calls == []
+
+
+def test_what_a_further_round_brings_back_is_not_forgotten(model, train):
+    def stir() -> None:
+        if len(train.steps) == 2:
+            model.probed = lambda question, sample: "Hogwarts."
+
+    train.then = stir
+    outcome = run(model, train, further_rounds=1)
+    assert (outcome.status, known(outcome)) == ("not_forgotten", [2, 0, 0, 2])
+    assert outcome.reason == "2 of 2 variants known again after a further round"
 
 
 def test_a_further_round_that_the_neighbours_do_not_bear_is_undone_and_the_last(model, train):
