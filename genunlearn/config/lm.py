@@ -112,8 +112,8 @@ class LMConfig(UnlearnConfig):
     on: str | None = None
     """Folder of an earlier run of facts on the same model: its patch stays on, and what it removed is asked again."""
     controls: str | None = None
-    """Folder that keeps what the model was asked before unlearning, neighbours and all, for further runs of the same
-    request, such as those of other methods; none by default."""
+    """Folder that keeps what the model was asked before unlearning, neighbours and all, and what the oracle was asked,
+    for further runs of the same request, such as those of other methods; none by default."""
     request: LMRequestConfig = LMRequestConfig()
     evaluate: LMEvaluateConfig = LMEvaluateConfig()
     oracle: LMOracleConfig = LMOracleConfig()

@@ -133,7 +133,7 @@ class Family(abc.ABC, Generic[R, D]):
         return None
 
     def controls(self, request: R) -> Path | None:
-        """Where runs of the same request share what they found before they changed anything; None for nowhere."""
+        """Where runs of the same request share what they find of original and oracles; None for nowhere."""
         return None
 
     def reopen(self, request: R, folder: Path) -> D:

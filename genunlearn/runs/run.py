@@ -108,7 +108,7 @@ class Run:
 
     @cached_property
     def _before(self) -> Journal:
-        """What is found before anything is changed: shared with other runs, or the run's own."""
+        """What is found of the original and the oracles: shared with other runs, or the run's own."""
         shared = self.family.controls(self.request)
         return FileJournal(shared, self.watch) if shared else self.folder.journal
 
@@ -137,7 +137,7 @@ class Run:
     def _measure_oracles(self) -> None:
         self.watch.announce("measuring the oracle")
         with self.folder.phase("evaluate"):
-            self.beside.measured[ORACLE] = self.folder.journal.stage(
+            self.beside.measured[ORACLE] = self._before.stage(
                 f"evaluate/{ORACLE}", lambda: self.family.measure_oracles(self.request, self.beside)
             )
 

@@ -134,15 +134,16 @@ class LMFamily(Family[LMRequest, LanguageModel]):
         return hash_weights(model_folder(self.config, self.config.model.source))
 
     def controls(self, request: LMRequest) -> Path | None:
-        """A folder for everything that the answers before unlearning depend on: not the method, nor its settings."""
+        """A folder for all that answers of original and oracle depend on: not the method, nor its settings."""
         if self.config.controls is None:
             return None
         said, named = self.config.resolved(), self.config.evaluate.oracle
         parts = {key: said[key] for key in ("model", "seed", "evaluate", "oracle")}
         parts |= {"request": {**said["request"], "force": False}, "asked": request.sha256, "neutral": request.neutral}
         parts |= {"base": self.base_sha256(), "prompts": hash_prompts()}
-        if named not in ("auto", "never"):
-            parts["oracle weights"] = hash_weights(model_folder(self.config, named))
+        weights = self.config.oracle.base if named == "auto" else named
+        if weights not in (None, "never"):
+            parts["oracle weights"] = hash_weights(model_folder(self.config, weights))
         return Path(self.config.controls) / hash_json(parts)[:16]
 
     def reopen(self, request: LMRequest, folder: Path) -> LanguageModel:

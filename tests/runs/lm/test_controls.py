@@ -1,4 +1,4 @@
-"""What is found before unlearning may be shared by the runs of one request, and by the audits of one pair."""
+"""What is found of original and oracle may be shared by the runs of one request, and by the audits of one pair."""
 
 from __future__ import annotations
 
@@ -42,12 +42,13 @@ def test_the_model_is_asked_once_for_all_methods(tmp_path: Path, monkeypatch: py
         return measure(self, model, request, target, beside)
 
     monkeypatch.setattr(LMFamily, "measure", counted)
-    shared = f"controls={tmp_path / 'controls'}"
-    records = [run(configured(name, shared), out=tmp_path / name) for name in ("grad_ascent", "npo")]
-    by_itself = run(configured("npo"), out=tmp_path / "alone")
-    assert asked == ["original", "unlearned", "unlearned", "original", "unlearned"]
-    first, second, alone = ([row for row in each.results if row.target == "original"] for each in [*records, by_itself])
-    assert first == second == alone
+    shared, oracle = f"controls={tmp_path / 'controls'}", "evaluate.oracle=lab:lm"
+    records = [run(configured(name, shared, oracle), out=tmp_path / name) for name in ("grad_ascent", "npo")]
+    by_itself = run(configured("npo", oracle), out=tmp_path / "alone")
+    assert asked == ["original", "unlearned", "oracle", "unlearned", "original", "unlearned", "oracle"]
+    for target in ("original", "oracle"):
+        first, second, alone = ([row for row in each.results if row.target == target] for each in [*records, by_itself])
+        assert first and first == second == alone
     told = [[row for row in each.results if row.target == "unlearned"] for each in (records[1], by_itself)]
     assert told[0] == told[1]
 
@@ -74,11 +75,16 @@ def test_controls_are_refused_where_answers_depend_on_more(other: str, tmp_path:
 def test_runs_of_other_weights_at_the_same_place_share_nothing(tiny_folder: Any, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_folder("llama"), tmp_path / "model"))
     request = {"facts": ("Carmen | created by | Georges Bizet",), "question": "Who wrote Carmen?"}
-    config = LMConfig(model={"source": str(folder)}, request=request, controls=str(tmp_path / "shared"))
-    before = place(config)
+    shared = str(tmp_path / "shared")
+    config = LMConfig(model={"source": str(folder)}, request=request, controls=shared)
+    taught_from_it = LMConfig(
+        model={"source": "lab:lm"}, request=request, controls=shared, oracle={"base": str(folder)}
+    )
+    before, base_before = place(config), place(taught_from_it)
     settings = folder / "config.json"
     settings.write_text(settings.read_text().replace('"rms_norm_eps": 1e-06', '"rms_norm_eps": 1e-05'))
     assert before is not None and place(config) != before
+    assert base_before is not None and place(taught_from_it) != base_before
 
 
 def test_audits_of_other_weights_at_the_same_place_share_nothing(tiny_folder: Any, tmp_path: Path) -> None:
