@@ -47,6 +47,24 @@ def mean(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
     return float(data.mean()), float(low), float(high)
 
 
+def bounded_mean(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+    """A mean of values in [0, 1] with its bootstrap interval, which is never a point at either end.
+
+    Where all values are 0, or all 1, resampling finds nothing else: the interval is then the exact one of a share.
+
+    Args:
+        values: One number an item, at least one.
+        seed: Seed of the resampling.
+
+    Returns:
+        ``(value, low, high)``.
+    """
+    ends = {*values}
+    if len(ends) == 1 and ends <= {0.0, 1.0}:
+        return share(int(sum(values)), len(values))
+    return mean(values, seed)
+
+
 def harmonic_mean(sets: Sequence[Sequence[Sequence[float]]], seed: int = 0) -> tuple[float, float, float]:
     """The harmonic mean of several means with its percentile bootstrap interval; 0 where one of them is.
 

@@ -22,6 +22,13 @@ def test_mean_of_equal_values_has_no_width():
     assert intervals.mean([0.25] * 7) == (0.25, 0.25, 0.25)
 
 
+def test_a_mean_between_0_and_1_is_no_point_at_either_end():
+    assert intervals.bounded_mean([0.0] * 5) == intervals.share(0, 5)
+    assert intervals.bounded_mean([1.0] * 5) == intervals.share(5, 5)
+    assert intervals.bounded_mean([0.0, 0.5, 1.0]) == intervals.mean([0.0, 0.5, 1.0])
+    assert intervals.bounded_mean([0.25] * 4) == intervals.mean([0.25] * 4)
+
+
 def test_mean_interval_matches_the_normal_one_for_many_values():
     # 400 values, half 0 and half 1: standard error 0.5 / 20 = 0.025, so about 0.5 -+ 0.049.
     value, low, high = intervals.mean([0.0, 1.0] * 200)

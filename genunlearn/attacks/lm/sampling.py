@@ -24,7 +24,7 @@ from genunlearn.contracts import STRICT, Beside, Splits
 from genunlearn.data.lm.facts import Scope
 from genunlearn.data.lm.telling import until_told
 from genunlearn.domains.lm.adapter import LanguageModel
-from genunlearn.ops.intervals import mean
+from genunlearn.ops.intervals import bounded_mean
 from genunlearn.records import Result
 
 Temperature = Annotated[float, Field(gt=0)]
@@ -72,7 +72,7 @@ class Sampling(FactAttack):
             for k in self.marks:
                 values = leak_at_k(counts, self.samples, k)
                 group = f"{strength}, k = {k}"
-                rows.append(self.result(target, mean(values), len(values), name="leak_at_k", group=group))
+                rows.append(self.result(target, bounded_mean(values), len(values), name="leak_at_k", group=group))
         return rows
 
 

@@ -155,7 +155,7 @@ class Agreement(GraphMetric):
                 continue
             own = probes.decisions(group)
             same = torch.stack([own == oracle.decisions(group) for oracle in probes.others]).double().mean(0)
-            results.append(self.result(target, group, intervals.mean(same.tolist()), len(same)))
+            results.append(self.result(target, group, intervals.bounded_mean(same.tolist()), len(same)))
         return results
 
 

@@ -31,6 +31,8 @@ class _BySet(Metric):
     higher_on_forget: ClassVar[bool | None] = False
     """Whether a higher value on what is to go is better; on all other sets it is, unless neither is better there."""
     higher_elsewhere: ClassVar[bool | None] = True
+    is_bounded: ClassVar[bool] = True
+    """Whether values lie in [0, 1]."""
     lacks: ClassVar[str] = "no set of the benchmark has what this metric needs"
 
     @abc.abstractmethod
@@ -48,7 +50,7 @@ class _BySet(Metric):
         return [self._result(name, target, values) for name, values in found.items()]
 
     def _result(self, group: str, target: str, values: Sequence[float]) -> Result:
-        value, low, high = intervals.mean(values)
+        value, low, high = (intervals.bounded_mean if self.is_bounded else intervals.mean)(values)
         better = self.higher_on_forget if group in FORGET_GROUPS else self.higher_elsewhere
         return Result(
             name=self.name, group=group, target=target, value=value, low=low, high=high, n=len(values),
@@ -147,6 +149,7 @@ class NgramEntropy(_BySet):
 
     name: ClassVar[str] = "ngram_entropy"
     higher_on_forget: ClassVar[bool | None] = True
+    is_bounded: ClassVar[bool] = False
     lacks: ClassVar[str] = "no answer has three words"
 
     def values(self, probes: BenchmarkProbes) -> Mapping[str, Sequence[float]]:

@@ -132,7 +132,7 @@ class UnlearningDepth(Metric):
         if not depths:
             reason = "no layer holds what the retain model lacks"
             return [Result(name=self.name, target=target, value=None, skipped=reason)]
-        value, low, high = intervals.mean(depths)
+        value, low, high = intervals.bounded_mean(depths)
         return [
             Result(
                 name=self.name, group=FORGET, target=target, value=value, low=low, high=high, n=len(depths),

@@ -122,7 +122,9 @@ class TruthProbability(_ByGroup):
     def measure(self, probes: FactProbes, target: str) -> list[Result]:
         """One result a group."""
         return [
-            self.result(target, group, intervals.mean([math.exp(v) for v in scored.logprob]), len(scored.logprob))
+            self.result(
+                target, group, intervals.bounded_mean([math.exp(v) for v in scored.logprob]), len(scored.logprob)
+            )
             for group, scored in probes.scored.items()
         ]
 
@@ -139,7 +141,7 @@ class ExtractionStrength(_ByGroup):
     def measure(self, probes: FactProbes, target: str) -> list[Result]:
         """One result a group."""
         return [
-            self.result(target, group, intervals.mean(scored.extraction), len(scored.extraction))
+            self.result(target, group, intervals.bounded_mean(scored.extraction), len(scored.extraction))
             for group, scored in probes.scored.items()
         ]
 
