@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genunlearn.ops.intervals import LEVEL, share
+from genunlearn.ops.intervals import LEVEL, of_pairs, share
 
 
 def auc(members: Tensor, others: Tensor) -> tuple[float, float, float]:
@@ -22,7 +22,8 @@ def auc(members: Tensor, others: Tensor) -> tuple[float, float, float]:
         others: ``(others,)`` scores, at least one.
 
     Returns:
-        ``(value, low, high)`` in [0, 1]; the interval is DeLong's, without width where the scores do not overlap.
+        ``(value, low, high)`` in [0, 1]; the interval is DeLong's, or that of `intervals.of_pairs` where DeLong's finds
+        nothing that varies: one score alone, scores that do not overlap or are all equal.
 
     Source: DeLong, DeLong, Clarke-Pearson, "Comparing the Areas under Two or More Correlated Receiver Operating
     Characteristic Curves" (Biometrics 1988).
@@ -32,6 +33,8 @@ def auc(members: Tensor, others: Tensor) -> tuple[float, float, float]:
     above = _share_below(members, others)
     value = float(above.mean())
     error = math.sqrt(_variance(above) + _variance(_share_below(others, members)))
+    if not error or min(len(members), len(others)) == 1:
+        return value, *of_pairs(value, len(members), len(others))
     half = float(norm.ppf((1 + LEVEL) / 2)) * error
     return value, max(0.0, value - half), min(1.0, value + half)
 

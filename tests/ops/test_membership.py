@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from genunlearn.ops.intervals import of_pairs
 from genunlearn.ops.membership import auc, marginal_probability, relative_membership, roc, true_positive_rate
 
 MEMBERS, OTHERS = torch.tensor([0.9, 0.6, 0.4]), torch.tensor([0.6, 0.5, 0.1, 0.0])
@@ -26,6 +27,20 @@ def test_delong_interval_by_hand() -> None:
     _, low, high = auc(MEMBERS, OTHERS)
     assert low == pytest.approx(0.7916667 - half, abs=1e-6)
     assert high == 1.0  # cut there: 0.79 + 0.38
+
+
+@pytest.mark.parametrize(
+    ("members", "others"), [((3.0, 4.0, 5.0), (1.0, 2.0)), ((1.0, 2.0), (3.0, 4.0)), ((1.0,) * 6, (1.0,) * 4)]
+)
+def test_scores_of_which_nothing_varies_are_no_point(members: tuple[float, ...], others: tuple[float, ...]) -> None:
+    value, low, high = auc(torch.tensor(members), torch.tensor(others))
+    assert value in (0.0, 0.5, 1.0) and (low, high) == of_pairs(value, len(members), len(others))
+    assert high - low > 0.3
+
+
+def test_one_member_is_told_apart_from_nobody() -> None:
+    _, low, high = auc(torch.tensor([5.0]), torch.linspace(0, 5.5, 50))
+    assert low < 0.5 and high > 0.95
 
 
 def test_the_interval_of_chance_holds_one_half() -> None:

@@ -19,7 +19,7 @@ from typing_extensions import override
 from genunlearn.contracts import STRICT, Attack, Beside, Splits
 from genunlearn.data.recommender.interactions import as_pairs
 from genunlearn.domains.recommender.adapter import Recommender
-from genunlearn.ops.intervals import mean
+from genunlearn.ops.intervals import bounded_mean
 from genunlearn.ops.ranking import NO_ITEMS, Ranked, rank_metrics
 from genunlearn.records import Result
 
@@ -65,7 +65,7 @@ class ChoiceRelearning(Attack[Recommender]):
         seen = torch.cat([as_pairs(splits.retain or ()), as_pairs(taught)])
         asked = Ranked(relevant=as_pairs(rest), seen=seen, barred=NO_ITEMS)
         return [
-            self.result(target, mean(values.tolist()), len(values), group=f"step {step}")
+            self.result(target, bounded_mean(values.tolist()), len(values), group=f"step {step}")
             for step, values in self._relearn(model, taught, asked).items()
         ]
 

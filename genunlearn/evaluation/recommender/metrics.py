@@ -78,7 +78,7 @@ class RankMetric(Metric):
         ]
 
     def _result(self, target: str, group: str, values: Tensor) -> Result:
-        value, low, high = intervals.mean(values.tolist())
+        value, low, high = intervals.bounded_mean(values.tolist())
         better = None if group.startswith(f"{FORGET}@") else self.higher_is_better
         return Result(
             name=self.name, group=group, target=target, value=value, low=low, high=high, n=len(values),
