@@ -159,6 +159,13 @@ def test_an_unknown_key_far_from_all_lists_them(write):
     assert message.startswith(f"{path}:2: unknown key 'request.zzz'; known keys: answers, benchmark, columns, facts, ")
 
 
+def test_no_oracle_is_called_never(write):
+    path = write("evaluate:\n  oracle: none\n")
+    assert complaint(path) == f"{path}:2: evaluate.oracle = 'none': never goes without an oracle"
+    audit = write("task: audit\ndomain: lm\noracle: off\n")
+    assert "oracle" in complaint(audit)
+
+
 @pytest.mark.parametrize(
     ("text", "line", "key"),
     [("seed: 1\nseed: 2\n", 2, "seed"), ("train:\n  max_steps: 1\n  batch_size: 2\n  max_steps: 3\n", 4, "max_steps")],

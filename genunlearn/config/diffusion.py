@@ -11,6 +11,7 @@ from genunlearn.config.sections import (
     AuditEvaluateConfig,
     EvaluateConfig,
     ModelConfig,
+    OracleName,
     RequestConfig,
     UnlearnConfig,
 )
@@ -54,7 +55,7 @@ class DiffusionEvaluateConfig(EvaluateConfig):
     """CLIP model for scores on pipelines from elsewhere."""
     prompts: str | None = None
     """CSV with columns ``prompt``, ``concept`` (empty for what must stay) and perhaps ``seed``."""
-    oracle: Literal["auto", "never"] | str = "never"
+    oracle: OracleName = "never"
     """``auto`` retrains the lab without the concepts; a path or hub id names a pipeline; ``never`` leaves it out."""
 
 

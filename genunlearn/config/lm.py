@@ -11,6 +11,7 @@ from genunlearn.config.sections import (
     AuditEvaluateConfig,
     EvaluateConfig,
     ModelConfig,
+    OracleName,
     RequestConfig,
     Section,
     UnlearnConfig,
@@ -78,7 +79,7 @@ class LMEvaluateConfig(EvaluateConfig):
     """Who judges answers beside the string check: ``embedding`` (all-MiniLM-L6-v2; ``embedding:FOLDER`` for another
     sentence encoder), or an instruct model that is asked (hub id, folder, ``lab:NAME``)."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    oracle: Literal["auto", "never"] | str = "auto"
+    oracle: OracleName = "auto"
     """``auto`` retrains lab models without the facts, and others from `oracle.base` where that is given; a path or hub
     id names a model; ``never`` leaves it out."""
     limit: Annotated[int, Field(ge=1)] | None = None

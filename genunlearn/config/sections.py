@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from genunlearn.records import hash_json
@@ -15,6 +15,16 @@ LARGEST_SEED = 2**32 - 1
 """NumPy takes no larger one."""
 LAYERS = "use all-linear, a list of names such as [q_proj, v_proj], or a regular expression over whole names"
 """What ``parameters.target_modules`` may be."""
+
+
+def _names_an_oracle(value: str) -> str:
+    if value.lower() in {"none", "no", "off", "false"}:
+        raise PydanticCustomError("oracle", "never goes without an oracle")
+    return value
+
+
+OracleName = Annotated[str, AfterValidator(_names_an_oracle)]
+"""``auto``, ``never``, or where a model lies that never knew what is forgotten."""
 
 
 class Section(BaseModel):
@@ -173,7 +183,7 @@ class AuditConfig(RunConfig):
     task: Literal["audit"] = "audit"
     unlearned: str = ""
     """Model folder, hub id, patch, or the folder of a run."""
-    oracle: Literal["auto", "never"] | str = "auto"
+    oracle: OracleName = "auto"
     """``auto`` retrains a lab model without what is forgotten; a path or hub id names a model; ``never`` leaves it
     out."""
     controls: str | None = None
