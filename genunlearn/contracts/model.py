@@ -125,5 +125,5 @@ class LabelledDomain(Domain):
 class Reference(Protocol):
     """The frozen model inside a loss."""
 
-    def ask(self, name: str, examples: Examples) -> Tensor:
-        """What ``getattr(domain, name)(examples)`` gives on the frozen weights, without gradient."""
+    def ask(self, name: str, examples: Examples, *more: Any) -> Tensor:
+        """What ``getattr(domain, name)(examples, *more)`` gives on the frozen weights, without gradient."""

@@ -42,9 +42,9 @@ class FrozenCopy:
         self._frozen.module = copy.deepcopy(network).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def ask(self, name: str, examples: Examples) -> Tensor:
+    def ask(self, name: str, examples: Examples, *more: Any) -> Tensor:
         """``getattr(domain, name)(examples)`` on the copy."""
-        return getattr(self._frozen, name)(examples)
+        return getattr(self._frozen, name)(examples, *more)
 
 
 class AdapterOff:
@@ -55,11 +55,11 @@ class AdapterOff:
         self._domain = domain
 
     @torch.no_grad()
-    def ask(self, name: str, examples: Examples) -> Tensor:
+    def ask(self, name: str, examples: Examples, *more: Any) -> Tensor:
         """``getattr(domain, name)(examples)`` without the LoRA."""
         network = self._domain.network
         with self._domain.by_itself(), evaluating(network), network.disable_adapter():
-            return getattr(self._domain, name)(examples)
+            return getattr(self._domain, name)(examples, *more)
 
 
 class Untrained:
@@ -70,7 +70,7 @@ class Untrained:
         self._domain: Domain | None = domain
 
     @torch.no_grad()
-    def ask(self, name: str, examples: Examples) -> Tensor:
+    def ask(self, name: str, examples: Examples, *more: Any) -> Tensor:
         """``getattr(domain, name)(examples)`` as long as nothing has been trained.
 
         Raises:
@@ -79,7 +79,7 @@ class Untrained:
         if self._domain is None:
             raise NeedNotMet(f"the loss asks the reference for {name!r}, but its method does not declare that score")
         with self._domain.by_itself(), evaluating(self._domain.module):
-            return getattr(self._domain, name)(examples)
+            return getattr(self._domain, name)(examples, *more)
 
     def begin(self) -> None:
         """Training begins."""
@@ -89,7 +89,7 @@ class Untrained:
 class NoReference:
     """Stands in where a method has not declared that it needs a reference."""
 
-    def ask(self, name: str, examples: Examples) -> Tensor:
+    def ask(self, name: str, examples: Examples, *more: Any) -> Tensor:
         """Refuse, always.
 
         Raises:
@@ -135,12 +135,12 @@ class CachedScores:
             with replacing(self._path) as temporary:
                 save_file(self._scores, temporary)
 
-    def ask(self, name: str, examples: Examples) -> Tensor:
+    def ask(self, name: str, examples: Examples, *more: Any) -> Tensor:
         """Cached scores where every example has one, the source's answer otherwise."""
         keys = [self._key(name, key) for key in examples.ids]
         if all(key in self._scores for key in keys):
             return torch.stack([self._scores[key] for key in keys]).to(examples.weight.device, non_blocking=True)
-        return self._source.ask(name, examples.unscored())
+        return self._source.ask(name, examples.unscored(), *more)
 
     @staticmethod
     def _key(name: str, example: str) -> str:

@@ -266,8 +266,8 @@ def test_the_reference_gets_no_gradient(ready, name, domain):
     asked: list[torch.Tensor] = []
 
     class Watched:
-        def ask(self, what: str, examples: Examples) -> torch.Tensor:
-            asked.append(reference.ask(what, examples))
+        def ask(self, what: str, examples: Examples, *more: Any) -> torch.Tensor:
+            asked.append(reference.ask(what, examples, *more))
             return asked[-1]
 
     loss(method.loss(world.batch(model, splits), model, Watched())).backward()
@@ -283,9 +283,9 @@ def test_what_it_asks_of_the_reference_is_what_it_declares(ready, name, domain):
     asked: set[str] = set()
 
     class Watched:
-        def ask(self, what: str, examples: Examples) -> torch.Tensor:
+        def ask(self, what: str, examples: Examples, *more: Any) -> torch.Tensor:
             asked.add(what)
-            return reference.ask(what, examples)
+            return reference.ask(what, examples, *more)
 
     method.loss(world.batch(model, splits), model, Watched())
     assert declared <= asked

@@ -61,10 +61,12 @@ class LanguageModel(HiddenStates, Generating, LabelledDomain):
     """
 
     name = "lm"
-    offers = frozenset({"example_loss", "output_logits", "output_labels", "sequence_nll", "hidden_states", "generate"})
+    offers = frozenset(
+        {"example_loss", "output_logits", "output_labels", "sequence_nll", "hidden_states", "layer_states", "generate"}
+    )
     has_labels = True
     lora_task = "CAUSAL_LM"
-    batch_shaped = frozenset({"output_logits", "hidden_states"})
+    batch_shaped = frozenset({"output_logits", "hidden_states", "layer_states"})
 
     def __init__(
         self,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from genunlearn.contracts import Examples
+from genunlearn.domains.sharding import is_sharded
 from genunlearn.errors import MismatchError
 from genunlearn.ops.logprobs import IGNORE, last_positions
 
@@ -28,11 +29,10 @@ class HiddenStates:
         Raises:
             MismatchError: The network has no list of as many layers as its configuration says.
         """
-        count = self.network.config.num_hidden_layers
-        for part in self.network.modules():
-            if isinstance(part, nn.ModuleList) and len(part) == count and hasattr(part[0], "mlp"):
-                return part
-        raise MismatchError(f"no list of {count} decoder layers with an mlp in this model: take another method")
+        if (found := _decoder_layers(self.network)) is None:
+            count = self.network.config.num_hidden_layers
+            raise MismatchError(f"no list of {count} decoder layers with an mlp in this model: take another method")
+        return found
 
     def final_norm(self: Any) -> nn.Module:
         """What normalises the last layer's output before the vocabulary's scores are read off it.
@@ -53,22 +53,63 @@ class HiddenStates:
             ``(batch, longest answer + 1, layers, width)``: an answer's n-th token is predicted at place n and read
             at place n + 1.
         """
-        labels, mask = examples["labels"], examples["attention_mask"]
-        keep = int((labels != IGNORE).any(0).sum()) + 1
-        self.meter.forwards += 1
-        self.meter.tokens_scored += int(mask.sum())
-        output = self.module(
-            input_ids=examples["input_ids"],
-            attention_mask=mask,
-            position_ids=(mask.cumsum(-1) - 1).clamp_min(0),
-            use_cache=False,
-            logits_to_keep=last_positions(1, mask.device),
-            output_hidden_states=True,
-        )
+        keep, inputs = self._reading(examples)
+        output = self.module(**inputs, output_hidden_states=True)
         states = torch.stack([state[:, -keep:] for state in output.hidden_states[1:]], dim=2)
         if isinstance(self.module, nn.parallel.DistributedDataParallel):
             states = states + 0 * output.logits.sum()  # processes wait for a gradient of every trained weight
         return states
+
+    def layer_states(self: Any, examples: Examples, layer: int | None, depth: float) -> Tensor:
+        """What one decoder layer puts out at the places of `logits`; those above it are left out where they can be.
+
+        Args:
+            examples: Questions with their answers.
+            layer: Its number, from 0; None for the one at the share `depth` of all.
+            depth: See `layer`.
+
+        Returns:
+            ``(batch, longest answer + 1, width)``, see `hidden_states`.
+
+        Raises:
+            MismatchError: There is no such layer.
+        """
+        count = self.network.config.num_hidden_layers
+        number, layers = layer_at(layer, depth, count), _decoder_layers(self.network)
+        if layers is None or number == count - 1 or not _may_be_left(self.module, self.network):
+            return self.hidden_states(examples)[:, :, number]
+        keep, inputs = self._reading(examples)
+        with leaving_after(layers[number]) as states:
+            self.module(**inputs)
+        return states[0][:, -keep:]
+
+    def _reading(self: Any, examples: Examples) -> tuple[int, dict[str, Any]]:
+        """How many of the last places count, and what the network is called with, few logits among it."""
+        labels, mask = examples["labels"], examples["attention_mask"]
+        self.meter.forwards += 1
+        self.meter.tokens_scored += int(mask.sum())
+        return int((labels != IGNORE).any(0).sum()) + 1, {
+            "input_ids": examples["input_ids"],
+            "attention_mask": mask,
+            "position_ids": (mask.cumsum(-1) - 1).clamp_min(0),
+            "use_cache": False,
+            "logits_to_keep": last_positions(1, mask.device),
+        }
+
+
+def _decoder_layers(network: Any) -> nn.ModuleList | None:
+    count = network.config.num_hidden_layers
+    for part in network.modules():
+        if isinstance(part, nn.ModuleList) and len(part) == count and hasattr(part[0], "mlp"):
+            return part
+    return None
+
+
+def _may_be_left(module: nn.Module, network: nn.Module) -> bool:
+    """Whether a forward pass may end halfway: no other process waits for its end, and no layer runs a second time."""
+    if isinstance(module, nn.parallel.DistributedDataParallel) or is_sharded(network):
+        return False
+    return not (network.training and any(getattr(part, "gradient_checkpointing", False) for part in network.modules()))
 
 
 def layer_at(layer: int | None, depth: float, count: int) -> int:
@@ -132,6 +173,27 @@ def recording(module: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
     handle = module.register_forward_hook(keep)
     try:
         yield seen
+    finally:
+        handle.remove()
+
+
+class _Enough(Exception):
+    """A forward pass has come as far as anybody asks."""
+
+
+@contextmanager
+def leaving_after(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Within the block a forward pass ends behind `layer`; its output is kept, ``(batch, tokens, width)``."""
+    kept: list[Tensor] = []
+
+    def leave(_: nn.Module, __: tuple, output: Any) -> None:
+        kept.append(output[0] if isinstance(output, tuple) else output)
+        raise _Enough
+
+    handle = layer.register_forward_hook(leave)
+    try:
+        with suppress(_Enough):
+            yield kept
     finally:
         handle.remove()
 

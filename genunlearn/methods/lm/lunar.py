@@ -39,7 +39,6 @@ from genunlearn.contracts import (
 from genunlearn.data.lm.facts import QA
 from genunlearn.data.lm.telling import recall
 from genunlearn.domains.lm.adapter import LanguageModel
-from genunlearn.domains.lm.hidden import layer_at
 from genunlearn.methods.lm.base.rounds import CHUNK, Watched
 from genunlearn.methods.lm.base.subjects import fact_of, renamed
 from genunlearn.ops.evaluation_mode import evaluating
@@ -76,10 +75,8 @@ class Redirection(Objective[LanguageModel]):
         terms = {}
         for side, examples in batch.sides():
             labels = model.output_labels(examples)
-            states, before = (
-                of(model_states, self.layer)
-                for model_states in (model.hidden_states(examples), reference.ask("hidden_states", examples))
-            )
+            states = predicting(model.layer_states(examples, self.layer, DEPTH))
+            before = predicting(reference.ask("layer_states", examples, self.layer, DEPTH))
             if side == "forget":
                 goal = before + torch.tensor(self.shift).to(before)
                 distance = (at_first(states, labels) - at_first(goal, labels)).square().mean(-1)
@@ -131,14 +128,14 @@ class Lunar(Watched):
         with evaluating(model.module):
             for start in range(0, len(items), CHUNK):
                 examples = model.collate(items[start : start + CHUNK])
-                states = of(model.hidden_states(examples), self.layer)
+                states = predicting(model.layer_states(examples, self.layer, DEPTH))
                 parts.append(at_first(states, model.output_labels(examples)))
         return torch.cat(parts)
 
 
-def of(states: Tensor, layer: int | None) -> Tensor:
-    """One layer's states at the places that predict the answer, ``(batch, answer, width)``."""
-    return states[:, :-1, layer_at(layer, DEPTH, states.shape[2])].float()
+def predicting(states: Tensor) -> Tensor:
+    """A layer's states at the places that predict the answer, ``(batch, answer, width)``."""
+    return states[:, :-1].float()
 
 
 def at_first(states: Tensor, labels: Tensor) -> Tensor:

@@ -24,7 +24,6 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Batch, Examples, Needs, Reference, Term, Terms
-from genunlearn.domains.lm.hidden import layer_at
 from genunlearn.methods.base import RETAIN_LOSS
 from genunlearn.methods.lm.base.objectives import ForgetAndRetain
 from genunlearn.ops.token_losses import answer_mean
@@ -57,18 +56,19 @@ class RMU(ForgetAndRetain):
 
     def forget_values(self, examples: Examples, model: Any, reference: Reference) -> Tensor:
         """Distance of the states from their target, ``(batch,)``."""
-        states = self._states(model.hidden_states(examples))
+        states = self._states(model.layer_states(examples, self.layer, DEPTH))
         target = self.coefficient * self.direction(states.shape[-1]).to(states)
         if self.adaptive:
-            target = target * self._states(reference.ask("hidden_states", examples)).norm(dim=-1, keepdim=True)
+            before = self._states(reference.ask("layer_states", examples, self.layer, DEPTH))
+            target = target * before.norm(dim=-1, keepdim=True)
         return _distance(states, target, model.output_labels(examples))
 
     def loss(self, batch: Batch, model: Any, reference: Reference) -> Terms:
         """Two terms, ``forget`` and, where `alpha` is above 0, ``retain``."""
         if self.retain_loss != "states" or batch.retain is None or not self.alpha:
             return super().loss(batch, model, reference)
-        states = self._states(model.hidden_states(batch.retain))
-        target = self._states(reference.ask("hidden_states", batch.retain))
+        states = self._states(model.layer_states(batch.retain, self.layer, DEPTH))
+        target = self._states(reference.ask("layer_states", batch.retain, self.layer, DEPTH))
         values = _distance(states, target, model.output_labels(batch.retain))
         terms = super().loss(Batch(forget=batch.forget), model, reference)
         return {**terms, "retain": Term.of(values, batch.retain, "retain", self.alpha)}
@@ -79,9 +79,8 @@ class RMU(ForgetAndRetain):
         return drawn / drawn.norm()
 
     def _states(self, states: Tensor) -> Tensor:
-        """The states of one layer at the places that count, ``(batch, answer, width)``."""
-        places = states[:, :-1] if self.places == "predictions" else states[:, 1:]
-        return places[:, :, layer_at(self.layer, DEPTH, states.shape[2])].float()
+        """Those at the places that count, ``(batch, answer, width)``."""
+        return (states[:, :-1] if self.places == "predictions" else states[:, 1:]).float()
 
 
 def _distance(states: Tensor, target: Tensor, labels: Tensor) -> Tensor:

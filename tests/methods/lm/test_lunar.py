@@ -8,7 +8,7 @@ import torch
 from genunlearn.contracts import Batch, Examples
 from genunlearn.data.lm.facts import QA
 from genunlearn.engine.journal import FileJournal
-from genunlearn.methods.lm.lunar import Lunar, Redirection, at_first, of
+from genunlearn.methods.lm.lunar import Lunar, Redirection, at_first, predicting
 from genunlearn.ops.logprobs import IGNORE
 from tests.methods.lm.test_rounds import Untrained
 
@@ -17,16 +17,16 @@ class Inside:
     """A model, or a reference, of one layer with given states of width 2; answers have one token and two."""
 
     def __init__(self, states: list) -> None:
-        self.states = torch.tensor(states, dtype=torch.float32)[:, :, None]
+        self.states = torch.tensor(states, dtype=torch.float32)
 
-    def hidden_states(self, examples: Examples) -> torch.Tensor:
+    def layer_states(self, examples: Examples, layer: int | None, depth: float) -> torch.Tensor:
         return self.states
 
     def output_labels(self, examples: Examples) -> torch.Tensor:
         return torch.tensor([[IGNORE, 5], [6, 7]])
 
-    def ask(self, name: str, examples: Examples) -> torch.Tensor:
-        return getattr(self, name)(examples)
+    def ask(self, name: str, examples: Examples, *more: float) -> torch.Tensor:
+        return getattr(self, name)(examples, *more)
 
 
 EXAMPLES = Examples(("a", "b"), torch.ones(2), {})
@@ -56,7 +56,7 @@ def test_the_shift_leads_from_the_subject_to_strangers(world):
 
     def mean(questions: list[str]) -> torch.Tensor:
         examples = model.collate([QA(id=q, question=q, answer="Hogwarts.") for q in questions])
-        return at_first(of(model.hidden_states(examples), 0), model.output_labels(examples)).mean(0)
+        return at_first(predicting(model.layer_states(examples, 0, 0.0)), model.output_labels(examples)).mean(0)
 
     far = mean(["Where did Goethe study?", "Which school did Goethe attend?"])
     near = mean(["Where did Harry Potter study?", "Which school did Harry Potter attend?"])

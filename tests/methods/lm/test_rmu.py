@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from genunlearn.contracts import Batch, Examples
+from genunlearn.domains.lm.hidden import layer_at
 from genunlearn.errors import MismatchError
 from genunlearn.methods.lm.rmu import RMU
 from genunlearn.ops.logprobs import IGNORE
@@ -18,14 +19,14 @@ class Inside:
         self.states = torch.stack([torch.tensor(layer, dtype=torch.float32) for layer in layers], dim=2)
         self.states.requires_grad_()
 
-    def hidden_states(self, examples: Examples) -> torch.Tensor:
-        return self.states
+    def layer_states(self, examples: Examples, layer: int | None, depth: float) -> torch.Tensor:
+        return self.states[:, :, layer_at(layer, depth, self.states.shape[2])]
 
     def output_labels(self, examples: Examples) -> torch.Tensor:
         return torch.tensor([[IGNORE, 5], [6, 7]])
 
-    def ask(self, name: str, examples: Examples) -> torch.Tensor:
-        return getattr(self, name)(examples).detach()
+    def ask(self, name: str, examples: Examples, *more: float) -> torch.Tensor:
+        return getattr(self, name)(examples, *more).detach()
 
 
 EXAMPLES = Examples(("a", "b"), torch.ones(2), {})
