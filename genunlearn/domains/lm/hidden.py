@@ -76,7 +76,7 @@ class HiddenStates:
         """
         count = self.network.config.num_hidden_layers
         number, layers = layer_at(layer, depth, count), _decoder_layers(self.network)
-        if layers is None or number == count - 1 or not _may_be_left(self.module, self.network):
+        if layers is None or number == count - 1 or not may_be_left(self.module, self.network):
             return self.hidden_states(examples)[:, :, number]
         keep, inputs = self._reading(examples)
         with leaving_after(layers[number]) as states:
@@ -105,7 +105,7 @@ def _decoder_layers(network: Any) -> nn.ModuleList | None:
     return None
 
 
-def _may_be_left(module: nn.Module, network: nn.Module) -> bool:
+def may_be_left(module: nn.Module, network: nn.Module) -> bool:
     """Whether a forward pass may end halfway: no other process waits for its end, and no layer runs a second time."""
     if isinstance(module, nn.parallel.DistributedDataParallel) or is_sharded(network):
         return False

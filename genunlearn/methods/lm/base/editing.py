@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,15 @@ from genunlearn.contracts import STRICT, Edit, EditReport, Examples, Needs, Spli
 from genunlearn.data.lm.facts import QA, Fact
 from genunlearn.data.lm.refusals import REFUSALS
 from genunlearn.domains.lm.adapter import LanguageModel
-from genunlearn.domains.lm.hidden import add_at, adjusted, down_projection, recording, subject_place
+from genunlearn.domains.lm.hidden import (
+    add_at,
+    adjusted,
+    down_projection,
+    leaving_after,
+    may_be_left,
+    recording,
+    subject_place,
+)
 from genunlearn.methods.lm.base.rounds import CHUNK
 from genunlearn.methods.lm.base.subjects import fact_of, writer
 from genunlearn.ops.divergences import kl_divergence
@@ -99,9 +108,7 @@ class FactEdit(Edit[LanguageModel]):
         asked, guard = place(model, items, fact), place(model, about, fact) if about else None
         output = down_projection(layer)
         with torch.no_grad():
-            with recording(layer) as seen:
-                model.logits(asked.examples)
-            length = at_places(seen[0][1], asked.places).float().norm(dim=-1).mean()
+            length = states_at(model, layer, asked).norm(dim=-1).mean()
             before = None if guard is None else model.output_logits(guard.examples)
         shift = torch.zeros(output.out_features, device=model.device, requires_grad=True)
         optimizer = torch.optim.Adam([shift], lr=self.learning_rate * float(length) / len(shift) ** 0.5)
@@ -146,17 +153,15 @@ def at_places(states: Tensor, places: Sequence[int]) -> Tensor:
 @torch.no_grad()
 def keys_at(model: Any, layer: nn.Module, placed: Placed) -> Tensor:
     """What the layer's writing projection reads at the places, ``(batch, d)`` in float32."""
-    with recording(down_projection(layer)) as seen:
-        model.logits(placed.examples)
-    return at_places(seen[0][0], placed.places).float()
+    read, _ = _seen(model, layer, down_projection(layer), placed.examples)
+    return at_places(read, placed.places).float()
 
 
 @torch.no_grad()
 def states_at(model: Any, layer: nn.Module, placed: Placed) -> Tensor:
     """What the layer puts out at the places, ``(batch, width)`` in float32."""
-    with recording(layer) as seen:
-        model.logits(placed.examples)
-    return at_places(seen[0][1], placed.places).float()
+    _, written = _seen(model, layer, layer, placed.examples)
+    return at_places(written, placed.places).float()
 
 
 @torch.no_grad()
@@ -165,10 +170,17 @@ def kept_keys(model: Any, layer: nn.Module, retain: Sequence[QA]) -> Tensor:
     items, rows = list(retain)[:MOST_KEPT], []
     for start in range(0, len(items), CHUNK):
         examples = model.collate(items[start : start + CHUNK])
-        with recording(down_projection(layer)) as seen:
-            model.logits(examples)
-        rows.append(seen[0][0][examples["attention_mask"].bool()].float())
+        read, _ = _seen(model, layer, down_projection(layer), examples)
+        rows.append(read[examples["attention_mask"].bool()].float())
     return torch.cat(rows)
+
+
+def _seen(model: Any, layer: nn.Module, part: nn.Module, examples: Examples) -> tuple[Tensor, Tensor]:
+    """What a part of the layer reads and puts out; what lies above the layer is left out where it can be."""
+    end = leaving_after(layer) if may_be_left(model.module, model.network) else nullcontext()
+    with recording(part) as seen, end:
+        model.logits(examples)
+    return seen[0]
 
 
 @torch.no_grad()
