@@ -45,6 +45,7 @@ SPECIAL: dict[str, Callable[[Any, World, Examples], Any]] = {
     "generate": lambda model, world, batch: model.generate([[{"role": "user", "content": "Who wrote Faust?"}]]),
     "render": lambda model, world, batch: model.render(world.data(FineTune(), model).forget[:1]),
     "images": lambda model, world, batch: model.images(["a cat"], [0]),
+    "layer_states": lambda model, world, batch: model.layer_states(batch, None, 0.5),
     "reinitialise": lambda model, world, batch: model.reinitialise(0) or model,
 }
 """What is not asked of a batch of examples alone."""
