@@ -32,7 +32,7 @@ from markdown_blocks import replace_block, table
 
 from genunlearn.errors import GenunlearnError
 from genunlearn.lab.lm.world_facts import world_of
-from genunlearn.records import RECORD_NAME, RunRecord, hash_json, read_record
+from genunlearn.records import RECORD_NAME, RunRecord, hash_json, read_record, replacing
 from genunlearn.registry import METHODS
 from genunlearn.runs.api import forget_config, run
 
@@ -130,6 +130,7 @@ class Board:
             key = self._key(line["method"], line["fact"])
             self._known[key] = dict(zip(WHAT, key, strict=True)) | line
         if self.path:
+            self._known = read_lines(self.path) | self._known  # another process may have added to it meanwhile
             write_lines(self.path, self._known)
 
 
@@ -195,7 +196,7 @@ def read_lines(path: Path) -> dict[tuple[str, ...], Line]:
 def write_lines(path: Path, known: Mapping[tuple[str, ...], Line]) -> None:
     """All lines, sorted, so that a file that grows shows what came to it."""
     shares = [column for name in (*GROUPS, STRENGTH) for column in (name, f"{name} n")]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*WHAT, *shares, "outcome", "steps", "seconds", "peak MB"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(known[key] for key in sorted(known))

@@ -84,6 +84,16 @@ def test_numbers_of_other_settings_are_not_taken(
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + 2 * 2 * 2  # both stay on file
 
 
+def test_two_that_fill_one_file_lose_nothing(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    carried_out(script, monkeypatch)
+    one, other = board_of(script, tmp_path), board_of(script, tmp_path)
+    one.fill(["npo"], 1)
+    other.fill(["wga"], 1)
+    assert {key[2] for key in script.read_lines(tmp_path / "rows.csv")} == {"original", "npo", "wga"}
+
+
 def test_shares_are_pooled_over_questions_and_resampled_over_requests(script: ModuleType) -> None:
     runs = [line(script, "npo", FACTS[0], 1.0, n=1), line(script, "npo", FACTS[1], 0.0, n=3)]
     original = [line(script, "original", fact, 1.0) for fact in FACTS]
