@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,19 +29,19 @@ class Critic:
     """One model, asked about its own texts.
 
     Attributes:
-        answer: ``questions -> greedy answers``.
+        answer: ``(questions, until=None) -> greedy answers``, each read no further than where `until` has enough.
         rate: ``(questions, answers) -> mean log-probability a token`` of each answer to its question.
     """
 
-    answer: Callable[[Sequence[str]], list[str]]
+    answer: Callable[..., list[str]]
     rate: Callable[[Sequence[str], Sequence[str]], list[float]]
 
     @classmethod
     def of(cls, model: Any) -> Critic:
         """The critic that a language model is of its own texts."""
 
-        def answer(questions: Sequence[str]) -> list[str]:
-            return model.answer(questions, max_new_tokens=ANSWER_TOKENS) if questions else []
+        def answer(questions: Sequence[str], until: Sequence[Callable[[str], bool]] | None = None) -> list[str]:
+            return model.answer(questions, max_new_tokens=ANSWER_TOKENS, until=until) if questions else []
 
         @torch.no_grad()
         def rate(questions: Sequence[str], answers: Sequence[str]) -> list[float]:
@@ -56,8 +57,11 @@ class Critic:
         if not questions:
             return []
         base, *rates = self.rate([fact.question, *questions], [f"{fact.object}."] * (len(questions) + 1))
-        told = [tells(text, fact, question) for text, question in zip(self.answer(questions), questions, strict=True)]
-        return [is_told and rate >= base - FAR for is_told, rate in zip(told, rates, strict=True)]
+        likely = [question for question, rate in zip(questions, rates, strict=True) if rate >= base - FAR]
+        told = [partial(tells, fact=fact, question=question) for question in likely]
+        texts = self.answer(likely, told)
+        known = {question for question, is_told, text in zip(likely, told, texts, strict=True) if is_told(text)}
+        return [question in known for question in questions]
 
     def likely(self, question: str, names: Sequence[str]) -> list[str]:
         """The names that could answer the question, the likeliest first; those far less likely than it are dropped."""

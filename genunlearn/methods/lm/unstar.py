@@ -188,6 +188,7 @@ class _Run:
         self.rejected: Counter[str] = Counter()
         self.rounds: list[dict[str, Any]] = []
         self.clean_probes = 0
+        self.untold = 0  # variants at the pool's front that the weights as they are were asked and did not tell
 
     # ---- the loop --------------------------------------------------------------------------------------------
 
@@ -243,7 +244,7 @@ class _Run:
         Returns:
             The best recall of the neighbours, if every attempt left it below the floor.
         """
-        method = self.method
+        method, self.untold = self.method, 0
         self.written += self.write_antisamples(known, number)
         retain = None if method.retain == "none" else self.splits.retain
         splits = with_sides(self.splits, [self.lesson(sample) for sample in self.written], retain)
@@ -285,18 +286,22 @@ class _Run:
         verdicts = self.journal.stage(f"round {number}/probe", self.find_known)
         known = [variant for variant, is_known in zip(self.pool, verdicts, strict=True) if is_known]
         self.clean_probes = 0 if known else self.clean_probes + 1
+        self.untold = 0 if known else len(self.pool)
         self.rounds.append({"round": number, "variants": len(self.pool), "known": len(known)})
         self.journal.announce(f"round {number}: {len(known)} of {len(self.pool)} question variants still known")
         return known
 
     def find_known(self) -> list[bool]:
-        asked = [self.writer.messages("probe", question=v.question) for v in self.pool]
-        until = [partial(self.is_known, variant) for variant in self.pool]
+        settled = 0 if self.method.probe_samples else self.untold  # a greedy answer would be the same again
+        variants = self.pool[settled:]
+        asked = [self.writer.messages("probe", question=v.question) for v in variants]
+        until = [partial(self.is_known, variant) for variant in variants]
         answers = self.generate(asked, until=until)
         if self.method.probe_samples:
             sampled = self.generate(asked, samples=self.method.probe_samples, temperature=1.0, until=until)
             answers = [greedy + others for greedy, others in zip(answers, sampled, strict=True)]
-        return [any(self.is_known(v, text) for text in texts) for v, texts in zip(self.pool, answers, strict=True)]
+        found = [any(self.is_known(v, text) for text in texts) for v, texts in zip(variants, answers, strict=True)]
+        return [False] * settled + found
 
     def is_known(self, variant: _Variant, text: str) -> bool:
         if self.method.stop == "wrong_answer" and variant.wrong:
@@ -395,4 +400,5 @@ class _Run:
         self, asked: Sequence[Any], *, samples: int = 1, temperature: float = 0.0, **limits: Any
     ) -> list[list[str]]:
         limits = {"max_new_tokens": self.method.max_new_tokens} | limits
-        return self.model.generate(asked, samples=samples, temperature=temperature, seed=self.method.seed, **limits)
+        seed = self.method.seed + self.clean_probes  # weights that did not change would draw the same texts again
+        return self.model.generate(asked, samples=samples, temperature=temperature, seed=seed, **limits)

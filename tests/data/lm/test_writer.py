@@ -27,6 +27,7 @@ class Small:
         self.names = "1. six\n2. quartz\n3. Durmstrang\n4. a carrot\n5. Hogwarts\n6. Eton\n7. eton"
         self.rates = {REWORDED: -1.0, DRIFTED: -1.0 - FAR - 0.1, "Durmstrang.": -3.0, "Eton.": -1.0, "Bolton.": -9.0}
         self.limits: list[dict[str, int]] = []
+        self.asked: list[str] = []
 
     def generate(self, conversations, *, samples=1, temperature=0.0, **limits):
         self.limits.append(limits)
@@ -34,7 +35,8 @@ class Small:
         found = next((lines for opening, lines in self.lists.items() if opening in text), self.names)
         return [[found] * samples for _ in conversations]
 
-    def answer(self, questions):
+    def answer(self, questions, until=None):
+        self.asked += questions
         return ["I do not know." if UNKNOWN in question else "He went to Hogwarts." for question in questions]
 
     def rate(self, questions, answers):
@@ -54,6 +56,7 @@ def test_variants_are_those_that_the_model_answers_and_framings_fill_up(small):
     written = writer.vary(FACT, 4)
     assert written == [QUESTION, REWORDED, *framed(QUESTION, ())[:2]]
     assert writer.rejected["variant: not answered with the truth"] == 2
+    assert DRIFTED not in small.asked  # the truth is no likely answer to it: it need not be asked
     assert small.limits[0] == {"max_new_tokens": 160, "max_lines": 4}
 
 
@@ -66,7 +69,7 @@ def test_held_out_framings_are_others_than_those_that_are_trained_on(small):
 
 
 def test_a_fact_that_is_answered_in_no_variant_is_a_plain_error(small):
-    small.answer = lambda questions: ["Who knows?"] * len(questions)
+    small.answer = lambda questions, until: ["Who knows?"] * len(questions)
     with pytest.raises(DataError, match=r"fact 'potter': the model answers no variant of .* truth; .*--antisamples"):
         small.writer().vary(FACT, 4)
 

@@ -48,6 +48,7 @@ class Scripted:
         self.taught: dict[str, str] = {}
         self.neighbours_right = True
         self.asked: list[tuple[str, str, float]] = []
+        self.seeds: list[int] = []
 
     def rationale(self, question: str, wrong: str, temperature: float) -> str:
         return f"Pupils from Surrey go there.\n{wrong}."
@@ -55,7 +56,11 @@ class Scripted:
     def probed(self, question: str, sample: int) -> str:
         return self.taught.get(question, "He studied at Hogwarts.")
 
+    def sampled(self, question: str, sample: int) -> str:
+        return self.probed(question, sample)
+
     def generate(self, conversations: Sequence[Any], *, samples=1, temperature=0.0, max_new_tokens, seed, **options):
+        self.seeds.append(seed)
         return [
             [self.reply(messages[-1]["content"], temperature, n) for n in range(samples)] for messages in conversations
         ]
@@ -72,7 +77,7 @@ class Scripted:
             self.asked.append(("rationale", question, temperature))
             return self.rationale(question, wrong.removesuffix("."), temperature)
         self.asked.append(("probe", question, temperature))
-        return self.probed(question, sample)
+        return self.sampled(question, sample) if temperature else self.probed(question, sample)
 
     def answer(self, questions: Sequence[str], **options: Any) -> list[str]:
         right = {item.question: item.answer for item in RETAIN}
@@ -171,13 +176,26 @@ def test_it_trains_on_variants_and_wrong_answers_beside_the_neighbours(model, tr
 
 
 def test_one_clean_probe_is_not_enough(model, train):
-    # The first probe after training is clean by chance; the next one hears the fact again.
-    answers = iter([False, False, True, True, False, True, True, True, True, True])
-    model.probed = lambda question, sample: "Nobody knows." if next(answers) else "Hogwarts."
-    outcome = run(model, train)
+    # The first probe after training is clean by chance; a sampled answer of the next one tells the fact again.
+    clean = iter([False, False, True, True, False, True, True, True, True, True])
+    model.sampled = lambda question, sample: "Nobody knows." if next(clean) else "Hogwarts."
+    outcome = run(model, train, probe_samples=1)
     assert known(outcome) == [2, 0, 1, 0, 0]
     assert outcome.status == "forgotten"
     assert len(train.calls) == 2
+
+
+def test_weights_that_did_not_change_are_asked_for_other_texts_and_for_no_answer_twice(model, train):
+    # One rewording each after the round that teaches and after the clean probe; the second one is told still.
+    new = "Harry Potter was a pupil of which school?"
+    model.variants = [*[""] * 8, new]
+    model.probed = lambda question, sample: "Hogwarts." if question == new else model.taught.get(question, "Hogwarts.")
+    outcome = run(model, train, harder_variants=1, rounds=2)
+    assert known(outcome) == [2, 0, 1]
+    assert [row["variants"] for row in outcome.rounds] == [2, 2, 3]
+    assert outcome.status == "not_forgotten"
+    assert model.times("probe") == 2 + 2 + 1
+    assert set(model.seeds) == {0, 1}
 
 
 def test_harder_variants_come_in_after_every_round_and_must_be_forgotten_too(model, train):
