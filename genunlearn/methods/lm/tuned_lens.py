@@ -46,6 +46,7 @@ from genunlearn.contracts import (
     Terms,
     Train,
 )
+from genunlearn.data.lm.facts import QA
 from genunlearn.data.lm.telling import evenly, recall
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.domains.lm.hidden import layer_at
@@ -60,6 +61,8 @@ from genunlearn.ops.token_losses import answer_mean, label_logprobs, uniform_cro
 
 PUBLISHED = (5, 10, 15, 20, 25, 30)
 """Target layers of a model whose last layer is number 31."""
+ROOM = 2**30
+"""Bytes of states that are kept while a lens is trained."""
 READS_OTHERWISE = 0.02
 """Difference between the model's logits and those of its head, as a share of the largest, that is no rounding."""
 
@@ -229,9 +232,10 @@ class TunedLens(Watched):
             if weights and self.lens_steps:
                 optimizer = torch.optim.Adam(weights, lr=self.lens_learning_rate)
                 drawn = batches(splits.retain or (), self.lens_batch_size, f"lens/{self.seed}")
+                states = _KeptStates(model)
                 with journal.bar("training the lens", self.lens_steps) as advance:
                     for _ in range(self.lens_steps):
-                        loss = _divergences(lens, model, model.collate(next(drawn))).mean(0).sum()
+                        loss = _divergences(lens, states.of(next(drawn))).mean(0).sum()
                         optimizer.zero_grad()
                         loss.backward()
                         optimizer.step()
@@ -244,7 +248,8 @@ class TunedLens(Watched):
         items = evenly(splits.retain or (), self.monitored)
         with model.by_itself(), evaluating(model.module):
             chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
-            return torch.cat([_divergences(lens, model, model.collate(chunk)) for chunk in chunks]).mean(0).tolist()
+            states = _KeptStates(model)
+            return torch.cat([_divergences(lens, states.of(chunk)) for chunk in chunks]).mean(0).tolist()
 
     def _numbers(self, count: int) -> list[int]:
         """The target layers of a model of `count` layers; by default the last one is none of them, as published."""
@@ -264,14 +269,37 @@ def random_labels(labels: Tensor, ids: Sequence[str], layer: int, vocab: int) ->
     return torch.where(labels != IGNORE, torch.tensor(rows).to(labels), IGNORE)
 
 
-def _divergences(lens: Lens, model: Any, examples: Examples) -> Tensor:
-    """KL(model || lens) of each example and layer, ``(batch, layers)``."""
-    counted = model.output_labels(examples) != IGNORE
+class _KeptStates:
+    """States after every layer of a model that stays as it is; those of as many items as there is room for are kept."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.kept, self.room = model, dict[str, Tensor](), ROOM
+
+    @torch.no_grad()
+    def of(self, items: Sequence[QA]) -> list[Tensor]:
+        """States at the places that predict a token of an item's answer, ``(places, layers, width)`` for each item."""
+        found = {item.id: self.kept[item.id] for item in items if item.id in self.kept}
+        fresh = [item for item in items if item.id not in found]
+        if fresh:
+            examples = self.model.collate(fresh)
+            states = self.model.hidden_states(examples)[:, :-1]
+            for item, rows, labels in zip(fresh, states, self.model.output_labels(examples), strict=True):
+                found[item.id] = rows[labels != IGNORE]
+                self._keep(item.id, found[item.id])
+        return [found[item.id] for item in items]
+
+    def _keep(self, key: str, states: Tensor) -> None:
+        if key not in self.kept and states.nbytes <= self.room:
+            self.kept[key], self.room = states, self.room - states.nbytes
+
+
+def _divergences(lens: Lens, rows: Sequence[Tensor]) -> Tensor:
+    """KL(model || lens), mean over the places of each item, ``(items, layers)``; `rows` as `_KeptStates` gives them."""
+    states = torch.cat([*rows])
     with torch.no_grad():
-        states = model.hidden_states(examples)[:, :-1]
         said = lens(states, lens.last)
-    parts = [kl_divergence(said, lens(states, layer), counted=counted) for layer in lens.layers]
-    return torch.stack(parts, dim=1)
+    values = torch.stack([kl_divergence(said, lens(states, layer)) for layer in lens.layers], dim=1)
+    return torch.stack([part.sum(0) / max(1, len(part)) for part in values.split([len(row) for row in rows])])
 
 
 @torch.no_grad()

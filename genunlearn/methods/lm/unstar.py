@@ -3,7 +3,7 @@
     repeat: probe every question variant; for each one still answered with the truth, let the model argue for a wrong
     answer (a misleading rationale, given the wrong answer as a hint); train on variant -> rationale and wrong answer,
     beside scope neighbours -> their right answers; add harder variants, written by the model as it is by then.
-    Ends when every variant is forgotten in two probes running.
+    Ends when every variant is forgotten in two probes running, the second with variants that were drawn since.
 
 Source: Sinha, Mandal, Kankanhalli, "UnSTAR: Unlearning with Self-Taught Anti-Sample Reasoning for LLMs" (TMLR 2025),
 Algorithm 1.

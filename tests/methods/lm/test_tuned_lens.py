@@ -204,6 +204,26 @@ def test_training_brings_the_lens_to_what_the_model_says_and_moves_nothing_else(
     assert not any(weight.requires_grad for weight in lens.parameters())
 
 
+def test_a_model_is_asked_for_the_states_of_a_question_once_as_far_as_there_is_room(world, monkeypatch):
+    model, asked = world.open(), []
+    collate = LanguageModel.collate
+    monkeypatch.setattr(
+        LanguageModel, "collate", lambda self, items: (asked.extend(item.id for item in items), collate(self, items))[1]
+    )
+    items = world.splits.retain
+    states = tuned_lens._KeptStates(model)
+    alone = tuned_lens._KeptStates(model).of(items[:1])[0]
+    asked.clear()
+    first, again = states.of(items[:2]), states.of([*items[1:3], items[1]])
+    assert asked == [items[0].id, items[1].id, items[2].id]
+    assert again[0] is again[2] is first[1]
+    assert torch.allclose(first[0], alone, atol=1e-5)
+    states.kept.clear()
+    states.room = 0
+    states.of(items[:1])
+    assert not states.kept
+
+
 def test_what_is_trained_does_not_move_the_lens(world):
     model = world.open()
     model.network.requires_grad_(True)
