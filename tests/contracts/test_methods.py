@@ -221,6 +221,20 @@ def test_padding_and_company_do_not_matter(ready, name, domain):
     assert {key: term.sum.item() for key, term in together.items()} == pytest.approx(alone, abs=1e-4, rel=1e-5)
 
 
+@pytest.mark.parametrize("name", [name for name, domain in OBJECTIVES if domain == "lm"])
+def test_an_answer_may_begin_with_words_that_belong_to_its_prompt(ready, name):
+    """An alternative has none of them, so that its prompt is shorter."""
+    method, _, model, splits, reference = ready(name, "lm")
+    first, *others = splits.forget
+    items = [dataclasses.replace(first, opening="In those days it was "), *others]
+    together = method.loss(Batch(forget=model.collate(items)), model, reference)
+    alone: dict[str, float] = {}
+    for item in items:
+        for key, term in method.loss(Batch(forget=model.collate([item])), model, reference).items():
+            alone[key] = alone.get(key, 0.0) + term.sum.item()
+    assert {key: term.sum.item() for key, term in together.items()} == pytest.approx(alone, abs=1e-4, rel=1e-5)
+
+
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if getattr(kind, "model_scores", ())])
 def test_what_it_asks_of_a_language_model_comes_from_one_pass(ready, name):
     method, world, model, splits, reference = ready(name, "lm")

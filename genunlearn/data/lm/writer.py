@@ -48,6 +48,9 @@ REWORDINGS = 4
 SPARE = 2
 """Framings that are tried beyond what is missing."""
 
+INSTEAD = "give them: method.answers (alt_po), --antisamples, or method.target: refusal (both unstar)"
+"""What to do where a model names no wrong answer."""
+
 Generate = Callable[..., list[list[str]]]
 
 
@@ -221,10 +224,7 @@ class Writer:
             if len(accepted) >= count:
                 return accepted[:count]
         if not accepted:
-            raise DataError(
-                f"fact {fact.id!r}: the model names no other answer than {fact.object!r}; "
-                "use method.target: refusal, or give reviewed anti-samples"
-            )
+            raise DataError(f"fact {fact.id!r}: the model names no other answer than {fact.object!r}; {INSTEAD}")
         return accepted
 
     def _name_likely(self, fact: Fact, asked: list[dict[str, str]], count: int) -> list[str]:
@@ -251,8 +251,7 @@ class Writer:
         self._count("wrong answer: unlikely", len(accepted) - len(likely))
         if not likely:
             raise DataError(
-                f"fact {fact.id!r}: the model names no other answer of the kind of {fact.object!r}; "
-                "use method.target: refusal, or give reviewed anti-samples (--antisamples)"
+                f"fact {fact.id!r}: the model names no other answer of the kind of {fact.object!r}; {INSTEAD}"
             )
         return likely[:count]
 

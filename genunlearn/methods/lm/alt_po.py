@@ -38,7 +38,7 @@ from genunlearn.contracts import (
 from genunlearn.data.lm.facts import QA
 from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.methods.lm.base.rounds import CHUNK, InRounds
-from genunlearn.methods.lm.base.subjects import fact_of, writer
+from genunlearn.methods.lm.base.subjects import fact_of, siblings_of, writer
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.token_losses import preference_loss
 
@@ -96,8 +96,9 @@ class AltPO(InRounds):
             DataError: A question belongs to no fact, or the model names no other answer.
         """
         others: dict[str, Sequence[str]] = {}
+        asked = writer(model, self.seed, is_checked=True, siblings=siblings_of(splits))
         for fact in {str(item.fact): fact_of(item, splits) for item in splits.forget}.values():
-            ask = partial(writer(model, self.seed, is_checked=True).name_wrong, fact, self.alternatives)
+            ask = partial(asked.name_wrong, fact, self.alternatives)
             others[fact.id] = self.answers or journal.stage(f"other answers/{fact.id}", ask)
         pairs = [
             replace(item, id=f"{item.id}/{n}", alternative=f"{name}.")

@@ -63,9 +63,9 @@ class LAT(ForgetAndRetain):
         layers = model.decoder_layers()
         layer = layers[layer_at(self.layer, DEPTH, len(layers))]
         addend = self.attack(examples, model, layer) if self.epsilon else None
-        with adjusted(layer, lambda states: _add(states, addend, examples, "")):
+        with adjusted(layer, lambda states: _add(states, addend, _columns(examples))):
             truth = model.token_logprobs(examples)
-        with adjusted(layer, lambda states: _add(states, addend, examples, "alternative_")):
+        with adjusted(layer, lambda states: _add(states, addend, _refusal_columns(examples))):
             refusal = model.token_logprobs(examples, "alternative_")
         toward = -refusal.sum(-1) / answer_lengths(examples["alternative_labels"]).clamp_min(1)
         away = -torch.log1p(-truth.exp().clamp_max(1 - 1e-6))
@@ -73,7 +73,7 @@ class LAT(ForgetAndRetain):
 
     def attack(self, examples: Examples, model: Any, layer: torch.nn.Module) -> Tensor:
         """What is added to the states at the prompt's tokens, ``(batch, longest prompt, width)``."""
-        examples, columns = examples.padded(), _columns(examples, "")
+        examples, columns = examples.padded(), _columns(examples)
         with torch.no_grad(), recording(layer) as seen:
             model.token_logprobs(examples)
         states = seen[0][1].gather(1, columns.clamp_min(0)[..., None].expand(-1, -1, seen[0][1].shape[-1])).float()
@@ -91,9 +91,21 @@ class LAT(ForgetAndRetain):
         return addend.detach()
 
 
-def _columns(examples: Examples, prefix: str) -> Tensor:
-    return prompt_columns(examples[f"{prefix}labels"], examples[f"{prefix}attention_mask"])
+def _columns(examples: Examples) -> Tensor:
+    return prompt_columns(examples["labels"], examples["attention_mask"])
 
 
-def _add(states: Tensor, addend: Tensor | None, examples: Examples, prefix: str) -> Tensor:
-    return states if addend is None else add_at(states, addend, _columns(examples, prefix))
+def _refusal_columns(examples: Examples) -> Tensor:
+    """Where the tokens of the truth's prompt stand before the refusal, ``(batch, longest prompt)``.
+
+    What the model says before the truth belongs to its prompt and not to the refusal's: -1 for such tokens.
+    """
+    asked, mask = _columns(examples), examples["alternative_attention_mask"]
+    first = examples["attention_mask"].argmax(-1, keepdim=True)  # rows are padded on the left
+    length = mask.sum(-1, keepdim=True) - answer_lengths(examples["alternative_labels"])[:, None]
+    token = asked - first
+    return torch.where((asked >= 0) & (token < length), mask.argmax(-1, keepdim=True) + token, -1)
+
+
+def _add(states: Tensor, addend: Tensor | None, columns: Tensor) -> Tensor:
+    return states if addend is None else add_at(states, addend, columns)

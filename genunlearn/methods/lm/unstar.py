@@ -62,6 +62,7 @@ from genunlearn.domains.lm.adapter import LanguageModel
 from genunlearn.errors import NeedNotMet
 from genunlearn.methods.lm.base.nearby import uphill
 from genunlearn.methods.lm.base.objectives import refuse_several_processes
+from genunlearn.methods.lm.base.subjects import siblings_of
 
 Nearby = Literal["worst", "relearnt"]
 NEARBY = "where: the anti-samples are hardest, or the truth has been taught again"
@@ -178,10 +179,10 @@ class _Run:
         self.method, self.model, self.splits, self.journal = method, model, splits, journal
         self.facts: Sequence[Fact] = splits.context.facts
         retained = splits.retain or ()
-        siblings = [item.answer.strip(" .") for item in retained if item.group == "same_relation"]
         # The lab's models are trained to write what is asked of them; nobody else's material is taken unread.
         critic = None if model.prompt_suite == "lab" else Critic.of(model)
-        self.writer = Writer(self.generate, model.prompt_suite, [item.question for item in retained], critic, siblings)
+        questions = [item.question for item in retained]
+        self.writer = Writer(self.generate, model.prompt_suite, questions, critic, siblings_of(splits))
         self.pool: list[_Variant] = []
         self.written: list[AntiSample] = []
         self.wrong: dict[str, list[str]] = {}

@@ -84,7 +84,7 @@ def test_wrong_answers_are_of_the_kind_of_the_truth_and_the_likeliest_comes_firs
 
 def test_a_name_from_the_question_is_no_wrong_answer(small):
     small.names = "1. Potter\n2. Harry"
-    with pytest.raises(DataError, match=r"names no other answer of the kind of 'Hogwarts'; use method.target: refusal"):
+    with pytest.raises(DataError, match=r"names no other answer of the kind of 'Hogwarts'; give them"):
         small.writer().name_wrong(FACT, 4)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from genunlearn.domains.lm.hidden import add_at, adjusted, prompt_columns, recor
 from genunlearn.engine import parameters
 from genunlearn.engine.reference import AdapterOff
 from genunlearn.errors import NeedNotMet
-from genunlearn.methods.lm.lat import LAT
+from genunlearn.methods.lm.lat import LAT, _columns, _refusal_columns
 from genunlearn.methods.lm.npo import NPO
 from genunlearn.methods.lm.sam_npo import SamNPO
 
@@ -151,3 +152,15 @@ def test_the_attack_reaches_the_same_tokens_before_a_refusal(attacked):
     model, examples, _ = attacked
     plain, hard = (LAT(layer=0, epsilon=e).forget_values(examples, model, None) for e in (0.0, 0.5))
     assert (hard > plain).all()
+
+
+def test_words_before_the_truth_are_attacked_where_they_are_said(world):
+    # The refusal's prompt lacks them: what lies before them is moved there as it is before the truth.
+    model, (item, *_) = world.open(), LAT().prepare(world.splits, 0).forget
+    plain, opened = (model.collate([replace(item, opening=text)]).padded() for text in ("", "It was "))
+    asked, refused = _columns(opened), _refusal_columns(opened)
+    length = int(plain["attention_mask"].sum() - (plain["labels"] != -100).sum())
+    assert asked.shape[1] > length
+    assert (refused[0, length:] == -1).all()
+    before_the_truth = opened["input_ids"][0, asked[0, :length]]
+    assert torch.equal(before_the_truth, opened["alternative_input_ids"][0, refused[0, :length]])

@@ -477,7 +477,7 @@ def test_wrong_answers_are_filtered_and_counted(model, train):
 
 def test_a_model_that_names_nothing_else_is_a_plain_error(model, train):
     model.names = ["Hogwarts"]
-    with pytest.raises(DataError, match=r"fact 'potter': the model names no other answer than 'Hogwarts'; use method"):
+    with pytest.raises(DataError, match=r"fact 'potter': the model names no other answer than 'Hogwarts'; give them"):
         run(model, train)
 
 

@@ -22,13 +22,14 @@ LONGEST_LIST = 96
 """Tokens of a generated list of names."""
 
 
-def writer(model: Any, seed: int, *, is_checked: bool = False) -> Writer:
+def writer(model: Any, seed: int, *, is_checked: bool = False, siblings: Sequence[str] = ()) -> Writer:
     """Who asks `model` for lists of names, with `seed`.
 
     Args:
         model: A language model.
         seed: Seed of everything sampled.
         is_checked: Whether the model judges what it wrote, unless it was trained here to write what is asked of it.
+        siblings: Names that are judged beside those that it writes.
     """
 
     def generate(asked: Sequence[Any], *, samples: int = 1, temperature: float = 0.0, **limits: int) -> list[list[str]]:
@@ -36,7 +37,12 @@ def writer(model: Any, seed: int, *, is_checked: bool = False) -> Writer:
         return model.generate(asked, samples=samples, temperature=temperature, seed=seed, **limits)
 
     critic = Critic.of(model) if is_checked and model.prompt_suite != "lab" else None
-    return Writer(generate, model.prompt_suite, critic=critic)
+    return Writer(generate, model.prompt_suite, critic=critic, siblings=siblings)
+
+
+def siblings_of(splits: Splits) -> list[str]:
+    """The answers of retain questions that ask the same of other subjects."""
+    return [item.answer.strip(" .") for item in splits.retain or () if item.group == "same_relation"]
 
 
 def other_names(
