@@ -8,9 +8,9 @@
 
 Every method ends once none of the questions it may train on is answered with the truth any more, or at its step or
 round budget. Recall is measured on held-out phrasings, pooled over requests; intervals are 95% bootstraps over
-requests (not over questions, which are not independent within a request). Each method has a process of its own, whose
-peak memory is shown. The record of each finished run is kept in --out and its numbers in --rows; what stands in one of
-them is not done again.
+requests (not over questions, which are not independent within a request), and exact ones where all requests agree. Each
+method has a process of its own, whose peak memory is shown. The record of each finished run is kept in --out and its
+numbers in --rows; what stands in one of them is not done again.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from markdown_blocks import replace_block, table
 
 from genunlearn.errors import GenunlearnError
 from genunlearn.lab.lm.world_facts import world_of
+from genunlearn.ops.intervals import share
 from genunlearn.records import RECORD_NAME, RunRecord, hash_json, read_record, replacing
 from genunlearn.registry import METHODS
 from genunlearn.runs.api import forget_config, run
@@ -231,14 +232,23 @@ def took(runs: Sequence[Line]) -> list[str]:
 
 
 def pooled(runs: Sequence[Line], name: str) -> str:
-    """The mean over all questions of all requests, with a bootstrap interval over requests."""
+    """The mean over all questions of all requests, with a bootstrap interval over requests.
+
+    Where they all agree resampling finds nothing else, and the interval is the exact one: of the requests where nothing
+    or all is told, of the questions otherwise and of a single request.
+    """
     known = [(float(line[name]), int(line[f"{name} n"])) for line in runs if line[name] and line[f"{name} n"]]
     if not known:
         return "-"
     total, asked = np.array([value * n for value, n in known]), np.array([n for _, n in known])
-    picks = np.random.default_rng(0).integers(0, len(known), size=(2000, len(known)))
-    low, high = np.percentile(total[picks].sum(1) / asked[picks].sum(1), [2.5, 97.5])
-    return f"{total.sum() / asked.sum():.3f} [{low:.2f}, {high:.2f}]"
+    value, found = float(total.sum() / asked.sum()), {rate for rate, _ in known}
+    if len(found) == 1:
+        count = len(known) if len(known) > 1 and found <= {0.0, 1.0} else int(asked.sum())
+        _, low, high = share(round(value * count), count)
+    else:
+        picks = np.random.default_rng(0).integers(0, len(known), size=(2000, len(known)))
+        low, high = np.percentile(total[picks].sum(1) / asked[picks].sum(1), [2.5, 97.5])
+    return f"{value:.3f} [{low:.2f}, {high:.2f}]"
 
 
 if __name__ == "__main__":

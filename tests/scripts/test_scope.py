@@ -99,6 +99,18 @@ def test_shares_are_pooled_over_questions_and_resampled_over_requests(script: Mo
     original = [line(script, "original", fact, 1.0) for fact in FACTS]
     head, _, before, after = script.rows({"original": original, "npo": runs}).splitlines()
     assert "forget (n=8)" in head and "two_hop (n=0)" in head
-    assert before.startswith("| original | 1.000 [1.00, 1.00] |") and before.endswith("|  |  |  |  |")
+    assert before.startswith("| original | 1.000 [0.16, 1.00] |") and before.endswith("|  |  |  |  |")
     assert after.startswith("| npo | 0.250 [0.00, 1.00] |") and "| - |" in after
     assert after.endswith("| 2/2 | 5 | 2.5 | 9 |")
+
+
+def test_an_interval_is_no_point_where_all_requests_agree(script: ModuleType) -> None:
+    # Exact: none of 3 allows 0.71, all of 3 ask for 0.29; half of two requests of 4, and of a single one, by questions.
+    def cell(*told: float) -> str:
+        return script.pooled([line(script, "npo", "fact", share) for share in told], "forget")
+
+    assert cell(0.0, 0.0, 0.0) == "0.000 [0.00, 0.71]"
+    assert cell(1.0, 1.0, 1.0) == "1.000 [0.29, 1.00]"
+    assert cell(0.5, 0.5) == "0.500 [0.16, 0.84]"
+    assert cell(0.5) == "0.500 [0.07, 0.93]"
+    assert cell(1.0) == "1.000 [0.40, 1.00]"
