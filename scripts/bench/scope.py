@@ -5,6 +5,7 @@
     python scripts/bench/scope.py --write docs/results/lm.md             # and put the table there
     python scripts/bench/scope.py --requests 4 --methods unstar,npo      # a quick look
     python scripts/bench/scope.py --model lab:smollm2 --requests 10 --jobs 2   # on a model that was not trained here
+    python scripts/bench/scope.py --known --rows FILE                    # the table of what is on file
 
 Every method ends once none of the questions it may train on is answered with the truth any more, or at its step or
 round budget. Recall is measured on held-out phrasings, pooled over requests; intervals are 95% bootstraps over
@@ -63,16 +64,19 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="methods at a time, a core each")
     parser.add_argument("--out", type=Path, default=Path("runs/scope"), help="folder of the records")
     parser.add_argument("--rows", type=Path, help="CSV file of every run's numbers, read first and then written")
+    parser.add_argument("--known", action="store_true", help="show what is in --rows, of each method, and run nothing")
     parser.add_argument("--write", type=Path, help="Markdown file whose block of the model's name is replaced")
     arguments = parser.parse_args()
     lab = arguments.model.removeprefix("lab:")
     names = arguments.methods.split(",")
     if unknown := sorted({*names} - {*every}):
         parser.error(f"unknown methods {', '.join(unknown)}; known: {', '.join(sorted(every))}")
+    if arguments.known and not (arguments.rows and arguments.rows.is_file()):
+        parser.error("--known shows what is in --rows: name a file that there is")
     facts = random.Random(arguments.seed).sample([t.id for t in world_of(lab).triples], arguments.requests)
     board = Board(arguments.model, facts, tuple(arguments.overrides), arguments.out, arguments.rows)
-    refused = board.fill(names, arguments.jobs)
-    shown = [name for name in names if name not in refused]
+    refused = {} if arguments.known else board.fill(names, arguments.jobs)
+    shown = [name for name in names if name not in refused and board.lines(name)]
     lines = {name: board.lines(name) for name in (ORIGINAL, *shown)} if shown else {}
     text = "\n\n".join([*([rows(lines)] if lines else []), *(f"`{name}`: {why}." for name, why in refused.items())])
     print(text)
@@ -120,8 +124,8 @@ class Board:
         return refused
 
     def lines(self, name: str) -> list[Line]:
-        """The numbers of a method on every fact."""
-        return [self._known[self._key(name, fact)] for fact in self.facts]
+        """The numbers of a method on the facts that it has any of."""
+        return [self._known[key] for fact in self.facts if (key := self._key(name, fact)) in self._known]
 
     def _key(self, name: str, fact: str) -> tuple[str, ...]:
         return self.model, self.settings, name, fact

@@ -104,6 +104,27 @@ def test_shares_are_pooled_over_questions_and_resampled_over_requests(script: Mo
     assert after.endswith("| 2/2 | 5 | 2.5 | 9 |")
 
 
+def test_what_is_on_file_is_shown_and_nothing_is_run(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Methods of which there are fewer runs stand beside the others: the column of those that ended says how many."""
+    facts = script.random.Random(0).sample([t.id for t in script.world_of("lm").triples], 2)
+    lines = [line(script, name, fact, 0.25) for name in ("original", "npo") for fact in facts]
+    board = script.Board("lab:lm", facts, (), tmp_path, tmp_path / "rows.csv")
+    board._keep([*lines, line(script, "rome", facts[1], 0.25)])
+    command = ["scope.py", "--requests", "2", "--known", "--methods", "npo,rome,rmu", "--rows"]
+    monkeypatch.setattr("sys.argv", [*command, str(tmp_path / "rows.csv")])
+    monkeypatch.setattr(script.Board, "fill", lambda *_: pytest.fail("something was run"))
+    script.main()
+    npo, rome = capsys.readouterr().out.splitlines()[-2:]
+    assert npo.startswith("| npo |") and "| 2/2 |" in npo
+    assert rome.startswith("| rome |") and "| 1/1 |" in rome
+    monkeypatch.setattr("sys.argv", [*command, str(tmp_path / "none.csv")])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "name a file that there is" in capsys.readouterr().err
+
+
 def test_an_interval_is_no_point_where_all_requests_agree(script: ModuleType) -> None:
     # Exact: none of 3 allows 0.71, all of 3 ask for 0.29; half of two requests of 4, and of a single one, by questions.
     def cell(*told: float) -> str:
