@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
 from functools import partial
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -178,10 +178,9 @@ class _Run:
             raise NeedNotMet(f"method {method.name!r} needs facts with their scope in Splits.context")
         self.method, self.model, self.splits, self.journal = method, model, splits, journal
         self.facts: Sequence[Fact] = splits.context.facts
-        retained = splits.retain or ()
         # The lab's models are trained to write what is asked of them; nobody else's material is taken unread.
         critic = None if model.prompt_suite == "lab" else Critic.of(model)
-        questions = [item.question for item in retained]
+        questions = [item.question for item in splits.retain or ()]
         self.writer = Writer(self.generate, model.prompt_suite, questions, critic, siblings_of(splits))
         self.pool: list[_Variant] = []
         self.written: list[AntiSample] = []
@@ -277,8 +276,8 @@ class _Run:
         return replace(sample.to_qa(), alternative=f"{truth}." if is_ahead else None)
 
     def outcome(self, status: str, reason: str) -> Outcome:
-        rows = [sample.to_json() for sample in self.written]
-        return Outcome(status=status, reason=reason, rounds=self.rounds, artefacts={"antisamples": rows})
+        artefacts = {"antisamples": [sample.to_json() for sample in self.written]}
+        return Outcome(status=status, reason=reason, rounds=self.rounds, artefacts=artefacts)
 
     # ---- probing ---------------------------------------------------------------------------------------------
 
@@ -286,8 +285,7 @@ class _Run:
         """Ask the model every variant; returns those that it still tells the truth on."""
         verdicts = self.journal.stage(f"round {number}/probe", self.find_known)
         known = [variant for variant, is_known in zip(self.pool, verdicts, strict=True) if is_known]
-        self.clean_probes = 0 if known else self.clean_probes + 1
-        self.untold = 0 if known else len(self.pool)
+        self.clean_probes, self.untold = (0, 0) if known else (self.clean_probes + 1, len(self.pool))
         self.rounds.append({"round": number, "variants": len(self.pool), "known": len(known)})
         self.journal.announce(f"round {number}: {len(known)} of {len(self.pool)} question variants still known")
         return known
@@ -297,12 +295,9 @@ class _Run:
         variants = self.pool[settled:]
         asked = [self.writer.messages("probe", question=v.question) for v in variants]
         until = [partial(self.is_known, variant) for variant in variants]
-        answers = self.generate(asked, until=until)
-        if self.method.probe_samples:
-            sampled = self.generate(asked, samples=self.method.probe_samples, temperature=1.0, until=until)
-            answers = [greedy + others for greedy, others in zip(answers, sampled, strict=True)]
-        found = [any(self.is_known(v, text) for text in texts) for v, texts in zip(variants, answers, strict=True)]
-        return [False] * settled + found
+        draws = ((1, 0.0), (self.method.probe_samples, 1.0))
+        told = [self.generate(asked, samples=n, temperature=heat, until=until) for n, heat in draws if n]
+        return [False] * settled + [any(map(stop, chain(*texts))) for stop, *texts in zip(until, *told, strict=True)]
 
     def is_known(self, variant: _Variant, text: str) -> bool:
         if self.method.stop == "wrong_answer" and variant.wrong:

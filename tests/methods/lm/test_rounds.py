@@ -298,7 +298,7 @@ def test_other_answers_that_a_model_copies_from_the_prompt_are_not_taught(world)
             shown = next(turn["content"] for turn in asked[0] if turn["role"] == "assistant")
             return [[f"{shown}\n9. a carrot"] * samples for _ in asked]
 
-    with pytest.raises(DataError, match=r"names no other answer of the kind of 'Hogwarts'; use method\.target"):
+    with pytest.raises(DataError, match=r"names no other answer of the kind of 'Hogwarts'; give them: method\.answers"):
         AltPO(rounds=1).run(Untrained(), Copying(), world.splits, FileJournal(None))
 
 
