@@ -77,6 +77,8 @@ def main() -> None:
     board = Board(arguments.model, facts, tuple(arguments.overrides), arguments.out, arguments.rows)
     refused = {} if arguments.known else board.fill(names, arguments.jobs)
     shown = [name for name in names if name not in refused and board.lines(name)]
+    if arguments.known and not shown:
+        parser.error(f"none of {', '.join(names)} stands in {arguments.rows} with this model and these settings")
     lines = {name: board.lines(name) for name in (ORIGINAL, *shown)} if shown else {}
     text = "\n\n".join([*([rows(lines)] if lines else []), *(f"`{name}`: {why}." for name, why in refused.items())])
     print(text)
@@ -239,13 +241,15 @@ def pooled(runs: Sequence[Line], name: str) -> str:
     """The mean over all questions of all requests, with a bootstrap interval over requests.
 
     Where they all agree resampling finds nothing else, and the interval is the exact one: of the requests where nothing
-    or all is told, of the questions otherwise and of a single request.
+    or all is told, of the questions otherwise and of a single request. One request's mean strength, no count, has none.
     """
     known = [(float(line[name]), int(line[f"{name} n"])) for line in runs if line[name] and line[f"{name} n"]]
     if not known:
         return "-"
     total, asked = np.array([value * n for value, n in known]), np.array([n for _, n in known])
     value, found = float(total.sum() / asked.sum()), {rate for rate, _ in known}
+    if len(found) == 1 and not found <= {0.0, 1.0} and name == STRENGTH:
+        return f"{value:.3f}"
     if len(found) == 1:
         count = len(known) if len(known) > 1 and found <= {0.0, 1.0} else int(asked.sum())
         _, low, high = share(round(value * count), count)

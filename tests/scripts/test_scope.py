@@ -123,6 +123,14 @@ def test_what_is_on_file_is_shown_and_nothing_is_run(
     with pytest.raises(SystemExit):
         script.main()
     assert "name a file that there is" in capsys.readouterr().err
+    page = tmp_path / "page.md"
+    page.write_text("<!-- lm -->\n\nas it was\n\n<!-- end lm -->\n", encoding="utf-8")
+    rows = ["--rows", str(tmp_path / "rows.csv"), "--write", str(page), "--set", "seed=9"]
+    monkeypatch.setattr("sys.argv", [*command[:-1], *rows])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "none of npo, rome, rmu stands in" in capsys.readouterr().err
+    assert "as it was" in page.read_text(encoding="utf-8")
 
 
 def test_an_interval_is_no_point_where_all_requests_agree(script: ModuleType) -> None:
@@ -135,3 +143,5 @@ def test_an_interval_is_no_point_where_all_requests_agree(script: ModuleType) ->
     assert cell(0.5, 0.5) == "0.500 [0.16, 0.84]"
     assert cell(0.5) == "0.500 [0.07, 0.93]"
     assert cell(1.0) == "1.000 [0.40, 1.00]"
+    strength = script.pooled([line(script, "npo", "fact", 0.3)], script.STRENGTH)
+    assert strength == "0.300"  # a mean of shares: no number of questions says how far it may lie

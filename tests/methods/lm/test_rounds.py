@@ -12,11 +12,13 @@ import torch
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.contracts import Batch, Examples, Splits, with_sides
+from genunlearn.data.lm.critic import Critic
 from genunlearn.data.lm.facts import QA, Fact
 from genunlearn.engine import parameters
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import ConfigError, DataError
+from genunlearn.methods.lm import alt_po
 from genunlearn.methods.lm.alt_po import AltPO, PreferenceTuning
 from genunlearn.methods.lm.base.rounds import TargetTuning, answer_logits, write_places
 from genunlearn.methods.lm.base.subjects import renamed, renamed_logits
@@ -300,6 +302,30 @@ def test_other_answers_that_a_model_copies_from_the_prompt_are_not_taught(world)
 
     with pytest.raises(DataError, match=r"names no other answer of the kind of 'Hogwarts'; give them: method\.answers"):
         AltPO(rounds=1).run(Untrained(), Copying(), world.splits, FileJournal(None))
+
+
+def test_answers_about_other_subjects_may_be_the_other_answers(world, monkeypatch):
+    class Silent:
+        """It names nothing, and takes whatever it is asked about for likely."""
+
+        prompt_suite = "instruct"
+
+        def generate(self, asked: list[Any], *, samples: int = 1, **options: Any) -> list[list[str]]:
+            return [[""] * samples for _ in asked]
+
+    class Scored(Exception):
+        """The other answers have been found."""
+
+    def scored(model: Any, pairs: Any) -> None:
+        raise Scored({pair.alternative for pair in pairs})
+
+    monkeypatch.setattr(alt_po, "score", scored)
+    monkeypatch.setattr(Critic, "likely", lambda self, question, names: [*names])
+    sibling, *others = world.splits.retain
+    retain = [replace(sibling, answer="Durmstrang.", group="same_relation"), *others]
+    splits = replace(world.splits, retain=retain)
+    with pytest.raises(Scored, match=r"^\{'Durmstrang\.'\}$"):
+        AltPO(rounds=1).run(Untrained(), Silent(), splits, FileJournal(None))
 
 
 # ---- task vectors ---------------------------------------------------------------------------------------------
