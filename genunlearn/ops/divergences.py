@@ -36,8 +36,7 @@ def kl_divergence(
     Returns:
         ``(batch,)`` in float32; positions between the first and the last dimension are averaged.
     """
-    target = (target_logits.float() / temperature).log_softmax(-1)
-    predicted = (logits.float() / temperature).log_softmax(-1)
+    target, predicted = (_cooled(each, temperature).log_softmax(-1) for each in (target_logits, logits))
     summed = (target.exp() * (target - predicted)).sum(-1)
     values = summed / logits.shape[-1] if reduction == "mean" else summed
     if values.dim() == 1:
@@ -84,6 +83,11 @@ def squared_distance(weights: Mapping[str, Tensor], anchors: Mapping[str, Tensor
     """Squared Euclidean distance between two sets of weights of the same names, a scalar."""
     parts = [(weight - anchors[name]).float().square().sum() for name, weight in weights.items()]
     return torch.stack(parts).sum()
+
+
+def _cooled(logits: Tensor, temperature: float) -> Tensor:
+    """Logits in float32, divided by the temperature; at 1, a pass over them that nothing would come of is left out."""
+    return logits.float() if temperature == 1 else logits.float() / temperature
 
 
 def _with_mixture(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:

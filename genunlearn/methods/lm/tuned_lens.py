@@ -54,7 +54,6 @@ from genunlearn.domains.sharding import is_sharded
 from genunlearn.errors import MismatchError, NeedNotMet
 from genunlearn.methods.lm.base.batches import batches
 from genunlearn.methods.lm.base.rounds import CHUNK, Watched
-from genunlearn.ops.divergences import kl_divergence
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.logprobs import IGNORE
 from genunlearn.ops.token_losses import answer_mean, label_logprobs, uniform_cross_entropy
@@ -296,9 +295,12 @@ class _KeptStates:
 def _divergences(lens: Lens, rows: Sequence[Tensor]) -> Tensor:
     """KL(model || lens), mean over the places of each item, ``(items, layers)``; `rows` as `_KeptStates` gives them."""
     states = torch.cat([*rows])
-    with torch.no_grad():
-        said = lens(states, lens.last)
-    values = torch.stack([kl_divergence(said, lens(states, layer)) for layer in lens.layers], dim=1)
+    with torch.no_grad():  # the model's part once, not for every layer
+        said = lens(states, lens.last).log_softmax(-1)
+        chances = said.exp()
+        entropies = -(chances * said).sum(-1)
+    crossed = [-(chances * lens(states, layer).log_softmax(-1)).sum(-1) for layer in lens.layers]
+    values = torch.stack(crossed, dim=1) - entropies[:, None]
     return torch.stack([part.sum(0) / max(1, len(part)) for part in values.split([len(row) for row in rows])])
 
 
