@@ -6,7 +6,7 @@ Everything works on logits in log-space, so no probability is ever rounded to 0 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -45,6 +45,23 @@ def kl_divergence(
         return values.flatten(1).mean(1)
     weight = counted.flatten(1).to(values.dtype)
     return (values.flatten(1) * weight).sum(1) / weight.sum(1).clamp_min(1)
+
+
+def kl_divergences(target_logits: Tensor, predictions: Iterable[Tensor]) -> Tensor:
+    """KL(target || each prediction), in nats; what depends on the target alone is worked out once.
+
+    Args:
+        target_logits: ``(..., classes)``; no gradient flows into it.
+        predictions: Logits of the same shape, one set after the other.
+
+    Returns:
+        ``(..., predictions)`` in float32.
+    """
+    target = target_logits.detach().float().log_softmax(-1)
+    shares = target.exp()
+    entropy = -(shares * target).sum(-1)
+    crossed = [-(shares * logits.float().log_softmax(-1)).sum(-1) for logits in predictions]
+    return torch.stack(crossed, -1) - entropy[..., None]
 
 
 def jensen_shannon(first: Tensor, second: Tensor) -> Tensor:

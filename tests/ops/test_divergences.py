@@ -9,6 +9,7 @@ from genunlearn.ops.divergences import (
     jensen_shannon,
     jensen_shannon_authors,
     kl_divergence,
+    kl_divergences,
     squared_distance,
 )
 
@@ -32,6 +33,31 @@ def test_temperature_divides_both_logits() -> None:
     p = 1 / (1 + math.sqrt(3))
     expected = 0.5 * math.log(0.5 / p) + 0.5 * math.log(0.5 / (1 - p))
     assert kl_divergence(HALF, QUARTER, temperature=2).item() == pytest.approx(expected)
+
+
+def test_a_temperature_of_one_changes_no_bit() -> None:
+    first, second = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))
+    divided = kl_divergence(first / 1.0, second / 1.0)
+    assert torch.equal(kl_divergence(first, second, temperature=1), divided)
+    assert not torch.allclose(kl_divergence(first, second, temperature=1.5), divided)
+
+
+def test_divergences_of_several_predictions_are_those_of_each() -> None:
+    target, *predictions = torch.randn(4, 5, 7, generator=torch.Generator().manual_seed(0))
+    found = kl_divergences(target, iter([*predictions, target]))
+    assert found[:, :3].T.tolist() == [pytest.approx(kl_divergence(target, each).tolist()) for each in predictions]
+    assert found[:, 3].tolist() == [0.0] * 5  # the target from itself, to the bit
+    assert kl_divergences(HALF, [QUARTER]).tolist() == [[pytest.approx(KL)]]
+
+
+def test_the_slopes_of_several_divergences_reach_the_predictions_and_not_the_target() -> None:
+    target, student = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))
+    student.requires_grad_()
+    moved = target.clone().requires_grad_()
+    kl_divergences(moved, [student]).sum().backward()
+    (expected,) = torch.autograd.grad(kl_divergence(target, student).sum(), student)
+    assert torch.allclose(student.grad, expected, atol=1e-6)
+    assert moved.grad is None
 
 
 def test_a_class_of_probability_zero_adds_nothing() -> None:
