@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -118,10 +118,21 @@ def layer_at(layer: int | None, depth: float, count: int) -> int:
     Raises:
         MismatchError: There is no such layer.
     """
-    if layer is None:
-        return min(count - 1, int(depth * count))
+    return min(count - 1, int(depth * count)) if layer is None else _number(layer, count, "layer")
+
+
+def layers_at(layers: Iterable[int], count: int) -> list[int]:
+    """The numbers of some decoder layers of `count`, from 0, in their order and each once.
+
+    Raises:
+        MismatchError: There is no such layer.
+    """
+    return sorted({_number(layer, count, "layers") for layer in layers})
+
+
+def _number(layer: int, count: int, option: str) -> int:
     if layer >= count:
-        raise MismatchError(f"method.layer = {layer}: this model has the layers 0 to {count - 1}: take one of them")
+        raise MismatchError(f"method.{option} = {layer}: this model has the layers 0 to {count - 1}: take one of them")
     return layer
 
 

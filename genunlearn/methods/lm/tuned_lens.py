@@ -49,11 +49,12 @@ from genunlearn.contracts import (
 from genunlearn.data.lm.facts import QA
 from genunlearn.data.lm.telling import evenly, recall
 from genunlearn.domains.lm.adapter import LanguageModel
-from genunlearn.domains.lm.hidden import layer_at
+from genunlearn.domains.lm.hidden import layers_at
 from genunlearn.domains.sharding import is_sharded
 from genunlearn.errors import MismatchError, NeedNotMet
 from genunlearn.methods.lm.base.batches import batches
 from genunlearn.methods.lm.base.rounds import CHUNK, Watched
+from genunlearn.ops.divergences import kl_divergences
 from genunlearn.ops.evaluation_mode import evaluating
 from genunlearn.ops.logprobs import IGNORE
 from genunlearn.ops.token_losses import answer_mean, label_logprobs, uniform_cross_entropy
@@ -183,7 +184,7 @@ class TunedLens(Watched):
     equation: ClassVar[str] = "gamma CE(uniform, lens(h)) / log V on F + alpha |h - h_0| on R"
 
     layers: Annotated[
-        tuple[int, ...],
+        tuple[Annotated[int, Field(ge=0)], ...],
         Field(description="decoder layers from 0; by default the published 5, 10, ... 30 of 31, scaled to the depth"),
     ] = ()
     target: Annotated[
@@ -253,7 +254,7 @@ class TunedLens(Watched):
     def _numbers(self, count: int) -> list[int]:
         """The target layers of a model of `count` layers; by default the last one is none of them, as published."""
         if self.layers:
-            return sorted({layer_at(layer, 0, count) for layer in self.layers})
+            return layers_at(self.layers, count)
         return sorted({number * (count - 1) // 31 for number in PUBLISHED})
 
 
@@ -295,12 +296,7 @@ class _KeptStates:
 def _divergences(lens: Lens, rows: Sequence[Tensor]) -> Tensor:
     """KL(model || lens), mean over the places of each item, ``(items, layers)``; `rows` as `_KeptStates` gives them."""
     states = torch.cat([*rows])
-    with torch.no_grad():  # the model's part once, not for every layer
-        said = lens(states, lens.last).log_softmax(-1)
-        chances = said.exp()
-        entropies = -(chances * said).sum(-1)
-    crossed = [-(chances * lens(states, layer).log_softmax(-1)).sum(-1) for layer in lens.layers]
-    values = torch.stack(crossed, dim=1) - entropies[:, None]
+    values = kl_divergences(lens(states, lens.last), (lens(states, layer) for layer in lens.layers))
     return torch.stack([part.sum(0) / max(1, len(part)) for part in values.split([len(row) for row in rows])])
 
 

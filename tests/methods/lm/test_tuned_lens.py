@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from genunlearn.config import ParametersConfig, TrainConfig
@@ -18,6 +19,8 @@ from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.trainer import Trainer
 from genunlearn.errors import MismatchError, NeedNotMet
 from genunlearn.methods.lm import tuned_lens
+from genunlearn.methods.lm.alpha_edit import AlphaEdit
+from genunlearn.methods.lm.memit import MEMIT
 from genunlearn.methods.lm.tuned_lens import Lens, LensEntropy, TunedLens, random_labels
 from genunlearn.ops.logprobs import IGNORE
 from genunlearn.ops.token_losses import uniform_cross_entropy
@@ -174,8 +177,14 @@ def test_the_published_layers_are_scaled_to_the_depth(count, layers):
 
 
 def test_a_layer_that_is_not_there_is_refused():
-    with pytest.raises(MismatchError, match="layer = 2: this model has the layers 0 to 1"):
+    with pytest.raises(MismatchError, match=r"method\.layers = 2: this model has the layers 0 to 1"):
         TunedLens(layers=(0, 2))._numbers(2)
+
+
+@pytest.mark.parametrize("method", [TunedLens, MEMIT, AlphaEdit])
+def test_layers_are_counted_from_the_first(method):
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        method(layers=(0, -1))
 
 
 # ---- a model ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from genunlearn.contracts import STRICT, Splits
 from genunlearn.data.lm.facts import Fact
-from genunlearn.domains.lm.hidden import down_projection, layer_at
+from genunlearn.domains.lm.hidden import down_projection, layer_at, layers_at
 from genunlearn.methods.lm.base.editing import FactEdit, add, kept_keys, keys_at, states_at
 from genunlearn.ops.key_value_edits import second_moment
 
@@ -25,7 +25,8 @@ class SpreadEdit(FactEdit):
     """The shift of a late state, written into the layers before it one after the other."""
 
     layers: Annotated[
-        tuple[int, ...], Field(description="decoder layers from 0; by default from 3/28 to 8/28 of the depth")
+        tuple[Annotated[int, Field(ge=0)], ...],
+        Field(description="decoder layers from 0; by default from 3/28 to 8/28 of the depth"),
     ] = ()
     clamp: Annotated[float, Field(gt=0, description="most length of the shift, in lengths of the state")] = 0.75
 
@@ -53,5 +54,5 @@ class SpreadEdit(FactEdit):
     def _numbers(self, model: Any) -> list[int]:
         count = len(model.decoder_layers())
         if self.layers:
-            return sorted({layer_at(layer, 0, count) for layer in self.layers})
+            return layers_at(self.layers, count)
         return list(range(layer_at(None, FIRST, count), layer_at(None, LAST, count) + 1))
