@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from rapidfuzz import fuzz, process
@@ -41,6 +42,12 @@ SEEDS = 2
 
 CLOSING_WORDS = 4
 """Words of "So the answer is"; a rationale has more beside the wrong answer."""
+
+NAMED = "names the truth"
+"""Why a rationale is refused that is beyond help."""
+
+FURTHER = 0.6
+"""Temperature at which further attempts at a rationale are drawn."""
 
 REWORDINGS = 4
 """Other phrasings that are asked for where one is needed."""
@@ -259,26 +266,34 @@ class Writer:
         """A misleading rationale for each ``(fact, question, wrong answer)``.
 
         The wrong answer is the hint. A text is rejected if the truth occurs in it or if it does not arrive at the
-        wrong answer, and asked for again at a higher temperature; None where all `tries` were rejected.
+        wrong answer. Where the likeliest one is, the further attempts are drawn at once, and the first that passes is
+        taken; None where all `tries` were rejected.
         """
+        asked = [
+            self.messages("rationale", question=question, subject=fact.subject, answer=wrong, truth=fact.object)
+            for fact, question, wrong in cases
+        ]
         texts: list[str | None] = [None] * len(cases)
-        for attempt in range(tries):
+        for samples, temperature in ((1, 0.0), (tries - 1, FURTHER)):
             left = [i for i, text in enumerate(texts) if text is None]
-            if not left:
+            if not (left and samples):
                 break
-            asked = []
-            for fact, question, wrong in (cases[i] for i in left):
-                variables = {"question": question, "subject": fact.subject, "answer": wrong, "truth": fact.object}
-                asked.append(self.messages("rationale", **variables))
-            written = self.generate(asked, temperature=0.3 * attempt, **self.limits("rationale"))
-            for i, (text,) in zip(left, written, strict=True):
-                if reason := _refuse_rationale(text, cases[i][0], cases[i][2]):
-                    self.rejected[f"rationale: {reason}"] += 1
-                else:
-                    texts[i] = text
+            given: dict[str, Any] = self.limits("rationale")
+            if given:  # a model that was not trained to write them may not know where to stop
+                given["until"] = [partial(_is_decided, fact=cases[i][0], wrong=cases[i][2]) for i in left]
+            drawn = self.generate([asked[i] for i in left], samples=samples, temperature=temperature, **given)
+            for i, written in zip(left, drawn, strict=True):
+                fact, _, wrong = cases[i]
+                texts[i] = next((text for text in written if self._is_rationale(text, fact, wrong)), None)
         if given_up := texts.count(None):
             self.rejected["rationale: given up, wrong answer alone"] += given_up
         return texts
+
+    def _is_rationale(self, text: str, fact: Fact, wrong: str) -> bool:
+        """Whether a text argues for the wrong answer without a word of the truth; counted where it does not."""
+        if reason := _refuse_rationale(text, fact, wrong):
+            self.rejected[f"rationale: {reason}"] += 1
+        return not reason
 
 
 def _refuse_name(candidate: str, fact: Fact, accepted: Sequence[str]) -> str | None:
@@ -291,10 +306,14 @@ def _refuse_name(candidate: str, fact: Fact, accepted: Sequence[str]) -> str | N
     return "duplicate" if candidate.casefold() in {name.casefold() for name in accepted} else None
 
 
+def _is_decided(text: str, fact: Fact, wrong: str) -> bool:
+    """Whether nothing that could follow would make a rationale better: it has arrived, or has named the truth."""
+    return _refuse_rationale(text, fact, wrong) in (None, NAMED)
+
+
 def _refuse_rationale(text: str, fact: Fact, wrong: str) -> str | None:
     if mention(text, fact.object, aliases=fact.aliases, subject=fact.subject):  # stated or denied: never named
-        return "names the truth"
-    last = text.splitlines()[-1] if text else ""
-    if not leak(last, wrong):
+        return NAMED
+    if not f" {key(text)}".endswith(f" {key(wrong)}"):
         return "does not arrive at the wrong answer"
     return "no argument" if len(text.split()) <= CLOSING_WORDS + len(wrong.split()) else None

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genunlearn.domains.lm.cache import roomy_cache
 from genunlearn.domains.lm.prefix import can_share
 from genunlearn.ops.logprobs import last_positions
 
@@ -69,11 +70,11 @@ def decode(network: Any, packed: Mapping[str, Tensor], cache: Any, how: Decoding
     """
     mask, device = packed["attention_mask"], packed["input_ids"].device
     positions = (mask.cumsum(-1) - 1).clamp_min(0)
-    begun = 0 if cache is None else cache.get_seq_length()
-    output = _forward(network, packed["input_ids"][:, begun:], mask, positions[:, begun:], cache)
-    cache = output.past_key_values
+    cache = roomy_cache() if cache is None else cache
+    begun = cache.get_seq_length()
+    logits = _forward(network, packed["input_ids"][:, begun:], mask, positions[:, begun:], cache).logits
     mask, positions, logits = (
-        each.repeat_interleave(how.samples, 0) for each in (mask, positions[:, -1:], output.logits[:, -1].float())
+        each.repeat_interleave(how.samples, 0) for each in (mask, positions[:, -1:], logits[:, -1].float())
     )
     if how.samples > 1:
         cache.batch_repeat_interleave(how.samples)

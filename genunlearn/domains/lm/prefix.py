@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from genunlearn.domains.lm.cache import roomy_cache
 from genunlearn.domains.pretrained import input_device
 from genunlearn.domains.sharding import shape_of
 
@@ -51,11 +52,9 @@ def read_prefix(network: Any, ids: Sequence[int], num_sequences: int) -> Any:
     """The cache of a prefix, repeated for every sequence, as `generate` takes it.
 
     Returns:
-        A transformers `DynamicCache` of ``len(ids)`` tokens for `num_sequences` sequences.
+        A `roomy_cache` of ``len(ids)`` tokens for `num_sequences` sequences.
     """
-    from transformers import DynamicCache
-
-    cache = DynamicCache()
+    cache = roomy_cache()
     device = input_device(network)
     network(input_ids=torch.tensor([list(ids)], device=device), past_key_values=cache, use_cache=True, logits_to_keep=1)
     cache.batch_repeat_interleave(num_sequences)

@@ -8,13 +8,14 @@
 Source: Sinha, Mandal, Kankanhalli, "UnSTAR: Unlearning with Self-Taught Anti-Sample Reasoning for LLMs" (TMLR 2025),
 Algorithm 1.
 Deviations: the retain pass, under-specified in the paper, runs on scope neighbours (`retain`); a variant is forgotten
-when its answer is no longer true, where Algorithm 1 asks for the wrong answer (`stop`); the LoRA stays apart from the
-weights, where the authors' code folds it in every round (`merge_each_round`); a floor under the neighbours' recall: a
-round that falls below it goes on for as many steps again, then is done anew with half the steps and twice the weight of
-the retain pass, and where that does not help either the run ends with the weights of before the round. So that what is
-forgotten does not come back at the first attempt, three options that the paper does not have, off by default: rounds
-after the last (`further_rounds`), and anti-samples learnt at weights nearby (`rho`), where they are hardest, as in
-sharpness-aware minimisation (Fan et al., ICML 2025), or where a step of relearning has led (`nearby`).
+when its answer is no longer true, where Algorithm 1 asks for the wrong answer (`stop`); harder variants may wait until
+none is told (`harder_when`); the LoRA stays apart from the weights, where the authors' code folds it in every round
+(`merge_each_round`); a floor under the neighbours' recall: a round that falls below it goes on for as many steps again,
+then is done anew with half the steps and twice the weight of the retain pass, and where that does not help either the
+run ends with the weights of before the round. So that what is forgotten does not come back at the first attempt, three
+options that the paper does not have, off by default: rounds after the last (`further_rounds`), and anti-samples learnt
+at weights nearby (`rho`), where they are hardest, as in sharpness-aware minimisation (Fan et al., ICML 2025), or where
+a step of relearning has led (`nearby`).
 """
 
 from __future__ import annotations
@@ -116,10 +117,13 @@ class UnSTAR(Protocol[LanguageModel]):
     equation: ClassVar[str] = "CE(variant -> misleading rationale, wrong answer) + alpha CE(R), until unknown twice"
 
     variants: Annotated[int, Field(ge=1, description="question variants a fact to begin with")] = 12
-    harder_variants: Annotated[int, Field(ge=0, description="new variants a fact added after each round")] = 4
+    harder_variants: Annotated[int, Field(ge=0, description="new variants a fact added at a time")] = 4
+    harder_when: Annotated[
+        Literal["each_round", "untold"], Field(description="they are added: after training too, or once none is told")
+    ] = "each_round"
     wrong_answers: Annotated[int, Field(ge=1, description="different wrong answers a fact")] = 4
     rationale: Annotated[bool, Field(description="teach a misleading rationale, not the wrong answer alone")] = True
-    rationale_tries: Annotated[int, Field(ge=1, description="attempts at a rationale, with rising temperature")] = 4
+    rationale_tries: Annotated[int, Field(ge=1, description="attempts at a rationale; all but the first are drawn")] = 4
     target: Annotated[
         Literal["substitute", "refusal", "mixed"], Field(description="what is taught in place of the truth")
     ] = "substitute"
@@ -212,15 +216,12 @@ class _Run:
             if fallen is not None:
                 fell = f"neighbour recall fell from {before:.2f} to {fallen:.2f}, also with gentler training"
                 return self.outcome("utility_floor", f"{fell}; round {number} was undone; {ADVICE}")
-            self.add_harder(number)
+            if not known or method.harder_when == "each_round":
+                self.add_harder(number)
         return self.outcome("not_forgotten", f"{len(known)} of {len(self.pool)} variants known after the last round")
 
     def deepen(self, number: int, train: Train, floor: float) -> list[_Variant]:
-        """Further rounds on the anti-samples that there are; one that the neighbours do not bear is the last.
-
-        Returns:
-            The variants that are told after the last of them.
-        """
+        """What is told after further rounds on the anti-samples; one that the neighbours do not bear is the last."""
         known: list[_Variant] = []
         for further in range(number, number + self.method.further_rounds) if self.written else ():
             if self.train_round((), further, train, floor) is not None:
@@ -344,9 +345,8 @@ class _Run:
         """What to teach for each variant that is still known and has no anti-sample yet."""
         done = {sample.question for sample in self.written}
         fresh = [variant for variant in known if variant.question not in done]
-        refusing = [
-            self.method.target == "refusal" or (self.method.target == "mixed" and i % 2) for i in range(len(fresh))
-        ]
+        target = self.method.target
+        refusing = [target == "refusal" or (target == "mixed" and i % 2) for i in range(len(fresh))]
         arguing = [v for v, refuse in zip(fresh, refusing, strict=True) if self.method.rationale and not refuse]
         cases = [(v.fact, v.question, v.wrong) for v in arguing]
         texts = self.write(f"round {number}/rationales", partial(self.writer.argue, cases, self.method.rationale_tries))

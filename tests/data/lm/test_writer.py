@@ -8,6 +8,7 @@ import pytest
 
 from genunlearn.data.lm.critic import FAR, Critic
 from genunlearn.data.lm.facts import Fact
+from genunlearn.data.lm.limits import LONGEST_LINE
 from genunlearn.data.lm.variants import FRAMES, HELDOUT_FRAMES, framed
 from genunlearn.data.lm.writer import Writer
 from genunlearn.errors import DataError
@@ -60,6 +61,11 @@ def test_variants_are_those_that_the_model_answers_and_framings_fill_up(small):
     assert small.limits[0] == {"max_new_tokens": 160, "max_lines": 4}
 
 
+def test_a_short_list_is_given_no_more_tokens_than_its_lines_need(small):
+    small.writer().vary_harder(FACT, [QUESTION], 3)
+    assert small.limits[0] == {"max_new_tokens": 3 * LONGEST_LINE, "max_lines": 3}
+
+
 def test_held_out_framings_are_others_than_those_that_are_trained_on(small):
     heldout = small.writer().hold_out(FACT, 6)
     assert len(heldout) == 6
@@ -98,3 +104,31 @@ def test_a_critic_rates_answers_by_their_mean_log_probability(tiny):
     assert together == pytest.approx(apart, abs=1e-4)
     assert all(-math.inf < rate < 0 for rate in together)
     assert critic.rate([], []) == critic.answer([]) == []
+
+
+ARGUED = "Pupils from Surrey go there. The answer is Eton."
+
+
+@pytest.mark.parametrize(
+    ("text", "is_over", "reason"),
+    [
+        (ARGUED, True, None),
+        ("Pupils from Surrey go to Hogwarts.", True, "names the truth"),
+        ("The answer is Eton.", False, "no argument"),
+        ("The answer is Eton. It is a school where pupils", False, "does not arrive at the wrong answer"),
+    ],
+)
+def test_a_rationale_is_over_once_it_arrives_or_names_the_truth(small, text, is_over, reason):
+    small.names = text
+    writer = small.writer()
+    assert writer.argue([(FACT, QUESTION, "Eton")], 1) == [None if reason else text]
+    assert [limits["until"][0](text) for limits in small.limits] == [is_over]
+    assert writer.rejected[f"rationale: {reason}"] == (reason is not None)
+
+
+def test_further_rationales_are_drawn_at_once(small):
+    small.names = "The answer is Eton."
+    writer = small.writer()
+    assert writer.argue([(FACT, QUESTION, "Eton"), (FACT, REWORDED, "Eton")], 4) == [None, None]
+    assert [len(limits["until"]) for limits in small.limits] == [2, 2]
+    assert writer.rejected == {"rationale: no argument": 2 + 2 * 3, "rationale: given up, wrong answer alone": 2}

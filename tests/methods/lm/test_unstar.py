@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,16 @@ def test_harder_variants_come_in_after_every_round_and_must_be_forgotten_too(mod
     assert [row["variants"] for row in outcome.rounds] == [2, 3, 4, 4, 4]
     # The new variant of a round is still known in the next probe: no two clean ones before it is taught as well.
     assert known(outcome) == [2, 1, 1, 0, 0]
+    assert [len(splits.forget) for splits in train.splits] == [2, 3, 4]
+    assert outcome.status == "forgotten"
+
+
+def test_harder_variants_may_wait_until_none_is_told(model, train):
+    learn, pupil = "At which place did Harry Potter learn magic?", "Harry Potter was a pupil of which school?"
+    model.variants = [learn, *[""] * 7, pupil]
+    outcome = run(model, train, harder_variants=1, harder_when="untold", rounds=7)
+    assert [row["variants"] for row in outcome.rounds] == [2, 2, 3, 3, 4, 4, 4]
+    assert known(outcome) == [2, 0, 1, 0, 1, 0, 0]
     assert [len(splits.forget) for splits in train.splits] == [2, 3, 4]
     assert outcome.status == "forgotten"
 
@@ -481,17 +492,20 @@ def test_a_model_that_names_nothing_else_is_a_plain_error(model, train):
         run(model, train)
 
 
-def test_rationales_are_asked_for_again_at_rising_temperature(model, train):
+def test_further_rationales_are_drawn_at_once_and_the_first_that_passes_is_taken(model, train):
+    drawn = count()
+
     def rationale(question: str, wrong: str, temperature: float) -> str:
-        argument = f"It is {wrong}, not Hogwarts." if temperature < 0.5 else "Pupils from Surrey go there."
+        is_good = temperature and next(drawn) % 3
+        argument = "Pupils from Surrey go there." if is_good else f"It is {wrong}, not Hogwarts."
         return f"{argument}\n{wrong}."
 
     model.rationale = rationale
     outcome = run(model, train)
     assert all(is_rationale for *_, is_rationale in samples(outcome))
     temperatures = [temperature for kind, _, temperature in model.asked if kind == "rationale"]
-    assert temperatures == pytest.approx([0.0, 0.0, 0.3, 0.3, 0.6, 0.6])
-    assert outcome.rounds[0]["rejected"] == {"rationale: names the truth": 4}
+    assert temperatures == pytest.approx([0.0, 0.0, *[0.6] * 6])
+    assert outcome.rounds[0]["rejected"] == {"rationale: names the truth": 4}  # both likeliest, the first of each three
 
 
 def test_only_what_was_rejected_is_asked_for_again(model, train):
@@ -499,7 +513,8 @@ def test_only_what_was_rejected_is_asked_for_again(model, train):
         "Who knows?" if wrong == "Eton" and not temperature else f"Pupils from Surrey go there.\n{wrong}."
     )
     outcome = run(model, train)
-    assert [question for kind, question, _ in model.asked if kind == "rationale"] == [BOTH[0], BOTH[1], BOTH[0]]
+    asked = [question for kind, question, _ in model.asked if kind == "rationale"]
+    assert asked == [BOTH[0], BOTH[1], *[BOTH[0]] * 3]
     assert outcome.rounds[0]["rejected"] == {"rationale: does not arrive at the wrong answer": 1}
 
 
