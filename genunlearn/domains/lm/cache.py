@@ -28,22 +28,16 @@ class RoomyLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         begin = self.get_seq_length()
         end = begin + key_states.shape[-2]
-        if self._room is None or self._room[0].shape[-2] < end:
+        if self._room is None or not self._is_in(self._room[0]) or self._room[0].shape[-2] < end:
             self._room = _room_for(self.keys, key_states), _room_for(self.values, value_states)
         for held, states in zip(self._room, (key_states, value_states), strict=True):
             held[:, :, begin:end] = states
         self.keys, self.values = (held[:, :, :end] for held in self._room)
         return self.keys, self.values
 
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        """Every sequence `repeats` times, one after another."""
-        super().batch_repeat_interleave(repeats)
-        self._room = None
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Only the sequences at `indices`."""
-        super().batch_select_indices(indices)
-        self._room = None
+    def _is_in(self, room: Tensor) -> bool:
+        """Whether the keys lie in `room`; once sequences were repeated, chosen or put in another order they do not."""
+        return self.keys.data_ptr() == room.data_ptr()
 
 
 def roomy_cache() -> Cache:
