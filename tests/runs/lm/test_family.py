@@ -11,6 +11,7 @@ import pytest
 from genunlearn.config.lm import LMConfig, LMEvaluateConfig, LMRequestConfig
 from genunlearn.data.lm.facts import QA, Fact, Scope
 from genunlearn.data.lm.judge import EmbeddingJudge, Reply
+from genunlearn.data.lm.limits import LONGEST_LINE
 from genunlearn.data.lm.writer import Writer
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.progress import Watch
@@ -118,7 +119,7 @@ def test_an_audit_writes_phrasings_within_the_limits_of_its_prompt() -> None:
     fact, model = Fact(id="curie", subject="Curie", object="Warsaw", question="Where was Curie born?"), Instructed()
     found: Any = find_phrasings(fact, model, 4)  # type: ignore[arg-type]
     assert "Which town is Curie from?" in [each.question for each in found]
-    assert model.limits == (200, 4)
+    assert model.limits == (4 * LONGEST_LINE, 4)
 
 
 class Wordy(Instructed):
