@@ -26,18 +26,17 @@ class RoomyLayer(DynamicLayer):
         """Keys and values so far with those of further tokens behind them; both ``(batch, heads, tokens, width)``."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
         begin = self.get_seq_length()
         end = begin + key_states.shape[-2]
-        if self._room is None or not self._is_in(self._room[0]) or self._room[0].shape[-2] < end:
-            self._room = _room_for(self.keys, key_states), _room_for(self.values, value_states)
-        for held, states in zip(self._room, (key_states, value_states), strict=True):
+        room = self._room
+        # Once sequences were repeated, chosen or put in another order, the keys lie elsewhere.
+        if room is None or room[0].data_ptr() != self.keys.data_ptr() or room[0].shape[-2] < end:
+            self._room = room = _room_for(self.keys, key_states), _room_for(self.values, value_states)
+        for held, states in zip(room, (key_states, value_states), strict=True):
             held[:, :, begin:end] = states
-        self.keys, self.values = (held[:, :, :end] for held in self._room)
+        self.keys, self.values = (held[:, :, :end] for held in room)
         return self.keys, self.values
-
-    def _is_in(self, room: Tensor) -> bool:
-        """Whether the keys lie in `room`; once sequences were repeated, chosen or put in another order they do not."""
-        return self.keys.data_ptr() == room.data_ptr()
 
 
 def roomy_cache() -> Cache:
