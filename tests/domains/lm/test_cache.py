@@ -48,3 +48,11 @@ def test_sequences_that_are_repeated_or_left_out_share_no_memory():
     layer.batch_select_indices(torch.tensor([1, 2]))
     keys, _ = layer.update(states + 10, states)
     assert keys[:, 0].tolist() == [[[0, 1], [10, 11]], [[2, 3], [12, 13]]]
+
+
+def test_sequences_in_another_order_are_not_written_over_the_old_ones():
+    layer, states = RoomyLayer(), torch.arange(4.0).view(2, 1, 1, 2)
+    layer.update(states, states)
+    layer.reorder_cache(torch.tensor([1, 0]))
+    keys, _ = layer.update(states + 10, states)
+    assert keys[:, 0].tolist() == [[[2, 3], [10, 11]], [[0, 1], [12, 13]]]
