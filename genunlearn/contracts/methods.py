@@ -108,6 +108,13 @@ class Method(abc.ABC):
                 f"method {cls.name!r} works on the weights themselves, not on a LoRA: set parameters.kind = 'full'"
             )
 
+    def check_model(self, model: Any) -> None:  # noqa: B027 - most methods name no part of a model
+        """Refuse a loaded model that lacks a part which the hyper-parameters name; by default none is refused.
+
+        Raises:
+            MismatchError: It has no such layer or the like.
+        """
+
 
 class Objective(Method, Generic[D]):
     """A loss. Values are per example; the loop sums, normalises and steps."""

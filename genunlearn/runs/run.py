@@ -90,6 +90,7 @@ class Run:
             model = self.family.open(self.request)
             self.folder.describe_model(model.network)
             parameters.check(model, self.family.trained(self.method))
+            self.method.check_model(model)
         with self.folder.phase("neighbours"):
             self.request = self.family.surround(self.request, model, self._before)
         self.method.check(self.family.domain, **self.family.given(self.request))

@@ -23,7 +23,7 @@ from genunlearn.engine import parameters
 from genunlearn.engine.journal import FileJournal
 from genunlearn.engine.reference import make_reference
 from genunlearn.engine.trainer import Trainer
-from genunlearn.errors import ConfigError, NeedNotMet
+from genunlearn.errors import ConfigError, MismatchError, NeedNotMet
 from genunlearn.registry import DOMAINS, METHODS
 from genunlearn.runs import unlearning
 from genunlearn.runs.methods import build_method
@@ -47,6 +47,11 @@ def trained_kind(name: str, world: World) -> str:
 every_method = pytest.mark.parametrize("name", KINDS)
 every_pair = pytest.mark.parametrize(("name", "domain"), PAIRS)
 every_objective = pytest.mark.parametrize(("name", "domain"), OBJECTIVES)
+
+
+def named(kind: type[Method]) -> set[str]:
+    """The names of a method's hyper-parameters."""
+    return {field.name for field in dataclasses.fields(kind)}
 
 
 # ---- what a method says of itself -----------------------------------------------------------------------------
@@ -158,6 +163,15 @@ def test_a_missing_need_is_refused_by_name(name):
                 method.check(model, **{need: False})
         else:
             method.check(model, **{need: False})
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if {"layer", "layers"} & named(kind)])
+def test_a_layer_that_the_model_does_not_have_is_refused_before_work(worlds, name):
+    model, kind = worlds("lm").open(), KINDS[name]
+    kind().check_model(model)
+    wrong = {"layer": 2} if "layer" in named(kind) else {"layers": (0, 2)}
+    with pytest.raises(MismatchError, match=r"method.layers? = 2: this model has the layers 0 to 1"):
+        kind(**wrong).check_model(model)
 
 
 # ---- losses ---------------------------------------------------------------------------------------------------

@@ -48,6 +48,10 @@ class LAT(ForgetAndRetain):
     epsilon: Annotated[float, Field(ge=0, description="how far a state is moved, in its own lengths")] = 0.1
     attack_steps: Annotated[int, Field(ge=1, description="steps of the adversary")] = 16
 
+    def check_model(self, model: Any) -> None:
+        """Refuse a model without the layer."""
+        layer_at(self.layer, DEPTH, len(model.decoder_layers()))
+
     def prepare(self, splits: Splits, seed: int) -> Splits:
         """Give every forget item a refusal, drawn by `seed`."""
         return with_refusals(super().prepare(splits, seed), seed)

@@ -39,6 +39,7 @@ from genunlearn.contracts import (
 from genunlearn.data.lm.facts import QA
 from genunlearn.data.lm.telling import recall
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.domains.lm.hidden import layer_at
 from genunlearn.methods.lm.base.rounds import CHUNK, Watched
 from genunlearn.methods.lm.base.subjects import fact_of, renamed
 from genunlearn.ops.evaluation_mode import evaluating
@@ -102,6 +103,10 @@ class Lunar(Watched):
     )
     gamma: Annotated[float, Field(ge=0, description="weight of the forget term")] = 1.0
     alpha: Annotated[float, Field(ge=0, description="weight of the retain term")] = 1.0
+
+    def check_model(self, model: Any) -> None:
+        """Refuse a model without the layer."""
+        layer_at(self.layer, DEPTH, model.network.config.num_hidden_layers)
 
     def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
         """Find the shift with the model as it is, then train for ``train.max_steps`` steps.

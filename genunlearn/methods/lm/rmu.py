@@ -24,6 +24,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from genunlearn.contracts import STRICT, Batch, Examples, Needs, Reference, Term, Terms
+from genunlearn.domains.lm.hidden import layer_at
 from genunlearn.methods.base import RETAIN_LOSS
 from genunlearn.methods.lm.base.objectives import ForgetAndRetain
 from genunlearn.ops.token_losses import answer_mean
@@ -53,6 +54,10 @@ class RMU(ForgetAndRetain):
         Literal["states", "nll", "kl", "js"], Field(description=f"states: the distance of the states; {RETAIN_LOSS}")
     ] = "states"  # type: ignore[assignment]
     seed: Annotated[int, Field(ge=0, description="seed of the random direction")] = 0
+
+    def check_model(self, model: Any) -> None:
+        """Refuse a model without the layer."""
+        layer_at(self.layer, DEPTH, model.network.config.num_hidden_layers)
 
     def forget_values(self, examples: Examples, model: Any, reference: Reference) -> Tensor:
         """Distance of the states from their target, ``(batch,)``."""

@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import Tensor
+from torch import Tensor, nn
 
 from genunlearn.contracts import STRICT, Splits
 from genunlearn.data.lm.facts import Fact
@@ -44,10 +44,14 @@ class ROME(FactEdit):
     ] = None
     ridge: Annotated[float, Field(gt=0, description="added to C's diagonal, as a share of its mean")] = 0.01
 
+    def edited(self, model: Any) -> Sequence[nn.Module]:
+        """The one layer."""
+        layers = model.decoder_layers()
+        return [layers[layer_at(self.layer, DEPTH, len(layers))]]
+
     def write(self, model: Any, splits: Splits, facts: dict[str, Fact], wanted: dict[str, str]) -> Sequence[Tensor]:
         """One change of rank one for each fact, one after the other, in the same matrix."""
-        layers = model.decoder_layers()
-        layer = layers[layer_at(self.layer, DEPTH, len(layers))]
+        (layer,) = self.edited(model)
         weight = down_projection(layer).weight
         moment = second_moment(kept_keys(model, layer, splits.retain or ()))
         for key, fact in facts.items():

@@ -198,6 +198,10 @@ class TunedLens(Watched):
     lens_batch_size: Annotated[int, Field(ge=1, description="retain questions an update of the lens")] = 16
     seed: Annotated[int, Field(ge=0, description="of the order of the lens's questions")] = 0
 
+    def check_model(self, model: Any) -> None:
+        """Refuse a model without the layers."""
+        self._numbers(len(model.decoder_layers()))
+
     def run(self, train: Train, model: Any, splits: Splits, journal: Journal) -> Outcome:
         """Train the lens on the model as it is, then the model until no forget question is told, or to the last step.
 

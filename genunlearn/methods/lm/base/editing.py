@@ -83,6 +83,19 @@ class FactEdit(Edit[LanguageModel]):
         names = {id(weight): name for name, weight in model.module.named_parameters()}
         return EditReport(changed=tuple(names[id(weight)] for weight in changed), details={"targets": wanted})
 
+    def check_model(self, model: Any) -> None:
+        """Refuse a model that has no such layers, or whose MLPs cannot be written to."""
+        for layer in self.edited(model):
+            down_projection(layer)
+
+    @abc.abstractmethod
+    def edited(self, model: Any) -> Sequence[nn.Module]:
+        """The decoder layers that are written to, in their order.
+
+        Raises:
+            MismatchError: There is no such layer.
+        """
+
     @abc.abstractmethod
     def write(self, model: Any, splits: Splits, facts: dict[str, Fact], wanted: dict[str, str]) -> Sequence[Tensor]:
         """Change weights so that each fact's questions are answered as wanted; returns the changed weights."""

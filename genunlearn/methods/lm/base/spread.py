@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import Tensor
+from torch import Tensor, nn
 
 from genunlearn.contracts import STRICT, Splits
 from genunlearn.data.lm.facts import Fact
@@ -36,13 +36,12 @@ class SpreadEdit(FactEdit):
 
     def write(self, model: Any, splits: Splits, facts: dict[str, Fact], wanted: dict[str, str]) -> Sequence[Tensor]:
         """Find the states that make the other answers likely, then go there layer by layer."""
-        numbers, layers = self._numbers(model), model.decoder_layers()
-        last = layers[numbers[-1]]
+        layers = self.edited(model)
+        last = layers[-1]
         goals = [self.shift(model, last, splits, fact, wanted[key]) for key, fact in facts.items()]
         targets = [states_at(model, last, asked) + shift for shift, asked in goals]
         weights = []
-        for left, number in zip(range(len(numbers), 0, -1), numbers, strict=True):
-            layer = layers[number]
+        for left, layer in zip(range(len(layers), 0, -1), layers, strict=True):
             keys = torch.cat([keys_at(model, layer, asked) for _, asked in goals])
             present = [states_at(model, last, asked) for _, asked in goals]
             residuals = (torch.cat(targets) - torch.cat(present)) / left
@@ -51,8 +50,10 @@ class SpreadEdit(FactEdit):
             add(weights[-1], self.change(keys, residuals, moment))
         return weights
 
-    def _numbers(self, model: Any) -> list[int]:
-        count = len(model.decoder_layers())
+    def edited(self, model: Any) -> Sequence[nn.Module]:
+        """Those of `layers`, or a run of them."""
+        layers = model.decoder_layers()
+        count = len(layers)
         if self.layers:
-            return layers_at(self.layers, count)
-        return list(range(layer_at(None, FIRST, count), layer_at(None, LAST, count) + 1))
+            return [layers[number] for number in layers_at(self.layers, count)]
+        return layers[layer_at(None, FIRST, count) : layer_at(None, LAST, count) + 1]
