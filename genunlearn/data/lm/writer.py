@@ -44,7 +44,11 @@ CLOSING_WORDS = 4
 """Words of "So the answer is"; a rationale has more beside the wrong answer."""
 
 NAMED = "names the truth"
-"""Why a rationale is refused that is beyond help."""
+ECHOED = "repeats the prompt"
+"""Why a rationale is refused that is beyond help, whatever follows."""
+
+ECHO = 5
+"""Words running that a rationale and the prompt that asked for it do not share by chance."""
 
 FURTHER = 0.6
 """Temperature at which further attempts at a rationale are drawn."""
@@ -265,14 +269,17 @@ class Writer:
     def argue(self, cases: Sequence[tuple[Fact, str, str]], tries: int) -> list[str | None]:
         """A misleading rationale for each ``(fact, question, wrong answer)``.
 
-        The wrong answer is the hint. A text is rejected if the truth occurs in it or if it does not arrive at the
-        wrong answer. Where the likeliest one is, the further attempts are drawn at once, and the first that passes is
-        taken; None where all `tries` were rejected.
+        The wrong answer is the hint. A text is rejected if the truth occurs in it, if it does not arrive at the wrong
+        answer, or if it repeats the prompt. Where the likeliest one is, the further attempts are drawn at once, and the
+        first that passes is taken; None where all `tries` were rejected.
         """
         asked = [
             self.messages("rationale", question=question, subject=fact.subject, answer=wrong, truth=fact.object)
             for fact, question, wrong in cases
         ]
+        frame = self.messages("rationale", question="", subject="", answer="", truth="")
+        copied = _runs(" ".join(turn["content"] for turn in frame))
+        checks = [partial(_refuse_rationale, fact=fact, wrong=wrong, copied=copied) for fact, _, wrong in cases]
         texts: list[str | None] = [None] * len(cases)
         for samples, temperature in ((1, 0.0), (tries - 1, FURTHER)):
             left = [i for i, text in enumerate(texts) if text is None]
@@ -280,18 +287,17 @@ class Writer:
                 break
             given: dict[str, Any] = self.limits("rationale")
             if given:  # a model that was not trained to write them may not know where to stop
-                given["until"] = [partial(_is_decided, fact=cases[i][0], wrong=cases[i][2]) for i in left]
+                given["until"] = [partial(_is_decided, checks[i]) for i in left]
             drawn = self.generate([asked[i] for i in left], samples=samples, temperature=temperature, **given)
             for i, written in zip(left, drawn, strict=True):
-                fact, _, wrong = cases[i]
-                texts[i] = next((text for text in written if self._is_rationale(text, fact, wrong)), None)
+                texts[i] = next((text for text in written if self._passes(text, checks[i])), None)
         if given_up := texts.count(None):
             self.rejected["rationale: given up, wrong answer alone"] += given_up
         return texts
 
-    def _is_rationale(self, text: str, fact: Fact, wrong: str) -> bool:
-        """Whether a text argues for the wrong answer without a word of the truth; counted where it does not."""
-        if reason := _refuse_rationale(text, fact, wrong):
+    def _passes(self, text: str, check: Callable[[str], str | None]) -> bool:
+        """Whether a rationale is not refused; counted where it is."""
+        if reason := check(text):
             self.rejected[f"rationale: {reason}"] += 1
         return not reason
 
@@ -306,14 +312,23 @@ def _refuse_name(candidate: str, fact: Fact, accepted: Sequence[str]) -> str | N
     return "duplicate" if candidate.casefold() in {name.casefold() for name in accepted} else None
 
 
-def _is_decided(text: str, fact: Fact, wrong: str) -> bool:
-    """Whether nothing that could follow would make a rationale better: it has arrived, or has named the truth."""
-    return _refuse_rationale(text, fact, wrong) in (None, NAMED)
+def _is_decided(check: Callable[[str], str | None], text: str) -> bool:
+    """Whether nothing that could follow would make a rationale better: it has arrived, or is beyond help."""
+    return check(text) in (None, NAMED, ECHOED)
 
 
-def _refuse_rationale(text: str, fact: Fact, wrong: str) -> str | None:
+def _refuse_rationale(text: str, *, fact: Fact, wrong: str, copied: set[str]) -> str | None:
+    """Why a text does not argue for the wrong answer, in its own words and without one of the truth's."""
     if mention(text, fact.object, aliases=fact.aliases, subject=fact.subject):  # stated or denied: never named
         return NAMED
+    if not _runs(text).isdisjoint(copied):
+        return ECHOED
     if not f" {key(text)}".endswith(f" {key(wrong)}"):
         return "does not arrive at the wrong answer"
     return "no argument" if len(text.split()) <= CLOSING_WORDS + len(wrong.split()) else None
+
+
+def _runs(text: str) -> set[str]:
+    """Every `ECHO` words running of a text, as they are compared."""
+    words = key(text).split()
+    return {" ".join(words[start : start + ECHO]) for start in range(len(words) - ECHO + 1)}

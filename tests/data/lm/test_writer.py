@@ -106,6 +106,7 @@ def test_a_critic_rates_answers_by_their_mean_log_probability(tiny):
     assert critic.rate([], []) == critic.answer([]) == []
 
 
+INSTRUCTED = "The answer is Eton. Explain it in two short sentences, name no other answer, and close with"
 ARGUED = "Pupils from Surrey go there. The answer is Eton."
 
 
@@ -114,11 +115,13 @@ ARGUED = "Pupils from Surrey go there. The answer is Eton."
     [
         (ARGUED, True, None),
         ("Pupils from Surrey go to Hogwarts.", True, "names the truth"),
+        (f"{INSTRUCTED} The answer is Eton.", True, "repeats the prompt"),
+        (f"Dust and ice that circle it form wide rings. {ARGUED}", True, "repeats the prompt"),  # of an example
         ("The answer is Eton.", False, "no argument"),
         ("The answer is Eton. It is a school where pupils", False, "does not arrive at the wrong answer"),
     ],
 )
-def test_a_rationale_is_over_once_it_arrives_or_names_the_truth(small, text, is_over, reason):
+def test_a_rationale_is_over_once_it_arrives_or_is_beyond_help(small, text, is_over, reason):
     small.names = text
     writer = small.writer()
     assert writer.argue([(FACT, QUESTION, "Eton")], 1) == [None if reason else text]
