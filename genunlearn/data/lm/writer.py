@@ -45,10 +45,11 @@ CLOSING_WORDS = 4
 
 NAMED = "names the truth"
 ECHOED = "repeats the prompt"
+CIRCLES = "repeats itself"
 """Why a rationale is refused that is beyond help, whatever follows."""
 
-ECHO = 5
-"""Words running that a rationale and the prompt that asked for it do not share by chance."""
+RUN = 6
+"""Words running that do not occur twice by chance."""
 
 FURTHER = 0.6
 """Temperature at which further attempts at a rationale are drawn."""
@@ -270,7 +271,7 @@ class Writer:
         """A misleading rationale for each ``(fact, question, wrong answer)``.
 
         The wrong answer is the hint. A text is rejected if the truth occurs in it, if it does not arrive at the wrong
-        answer, or if it repeats the prompt. Where the likeliest one is, the further attempts are drawn at once, and the
+        answer, or if it repeats the prompt or itself. Where the likeliest one is, the further attempts are drawn at once, and the
         first that passes is taken; None where all `tries` were rejected.
         """
         asked = [
@@ -278,7 +279,7 @@ class Writer:
             for fact, question, wrong in cases
         ]
         frame = self.messages("rationale", question="", subject="", answer="", truth="")
-        copied = _runs(" ".join(turn["content"] for turn in frame))
+        copied = {*_runs(" ".join(turn["content"] for turn in frame))}
         checks = [partial(_refuse_rationale, fact=fact, wrong=wrong, copied=copied) for fact, _, wrong in cases]
         texts: list[str | None] = [None] * len(cases)
         for samples, temperature in ((1, 0.0), (tries - 1, FURTHER)):
@@ -307,6 +308,9 @@ def _refuse_name(candidate: str, fact: Fact, accepted: Sequence[str]) -> str | N
         return "empty or a sentence"
     if tells(candidate, fact, fact.question):
         return "true or nearly so"
+    parts = key(candidate).split()
+    if len({*parts}) < len(parts):
+        return CIRCLES
     if leak(candidate, fact.subject, aliases=fact.subject_aliases).tells:
         return "names the subject"
     return "duplicate" if candidate.casefold() in {name.casefold() for name in accepted} else None
@@ -314,21 +318,24 @@ def _refuse_name(candidate: str, fact: Fact, accepted: Sequence[str]) -> str | N
 
 def _is_decided(check: Callable[[str], str | None], text: str) -> bool:
     """Whether nothing that could follow would make a rationale better: it has arrived, or is beyond help."""
-    return check(text) in (None, NAMED, ECHOED)
+    return check(text) in (None, NAMED, ECHOED, CIRCLES)
 
 
 def _refuse_rationale(text: str, *, fact: Fact, wrong: str, copied: set[str]) -> str | None:
     """Why a text does not argue for the wrong answer, in its own words and without one of the truth's."""
     if mention(text, fact.object, aliases=fact.aliases, subject=fact.subject):  # stated or denied: never named
         return NAMED
-    if not _runs(text).isdisjoint(copied):
+    runs = _runs(text)
+    if not copied.isdisjoint(runs):
         return ECHOED
+    if len({*runs}) < len(runs):
+        return CIRCLES
     if not f" {key(text)}".endswith(f" {key(wrong)}"):
         return "does not arrive at the wrong answer"
     return "no argument" if len(text.split()) <= CLOSING_WORDS + len(wrong.split()) else None
 
 
-def _runs(text: str) -> set[str]:
-    """Every `ECHO` words running of a text, as they are compared."""
+def _runs(text: str) -> list[str]:
+    """Every `RUN` words running of a text, as they are compared."""
     words = key(text).split()
-    return {" ".join(words[start : start + ECHO]) for start in range(len(words) - ECHO + 1)}
+    return [" ".join(words[start : start + RUN]) for start in range(len(words) - RUN + 1)]

@@ -88,6 +88,13 @@ def test_wrong_answers_are_of_the_kind_of_the_truth_and_the_likeliest_comes_firs
     assert writer.rejected["wrong answer: unlikely"] == 2
 
 
+def test_a_name_that_repeats_itself_is_no_wrong_answer(small):
+    small.names = "1. Durm-durm-strang\n2. Eton"
+    writer = small.writer()
+    assert writer.name_wrong(FACT, 4) == ["Eton"]
+    assert writer.rejected["wrong answer: repeats itself"] == 8
+
+
 def test_a_name_from_the_question_is_no_wrong_answer(small):
     small.names = "1. Potter\n2. Harry"
     with pytest.raises(DataError, match=r"names no other answer of the kind of 'Hogwarts'; give them"):
@@ -116,7 +123,8 @@ ARGUED = "Pupils from Surrey go there. The answer is Eton."
         (ARGUED, True, None),
         ("Pupils from Surrey go to Hogwarts.", True, "names the truth"),
         (f"{INSTRUCTED} The answer is Eton.", True, "repeats the prompt"),
-        (f"Dust and ice that circle it form wide rings. {ARGUED}", True, "repeats the prompt"),  # of an example
+        (f"Dust and ice that circle Mars form rings. {ARGUED}", True, "repeats the prompt"),  # of an example
+        ("A pupil is one of the kinds of pupil that is one of the kinds of pupil.", True, "repeats itself"),
         ("The answer is Eton.", False, "no argument"),
         ("The answer is Eton. It is a school where pupils", False, "does not arrive at the wrong answer"),
     ],
