@@ -271,8 +271,8 @@ class Writer:
         """A misleading rationale for each ``(fact, question, wrong answer)``.
 
         The wrong answer is the hint. A text is rejected if the truth occurs in it, if it does not arrive at the wrong
-        answer, or if it repeats the prompt or itself. Where the likeliest one is, the further attempts are drawn at once, and the
-        first that passes is taken; None where all `tries` were rejected.
+        answer, or if it repeats the prompt or itself. Where the likeliest one is, the further attempts are drawn at
+        once, and the first that passes is taken; None where all `tries` were rejected.
         """
         asked = [
             self.messages("rationale", question=question, subject=fact.subject, answer=wrong, truth=fact.object)
