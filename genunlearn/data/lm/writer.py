@@ -48,6 +48,9 @@ ECHOED = "repeats the prompt"
 CIRCLES = "repeats itself"
 """Why a rationale is refused that is beyond help, whatever follows."""
 
+INITIALS = 2
+"""Letters of a word that a name may hold twice, as in J. R. R. Tolkien."""
+
 RUN = 6
 """Words running that do not occur twice by chance."""
 
@@ -308,7 +311,7 @@ def _refuse_name(candidate: str, fact: Fact, accepted: Sequence[str]) -> str | N
         return "empty or a sentence"
     if tells(candidate, fact, fact.question):
         return "true or nearly so"
-    parts = key(candidate).split()
+    parts = [part for part in key(candidate).split() if len(part) > INITIALS]
     if len({*parts}) < len(parts):
         return CIRCLES
     if leak(candidate, fact.subject, aliases=fact.subject_aliases).tells:

@@ -89,9 +89,9 @@ def test_wrong_answers_are_of_the_kind_of_the_truth_and_the_likeliest_comes_firs
 
 
 def test_a_name_that_repeats_itself_is_no_wrong_answer(small):
-    small.names = "1. Durm-durm-strang\n2. Eton"
+    small.names = "1. Durm-durm-strang\n2. E. E. Cummings"
     writer = small.writer()
-    assert writer.name_wrong(FACT, 4) == ["Eton"]
+    assert writer.name_wrong(FACT, 4) == ["E. E. Cummings"]
     assert writer.rejected["wrong answer: repeats itself"] == 8
 
 
