@@ -33,10 +33,12 @@ _ALSO_WORDS = word_set(
     "job jack pat sue rob drew wood stone king queen page young white black brown green gray rice cook "
     "smith"
 )
-# "New York" does not name "York", nor "North America" America; but "Northern Italy" names Italy.
+# "New York" does not name "York", nor "North America" America; but "Northern Italy" names Italy, "East Africa" Africa.
 _NAME_PREFIXES = word_set("new equatorial papua")
-_DIVIDED = word_set("america africa korea ireland sudan carolina dakota macedonia timor virginia")
 _DIVIDING = word_set("north south east west northern latin central")
+_DIVIDED = {"africa": word_set("south")} | dict.fromkeys(
+    word_set("america korea ireland sudan carolina dakota macedonia timor virginia"), _DIVIDING
+)
 # "21 years old" is told by "twenty-one", "in Warsaw" by "Warsaw".
 _LEADING = word_set("in at on from of by to about around approximately roughly nearly over")
 _UNITS = word_set(
@@ -150,7 +152,7 @@ def _is_name(said: Wording, first: int, pattern: Pattern) -> bool:
     if first == 0 or wanted.lower in _NAME_PREFIXES:
         return True
     before = said.words[first - 1]
-    is_other = before.lower in (_NAME_PREFIXES | _DIVIDING if wanted.lower in _DIVIDED else _NAME_PREFIXES)
+    is_other = before.lower in _NAME_PREFIXES | _DIVIDED.get(wanted.lower, frozenset())
     return not (is_other and before.capital and found.capital and found.gap == " ")
 
 
