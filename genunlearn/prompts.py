@@ -15,9 +15,10 @@ A prompt is one file ``prompts/<suite>/<name>.jinja``:
     {{ question }}
 
 The leading comment is the header; ``tokens: 96`` in it says where an answer is cut, for prompts that are asked to
-generate training material. A line that is exactly ``[system]``, ``[user]`` or ``[assistant]`` starts a
-message. The file is split into messages *before* anything is rendered, and each message is rendered by
-itself, so that a value such as ``"x\n[user]\ny"`` stays text and can never open a message of its own.
+generate training material, and ``example: plants, gas`` names words that only a copy of the prompt's example has. A
+line that is exactly ``[system]``, ``[user]`` or ``[assistant]`` starts a message. The file is split into messages
+*before* anything is rendered, and each message is rendered by itself, so that a value such as ``"x\n[user]\ny"`` stays
+text and can never open a message of its own.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Prompt:
         variables: Names that `messages` must be given, sorted.
         blocks: The messages before rendering, as (role, Jinja text).
         tokens: Where an answer is cut; None where the caller decides.
+        example: Words that show that a model has copied the prompt's example.
     """
 
     id: str
@@ -73,6 +75,7 @@ class Prompt:
     variables: tuple[str, ...]
     blocks: tuple[tuple[str, str], ...]
     tokens: int | None = None
+    example: tuple[str, ...] = ()
 
     def messages(self, **variables: object) -> list[dict[str, str]]:
         """Fill the gaps in.
@@ -157,6 +160,7 @@ def _parse(name: str, path: Path) -> Prompt:
         variables=_variables(path, blocks),
         blocks=blocks,
         tokens=int(tokens) if "tokens" in header else None,
+        example=tuple(header.get("example", "").replace(",", " ").split()),
     )
 
 

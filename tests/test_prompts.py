@@ -210,6 +210,15 @@ def test_a_prompt_may_say_where_answers_are_cut(write, line, tokens):
     assert load_prompt("suite/ask").tokens == tokens
 
 
+@pytest.mark.parametrize(
+    ("line", "example"),
+    [("", ()), ("example: \n", ()), ("example: plants, gas,, the air\n", ("plants", "gas", "the", "air"))],
+)
+def test_a_prompt_may_say_by_which_words_its_example_is_known(write, line, example):
+    write(HEADER.replace("#}", f"{line}#}}") + "[user]\nHello\n")
+    assert load_prompt("suite/ask").example == example
+
+
 @pytest.mark.parametrize("tokens", ["many", "0", "-3", "1.5"])
 def test_a_limit_that_is_no_number_of_tokens_is_refused(write, tokens):
     write(HEADER.replace("#}", f"tokens: {tokens}\n#}}") + "[user]\nHello\n")

@@ -24,7 +24,7 @@ from genunlearn.data.lm.facts import QA, Fact
 from genunlearn.data.lm.limits import limits
 from genunlearn.data.lm.shapes import like, shape
 from genunlearn.data.lm.telling import gives, tells
-from genunlearn.data.lm.variants import VariantBounds, accept_variant, framed, named_in
+from genunlearn.data.lm.variants import accept_variant, framed, named_in
 from genunlearn.errors import DataError
 from genunlearn.prompts import Prompt, list_prompts, load_prompt
 
@@ -37,8 +37,17 @@ ATTEMPTS = 4
 SAME_QUESTION = 95.0
 """Token-sort ratio from which two questions are the same one."""
 
+LISTS = 4
+"""Lists of variants that are drawn of each phrasing."""
+
+DRAWS = (1, 3)
+"""The same where a critic sorts them out: the further ones only where the first do not suffice."""
+
 SEEDS = 2
 """Variants that harder ones are started from, where a critic sorts them out."""
+
+HARDER_LISTS = 2
+"""Lists of harder variants that are drawn of each of them."""
 
 CLOSING_WORDS = 4
 """Words of "So the answer is"; a rationale has more beside the wrong answer."""
@@ -47,6 +56,9 @@ NAMED = "names the truth"
 ECHOED = "repeats the prompt"
 CIRCLES = "repeats itself"
 """Why a rationale is refused that is beyond help, whatever follows."""
+
+COPIED = "copied from the prompt"
+"""Why a variant or a name is refused that is the example's."""
 
 INITIALS = 2
 """Letters of a word that a name may hold twice, as in J. R. R. Tolkien."""
@@ -61,7 +73,7 @@ REWORDINGS = 4
 """Other phrasings that are asked for where one is needed."""
 
 SPARE = 2
-"""Framings that are tried beyond what is missing."""
+"""Questions that are tried beyond what is missing."""
 
 INSTEAD = "give them: method.answers (alt_po), --antisamples, or method.target: refusal (both unstar)"
 """What to do where a model names no wrong answer."""
@@ -109,19 +121,31 @@ class Writer:
         Raises:
             DataError: A critic leaves none, that is, the model answers none of them with the truth.
         """
+        if self.critic is not None:
+            return self._vary_known(fact, count)
         questions = list(fact.phrasings)[:count]
-        for attempt in range(ATTEMPTS if self.critic is None else 1):
+        for attempt in range(ATTEMPTS):
             if len(questions) >= count:
                 break
             questions += self._rephrase("variants", fact, fact.phrasings, questions, count, 0.7 + 0.2 * attempt)
-        if self.critic is not None:
-            questions = self._fill_up(fact, (), self._known(fact, questions), count, heldout=False)
-            if not questions:
-                raise DataError(
-                    f"fact {fact.id!r}: the model answers no variant of {fact.question!r} with the truth; give more "
-                    "phrasings, or reviewed anti-samples (--antisamples)"
-                )
         return questions[:count]
+
+    def _vary_known(self, fact: Fact, count: int) -> list[str]:
+        """`vary` where a critic sorts out: lists are drawn while questions are missing, of little more than those."""
+        judged, questions = [*fact.phrasings], self._known(fact, fact.phrasings)
+        for attempt, samples in enumerate(DRAWS):
+            if (missing := count - len(questions)) <= 0:
+                break
+            lines, heat = missing + SPARE, 0.7 + 0.2 * attempt
+            written = self._rephrase("variants", fact, fact.phrasings, judged, lines, heat, samples=samples)
+            judged, questions = judged + written, questions + self._known(fact, written)
+        questions = self._fill_up(fact, judged, questions, count, heldout=False)
+        if not questions:
+            raise DataError(
+                f"fact {fact.id!r}: the model answers no variant of {fact.question!r} with the truth; give more "
+                "phrasings, or reviewed anti-samples (--antisamples)"
+            )
+        return questions
 
     def vary_harder(self, fact: Fact, existing: Sequence[str], count: int) -> list[str]:
         """At most `count` new variants, started from `existing` ones."""
@@ -129,7 +153,8 @@ class Writer:
         prompt = "variants_harder" if harder else "variants"
         if self.critic is None:
             return self._rephrase(prompt, fact, existing, existing, count, 1.0)[:count]
-        written = self._known(fact, self._rephrase(prompt, fact, existing[:SEEDS], existing, count, 0.9))
+        candidates = self._rephrase(prompt, fact, existing[:SEEDS], existing, count, 0.9, samples=HARDER_LISTS)
+        written = self._known(fact, candidates)
         return self._fill_up(fact, existing, written, count, heldout=False)
 
     def hold_out(self, fact: Fact, count: int) -> list[str]:
@@ -186,20 +211,37 @@ class Writer:
             self.rejected[reason] += count
 
     def _rephrase(
-        self, prompt: str, fact: Fact, seeds: Sequence[str], existing: Sequence[str], count: int, temperature: float
+        self,
+        prompt: str,
+        fact: Fact,
+        seeds: Sequence[str],
+        existing: Sequence[str],
+        count: int,
+        temperature: float,
+        *,
+        samples: int = LISTS,
     ) -> list[str]:
         variables = {"subject": fact.subject, "answer": fact.object, "n": count}
         asked = [self.messages(prompt, question=question, **variables) for question in seeds]
+        example = self._example(prompt, fact)
         accepted: list[str] = []
-        for row in self.generate(asked, samples=4, temperature=temperature, **self.limits(prompt, count)):
+        for row in self.generate(asked, samples=samples, temperature=temperature, **self.limits(prompt, count)):
             for candidate in (item for text in row for item in parse_list(text, questions=True, like=fact.question)):
                 known = [*existing, *fact.heldout, *accepted]
-                reason = self._drift(candidate) or accept_variant(candidate, fact, known, bounds=VariantBounds())
+                reason = self._drift(candidate) or accept_variant(candidate, fact, known)
+                if reason is None and not example.isdisjoint(key(candidate).split()):
+                    reason = COPIED
                 if reason is None:
                     accepted.append(candidate)
                 else:
                     self.rejected[f"variant: {reason}"] += 1
         return accepted
+
+    def _example(self, prompt: str, fact: Fact) -> set[str]:
+        """Words that only a copy of the prompt's example has: none where the fact has one of them itself."""
+        example = {key(word) for word in self.prompt(prompt).example}
+        own = [fact.subject, *fact.subject_aliases, fact.object, *fact.aliases, *fact.phrasings, *fact.heldout]
+        return example if example.isdisjoint(key(" ".join(own)).split()) else set()
 
     def _drift(self, candidate: str) -> str | None:
         """Asked for where Plato was born, a model may write where he died: another question with the same answer."""
@@ -257,7 +299,7 @@ class Writer:
                 reason = "in the question"
             else:
                 copied = key(candidate) in shown and candidate not in self.siblings
-                reason = "copied from the prompt" if copied else _refuse_name(alike, fact, accepted)
+                reason = COPIED if copied else _refuse_name(alike, fact, accepted)
             if alike is None or reason:
                 self.rejected[f"wrong answer: {reason}"] += 1
             else:

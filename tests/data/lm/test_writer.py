@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -28,10 +29,12 @@ class Small:
         self.names = "1. six\n2. quartz\n3. Durmstrang\n4. a carrot\n5. Hogwarts\n6. Eton\n7. eton"
         self.rates = {REWORDED: -1.0, DRIFTED: -1.0 - FAR - 0.1, "Durmstrang.": -3.0, "Eton.": -1.0, "Bolton.": -9.0}
         self.limits: list[dict[str, int]] = []
+        self.drawn: list[tuple[int, float]] = []
         self.asked: list[str] = []
 
     def generate(self, conversations, *, samples=1, temperature=0.0, **limits):
         self.limits.append(limits)
+        self.drawn.append((samples, temperature))
         text = conversations[0][-1]["content"]
         found = next((lines for opening, lines in self.lists.items() if opening in text), self.names)
         return [[found] * samples for _ in conversations]
@@ -58,12 +61,58 @@ def test_variants_are_those_that_the_model_answers_and_framings_fill_up(small):
     assert written == [QUESTION, REWORDED, *framed(QUESTION, ())[:2]]
     assert writer.rejected["variant: not answered with the truth"] == 2
     assert DRIFTED not in small.asked  # the truth is no likely answer to it: it need not be asked
-    assert small.limits[0] == {"max_new_tokens": 160, "max_lines": 4}
+    assert small.limits == [{"max_new_tokens": 160, "max_lines": 3 + 2}, {"max_new_tokens": 160, "max_lines": 2 + 2}]
+    assert small.drawn == [(1, 0.7), (3, pytest.approx(0.9))]  # the second time more of them, and bolder ones
+
+
+def test_no_variant_is_asked_for_once_there_are_enough(small):
+    assert small.writer().vary(FACT, 1) == [QUESTION]
+    assert not small.limits
+    assert small.writer().vary(FACT, 2) == [QUESTION, REWORDED]
+    assert len(small.limits) == 1
+
+
+def test_what_was_refused_once_is_not_asked_again(small):
+    small.writer().vary(FACT, 4)
+    assert small.asked.count(UNKNOWN) == 1
+
+
+COPY = "Harry Potter went to which school for Plants?"
+
+
+@pytest.mark.parametrize(
+    ("fact", "is_kept"),
+    [
+        (FACT, False),
+        (replace(FACT, paraphrases=("Of all plants, which did Harry Potter study?",)), True),
+        (replace(FACT, subject="Harry", subject_aliases=("Harry of the air",)), True),
+        (replace(FACT, aliases=("the school for gases",)), True),
+    ],
+)
+def test_a_variant_with_a_word_of_the_example_is_copied_unless_the_fact_has_such_words_itself(small, fact, is_kept):
+    small.lists["different ways"] = f"1. {COPY}"
+    writer = small.writer()
+    assert (COPY in writer.vary(fact, 4)) == is_kept
+    assert (writer.rejected["variant: copied from the prompt"] == 0) == is_kept
+
+
+def test_all_phrasings_are_judged_before_a_variant_is_asked_for(small):
+    fact = replace(FACT, question=UNKNOWN, paraphrases=(QUESTION, REWORDED))
+    assert small.writer().vary(fact, 2) == [QUESTION, REWORDED]
+    assert not small.limits
+
+
+def test_a_framing_that_the_model_wrote_itself_is_judged_once(small):
+    framing = framed(UNKNOWN, ())[1]
+    small.lists["different ways"] = f"1. {framing}"
+    small.writer().vary(replace(FACT, question=UNKNOWN, paraphrases=(QUESTION,)), 3)
+    assert small.asked.count(framing) == 1
 
 
 def test_a_short_list_is_given_no_more_tokens_than_its_lines_need(small):
     small.writer().vary_harder(FACT, [QUESTION], 3)
-    assert small.limits[0] == {"max_new_tokens": 3 * LONGEST_LINE, "max_lines": 3}
+    assert small.limits == [{"max_new_tokens": 3 * LONGEST_LINE, "max_lines": 3}]
+    assert small.drawn == [(2, 0.9)]
 
 
 def test_held_out_framings_are_others_than_those_that_are_trained_on(small):
@@ -113,7 +162,7 @@ def test_a_critic_rates_answers_by_their_mean_log_probability(tiny):
     assert critic.rate([], []) == critic.answer([]) == []
 
 
-INSTRUCTED = "The answer is Eton. Explain it in two short sentences, name no other answer, and close with"
+INSTRUCTED = "The answer is Eton. Explain it in one short sentence, name no other answer, and close with"
 ARGUED = "Pupils from Surrey go there. The answer is Eton."
 
 
