@@ -9,8 +9,10 @@
 Asked are questions about facts that the model knows. Before: transformers' own loop, sorted prompts, 128 sequences in
 each batch, which goes on until the last of them has ended; every sample of a prompt reads it anew. Both take turns.
 Printed are seconds (on the CPU those of the processor, which other programs disturb less; median of the turns, and
-range), their ratio, and how many texts are the same. The last row asks only whether the answers tell the truth
-(`genunlearn.data.lm.telling.recall`): there a text ends with the sentence that tells, and verdicts are compared.
+range), their ratio, and how many texts are the same. One row asks only whether the answers tell the truth
+(`genunlearn.data.lm.telling.recall`): there a text ends with the sentence that tells, and verdicts are compared. The
+last rows are of a model with a LoRA: before, peft carried its layers out
+(`genunlearn.domains.lm.direct_adapters`); the rest is as it is now.
 
 With `--shape`, a Llama of random weights writes 128 greedy answers of 48 tokens each: by transformers' loop, ours, and
 with `--compile` in fixed shapes (`model.compile`), whose first call compiles on CUDA and counts apart.
@@ -20,8 +22,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -31,10 +35,12 @@ from lm_train import SHAPES, now
 from markdown_blocks import replace_block, table
 from transformers import AutoTokenizer, LlamaForCausalLM
 
+from genunlearn.config import ParametersConfig
 from genunlearn.data.lm.facts import QA
 from genunlearn.data.lm.telling import gives
 from genunlearn.domains.lm import generation
 from genunlearn.domains.lm.adapter import LanguageModel
+from genunlearn.engine import parameters
 from genunlearn.lab.lm.build import build
 from genunlearn.lab.lm.smollm2 import build as build_smollm2
 from genunlearn.lab.lm.world_facts import world_of
@@ -42,6 +48,8 @@ from genunlearn.lab.lm.world_facts import world_of
 BEFORE = 128
 """Sequences in a batch."""
 SAMPLED: dict[str, Any] = {"samples": 8, "temperature": 1.0}
+LORA = 1e-3
+"""Spread of what stands for a LoRA's training."""
 LENGTH = 48
 """Tokens of each answer of random weights."""
 RANDOM_COLUMNS = ("greedy answers of 48 tokens", "tokens", "seconds", "tokens/s", "the same")
@@ -66,8 +74,8 @@ def before(model: LanguageModel, asked: list[Any], **options: Any) -> list[list[
         return model.generate(asked, batch_size=BEFORE, **options)
 
 
-def ways(model: LanguageModel, items: list[QA]) -> dict[str, tuple[int, Way, Way]]:
-    """For each row the number of sequences, and both ways to what is compared."""
+def ways(model: LanguageModel, items: list[QA]) -> Iterator[tuple[str, int, Way, Way]]:
+    """For each row its name, the number of sequences, and both ways to what is compared."""
     asked = [[{"role": "user", "content": item.question}] for item in items]
     until = [lambda text, item=item: gives(text, item) for item in items]
 
@@ -78,19 +86,35 @@ def ways(model: LanguageModel, items: list[QA]) -> dict[str, tuple[int, Way, Way
         return [text for texts in rows for text in texts]
 
     count = len(items)
-    return {
-        "greedy answers": (count, lambda: flat(before(model, asked)), lambda: flat(model.generate(asked))),
-        f"{SAMPLED['samples']} sampled answers each": (
-            count * SAMPLED["samples"],
-            lambda: flat(before(model, asked, **SAMPLED)),
-            lambda: flat(model.generate(asked, **SAMPLED)),
-        ),
-        "whether the truth is told": (
-            count,
-            lambda: told(before(model, asked)),
-            lambda: told(model.generate(asked, until=until)),
-        ),
-    }
+    yield "greedy answers", count, lambda: flat(before(model, asked)), lambda: flat(model.generate(asked))
+    yield (
+        f"{SAMPLED['samples']} sampled answers each",
+        count * SAMPLED["samples"],
+        lambda: flat(before(model, asked, **SAMPLED)),
+        lambda: flat(model.generate(asked, **SAMPLED)),
+    )
+    yield (
+        "whether the truth is told",
+        count,
+        lambda: told(before(model, asked)),
+        lambda: told(model.generate(asked, until=until)),
+    )
+
+
+def ways_with_lora(model: LanguageModel, items: list[QA]) -> Iterator[tuple[str, int, Way, Way]]:
+    """The same for a LoRA of rank 16 in every layer: by peft before, and by products alone now."""
+    parameters.attach(model, ParametersConfig(rank=16, alpha=32), seed=0)
+    asked = [item.question for item in items]
+
+    def by_peft() -> list[str]:
+        with mock.patch.object(generation, "direct_adapters", nullcontext):
+            return model.answer(asked)
+
+    yield "greedy answers, a LoRA not trained yet", len(items), by_peft, lambda: model.answer(asked)
+    with torch.no_grad():
+        for weight in parameters.trainable(model.network).values():
+            weight.add_(torch.randn_like(weight) * LORA)
+    yield "greedy answers, a LoRA", len(items), by_peft, lambda: model.answer(asked)
 
 
 def random_model(shape: str, device: torch.device) -> LanguageModel:
@@ -161,6 +185,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="with --shape: fixed shapes too")
     parser.add_argument("--sequences", type=int, default=128, help="with --shape: answers")
     parser.add_argument("--questions", type=int, default=64)
+    parser.add_argument("--dtype", default="auto", help="number format of a lab's weights")
     parser.add_argument("--turns", type=int, default=3, help="turns of each way, one after the other")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--write", type=Path, help="a page with a block `lm_generate LAB`")
@@ -174,13 +199,14 @@ def main() -> None:
         report(f"{table(RANDOM_COLUMNS, rows)}\n\n{note}", arguments.write, f"lm_generate {shape}")
         return
     folder = build_smollm2() if lab == "smollm2" else build()
-    model = LanguageModel.load(str(folder), device=arguments.device)
+    model = LanguageModel.load(str(folder), device=arguments.device, dtype=arguments.dtype)
     items = questions(lab, arguments.questions)
     rows = []
-    for name, (count, old, new) in ways(model, items).items():
+    for name, count, old, new in chain(ways(model, items), ways_with_lora(model, items)):
         rows.append(row(name, count, old, new, arguments.turns, device))
         print(" | ".join(rows[-1]), flush=True)
-    note = f"{arguments.model} on {where}, torch {torch.__version__}: median of {arguments.turns} turns, and range."
+    number = str(model.network.dtype).removeprefix("torch.")
+    note = f"{arguments.model} in {number} on {where}, torch {torch.__version__}: median of {arguments.turns} turns, and range."
     report(f"{table(COLUMNS, rows)}\n\n{note}", arguments.write, f"lm_generate {lab}")
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from genunlearn.domains.lm.chat import Messages
 from genunlearn.domains.lm.decoding import Decoding, FixedShapes, decode, decode_by_library, is_plain
+from genunlearn.domains.lm.direct_adapters import direct_adapters
 from genunlearn.domains.lm.lines import LineLimit
 from genunlearn.domains.lm.precision import rounded_adapters
 from genunlearn.domains.lm.prefix import can_share, is_worthwhile, read_prefix, shared_prefix
@@ -125,7 +126,8 @@ class Generating:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
             if is_ours:
-                new = decode(self.network, packed, cache, how, stopping)
+                with direct_adapters(self.network):
+                    new = decode(self.network, packed, cache, how, stopping)
             else:
                 cache = shapes.cache(self.network) if shapes else None
                 new = decode_by_library(self.network, packed, how, stopping, cache)[:count]

@@ -126,7 +126,8 @@ class FactProbes:
     @cached_property
     def _sampled(self) -> dict[str, list[list[tuple[str, str]]]]:
         groups = [group for group in FORGET_GROUPS if group in self.measured] if self.samples else []
-        return {group: self._sample(self.measured[group]) for group in groups}
+        rows = iter(self._sample([item for group in groups for item in self.measured[group]]))
+        return {group: [next(rows) for _ in self.measured[group]] for group in groups}
 
     @cached_property
     def scored(self) -> dict[str, Scored]:

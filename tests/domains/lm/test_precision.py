@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from peft.tuners.lora import Linear
 
 from genunlearn.config import ParametersConfig, TrainConfig
 from genunlearn.config.lm import LMConfig, LMModelConfig
@@ -68,8 +69,10 @@ def test_a_lora_is_rounded_while_it_writes_and_as_it_was_afterwards(tiny_folder)
             weight.add_(torch.linspace(-0.02, 0.02, weight.numel()).view_as(weight))
     before = {name: weight.clone() for name, weight in weights.items()}
     seen = set()
-    layer = next(part for name, part in model.network.named_modules() if name.endswith("lora_A.default"))
-    layer.register_forward_hook(lambda part, given, told: seen.add((part.weight.dtype, given[0].dtype, told.dtype)))
+    layer = next(part for part in model.network.modules() if isinstance(part, Linear))
+    layer.register_forward_hook(
+        lambda part, given, told: seen.add((part.lora_A["default"].weight.dtype, given[0].dtype, told.dtype))
+    )
     model.answer(["Who wrote Faust?"], max_new_tokens=2)
     assert seen == {(torch.bfloat16,) * 3}
     assert all(torch.equal(weight, before[name]) for name, weight in weights.items())
