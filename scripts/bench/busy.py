@@ -5,7 +5,7 @@
     python scripts/bench/busy.py --beside 2 --steps 20
 
 Trains the model of `lab:lm` for a few steps, each way in a process of its own, beside as many processes as said, and
-says whether both end with the same weights.
+says whether all end with the same weights.
 """
 
 from __future__ import annotations
@@ -19,9 +19,14 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 
-WAYS = {"as OpenMP has it": "", "asleep": "PASSIVE"}
-"""``OMP_WAIT_POLICY`` by label; empty where importing genunlearn must not set it either."""
+WAYS: dict[str, dict[str, str]] = {
+    "as OpenMP has it": {},
+    "asleep": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "a moment, asleep": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "500"},
+}
+"""What OpenMP is told, by label: nothing, and what importing genunlearn tells it, without and with a spin before."""
 
 LENGTH = 40
 """Tokens of a text, about as many as the lab's."""
@@ -64,13 +69,11 @@ def train(steps: int) -> None:
     print(json.dumps({"seconds": last_wall - wall, "cpu": last_cpu - cpu, "sha256": digest.hexdigest()}))
 
 
-def measure(policy: str, steps: int) -> dict[str, float | str]:
+def measure(told: Mapping[str, str], steps: int) -> dict[str, float | str]:
     """Train in a new process."""
     settings = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
     command = [sys.executable, __file__, "--steps", str(steps), "--child"]
-    if policy:
-        settings["OMP_WAIT_POLICY"] = policy
-    done = subprocess.run(command, env=settings, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, env=settings | told, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -93,7 +96,7 @@ def main() -> None:
     others = [multiprocessing.Process(target=spin, args=(os.getpid(),), daemon=True) for _ in range(arguments.beside)]
     for other in others:
         other.start()
-    found = {way: measure(policy, arguments.steps) for way, policy in WAYS.items()}
+    found = {way: measure(told, arguments.steps) for way, told in WAYS.items()}
     for other in others:
         other.terminate()
     first = next(iter(found.values()))
