@@ -12,8 +12,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 # OpenMP reads this once, when torch loads. Its threads otherwise spin where they wait for each other, and on a machine
-# with other work a build then takes half as long again (scripts/bench/busy.py), for the same weights. GNU's spins for
-# some microseconds before: to wake a thread for the next of a decoding step's small products can take longer than it.
+# with other work a build then takes half as long again (scripts/bench/busy.py), for the same weights. GNU's OpenMP
+# spins for some microseconds first: to wake a thread can take longer than a small product of a decoding step.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     os.environ.setdefault("GOMP_SPINCOUNT", "500")

@@ -3,16 +3,18 @@
 
     python scripts/bench/lm_generate.py                          # lab:smollm2 on the CPU, some ten minutes
     python scripts/bench/lm_generate.py --model lab:lm --questions 256
+    python scripts/bench/lm_generate.py --lora --dtype bfloat16
     python scripts/bench/lm_generate.py --shape 1b --compile     # CUDA, bfloat16, random weights
     python scripts/bench/lm_generate.py --write docs/performance.md
 
 Asked are questions about facts that the model knows. Before: transformers' own loop, sorted prompts, 128 sequences in
 each batch, which goes on until the last of them has ended; every sample of a prompt reads it anew. Both take turns.
 Printed are seconds (on the CPU those of the processor, which other programs disturb less; median of the turns, and
-range), their ratio, and how many texts are the same. One row asks only whether the answers tell the truth
-(`genunlearn.data.lm.telling.recall`): there a text ends with the sentence that tells, and verdicts are compared. The
-last rows are of a model with a LoRA: before, peft carried its layers out
-(`genunlearn.domains.lm.direct_adapters`); the rest is as it is now.
+range), their ratio, and how many texts are the same. The last row asks only whether the answers tell the truth
+(`genunlearn.data.lm.telling.recall`): there a text ends with the sentence that tells, and verdicts are compared.
+
+With `--lora`, the model has a LoRA of rank 16 in every layer. Before, peft carried these layers out; all else is as now
+(`genunlearn.domains.lm.direct_adapters`).
 
 With `--shape`, a Llama of random weights writes 128 greedy answers of 48 tokens each: by transformers' loop, ours, and
 with `--compile` in fixed shapes (`model.compile`), whose first call compiles on CUDA and counts apart.
@@ -25,7 +27,6 @@ import statistics
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -102,7 +103,7 @@ def ways(model: LanguageModel, items: list[QA]) -> Iterator[tuple[str, int, Way,
 
 
 def ways_with_lora(model: LanguageModel, items: list[QA]) -> Iterator[tuple[str, int, Way, Way]]:
-    """The same for a LoRA of rank 16 in every layer: by peft before, and by products alone now."""
+    """The same with a LoRA: by peft before, and by its products alone now."""
     parameters.attach(model, ParametersConfig(rank=16, alpha=32), seed=0)
     asked = [item.question for item in items]
 
@@ -110,11 +111,11 @@ def ways_with_lora(model: LanguageModel, items: list[QA]) -> Iterator[tuple[str,
         with mock.patch.object(generation, "direct_adapters", nullcontext):
             return model.answer(asked)
 
-    yield "greedy answers, a LoRA not trained yet", len(items), by_peft, lambda: model.answer(asked)
+    yield "greedy answers, not trained yet", len(items), by_peft, lambda: model.answer(asked)
     with torch.no_grad():
         for weight in parameters.trainable(model.network).values():
             weight.add_(torch.randn_like(weight) * LORA)
-    yield "greedy answers, a LoRA", len(items), by_peft, lambda: model.answer(asked)
+    yield "greedy answers, trained", len(items), by_peft, lambda: model.answer(asked)
 
 
 def random_model(shape: str, device: torch.device) -> LanguageModel:
@@ -185,10 +186,11 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="with --shape: fixed shapes too")
     parser.add_argument("--sequences", type=int, default=128, help="with --shape: answers")
     parser.add_argument("--questions", type=int, default=64)
+    parser.add_argument("--lora", action="store_true", help="with a LoRA: by peft, and by its products alone")
     parser.add_argument("--dtype", default="auto", help="number format of a lab's weights")
     parser.add_argument("--turns", type=int, default=3, help="turns of each way, one after the other")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--write", type=Path, help="a page with a block `lm_generate LAB`")
+    parser.add_argument("--write", type=Path, help="a page with a block `lm_generate LAB`, or `... LAB lora`")
     arguments = parser.parse_args()
     lab, device = arguments.model.removeprefix("lab:"), torch.device(arguments.device)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
@@ -202,12 +204,13 @@ def main() -> None:
     model = LanguageModel.load(str(folder), device=arguments.device, dtype=arguments.dtype)
     items = questions(lab, arguments.questions)
     rows = []
-    for name, count, old, new in chain(ways(model, items), ways_with_lora(model, items)):
+    for name, count, old, new in (ways_with_lora if arguments.lora else ways)(model, items):
         rows.append(row(name, count, old, new, arguments.turns, device))
         print(" | ".join(rows[-1]), flush=True)
-    number = str(model.network.dtype).removeprefix("torch.")
-    note = f"{arguments.model} in {number} on {where}, torch {torch.__version__}: median of {arguments.turns} turns, and range."
-    report(f"{table(COLUMNS, rows)}\n\n{note}", arguments.write, f"lm_generate {lab}")
+    where = f"{str(model.network.dtype).removeprefix('torch.')} on {where}"
+    note = f"{arguments.model} in {where}, torch {torch.__version__}: median of {arguments.turns} turns, and range."
+    block = f"lm_generate {lab}{' lora' if arguments.lora else ''}"
+    report(f"{table(COLUMNS, rows)}\n\n{note}", arguments.write, block)
 
 
 def report(text: str, page: Path | None, block: str) -> None:

@@ -12,18 +12,23 @@ from contextlib import contextmanager
 from math import frexp
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from genunlearn.domains.sharding import is_sharded
+
+EXACT = (torch.float32, torch.bfloat16)
+"""Number formats in which doubling and halving round nothing; the small numbers of float16 lose bits."""
 
 
 @contextmanager
 def direct_adapters(network: nn.Module) -> Iterator[None]:
     """Within the block, layers with one plain LoRA of the base's number format multiply and add only.
 
-    The numbers are those of peft to the last bit. All other layers stay as they are, and so does everything on sharded
-    weights. For evaluation without gradients: a LoRA that changes within the block does so for nobody.
+    The numbers are those of peft to the last bit, where weights are finite. All other layers stay as they are, and so
+    does everything on sharded weights. For decoding without gradients: within the block nobody notices that an adapter
+    is changed or switched off, or has hooks of its own.
     """
     layers = [] if is_sharded(network) or not hasattr(network, "peft_config") else [*_plain_layers(network)]
     try:
@@ -45,9 +50,9 @@ def _is_plain(layer: Any) -> bool:
     """Whether all that a layer does is to add one adapter's products to the base's."""
     if layer.training or layer.disable_adapters or layer.merged or layer.lora_variant or "forward" in vars(layer):
         return False
-    names = _active(layer)
+    names, dtype = _active(layer), layer.get_base_layer().weight.dtype
     return len(names) == 1 and all(
-        part.bias is None and part.weight.dtype == layer.get_base_layer().weight.dtype
+        part.bias is None and part.weight.dtype == dtype and dtype in EXACT and not part.weight.is_meta
         for part in (layer.lora_A[names[0]], layer.lora_B[names[0]])
     )
 
@@ -61,7 +66,7 @@ def _direct(layer: Any) -> Callable[[Tensor], Tensor]:
     down, up, scaling = layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
     if not up.any():  # not trained yet: it would add zeros
         return lambda states: base(states)  # a function: a module would be taken for a part of the layer
-    if frexp(scaling)[0] == 0.5:  # a power of two: it rounds neither weights nor products, and goes to the fewer
+    if frexp(scaling)[0] == 0.5:  # a power of two rounds nothing: it may go to the weights, once, in place of products
         up, scaling = up * scaling, 1
 
     def forward(states: Tensor) -> Tensor:

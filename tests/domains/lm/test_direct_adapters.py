@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import Linear
 
 from genunlearn.config import ParametersConfig
@@ -114,18 +114,46 @@ def shorten_the_base(network) -> None:
             weight.data = weight.data.bfloat16()
 
 
-@pytest.mark.parametrize("change", [switch_off, fold_in, add_another, train_it, shorten_the_base])
+def shorten_half_of_it(network) -> None:
+    for name, weight in network.named_parameters():
+        if "lora_B" in name:
+            weight.data = weight.data.bfloat16()
+
+
+def halve(network) -> None:
+    network.half()
+
+
+@pytest.mark.parametrize(
+    "change", [switch_off, fold_in, add_another, train_it, shorten_the_base, shorten_half_of_it, halve]
+)
 def test_layers_that_do_more_or_less_are_left_to_peft(adapted, change):
     network = adapted().network
     change(network)
     assert direct(network) == 0
 
 
-def test_a_lora_of_another_kind_is_left_to_peft(tiny):
-    from peft import get_peft_model
-
-    network = get_peft_model(tiny("llama").network, LoraConfig(target_modules="all-linear", use_dora=True)).eval()
+@pytest.mark.parametrize("kind", ["use_dora", "lora_bias"])
+def test_a_lora_of_another_kind_is_left_to_peft(tiny, kind):
+    network = tiny("llama").network
+    targets = [name for name, part in network.named_modules() if isinstance(part, torch.nn.Linear)]
+    for name in targets:
+        part = network.get_submodule(name)
+        part.bias = torch.nn.Parameter(torch.zeros(part.out_features))  # a bias of the LoRA asks for one of the base
+    network = get_peft_model(network, LoraConfig(target_modules=targets, **{kind: True})).eval()
+    assert sum(isinstance(part, Linear) for part in network.modules()) == len(targets)
     assert direct(network) == 0
+
+
+@torch.no_grad()
+def test_layers_that_the_active_adapter_lacks_are_left_to_peft(adapted):
+    network = adapted().network
+    network.add_adapter("other", LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+    network.set_adapter("other")
+    expected = network(IDS).logits
+    assert direct(network) == sum(name.endswith("q_proj") for name, _ in network.named_modules()) > 0
+    with direct_adapters(network):
+        assert torch.equal(network(IDS).logits, expected)
 
 
 def test_a_layer_with_its_own_forward_keeps_it(adapted):
