@@ -19,7 +19,6 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 
 WAYS: dict[str, dict[str, str]] = {
     "as OpenMP has it": {},
@@ -69,7 +68,7 @@ def train(steps: int) -> None:
     print(json.dumps({"seconds": last_wall - wall, "cpu": last_cpu - cpu, "sha256": digest.hexdigest()}))
 
 
-def measure(told: Mapping[str, str], steps: int) -> dict[str, float | str]:
+def measure(told: dict[str, str], steps: int) -> dict[str, float | str]:
     """Train in a new process."""
     settings = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
     command = [sys.executable, __file__, "--steps", str(steps), "--child"]
