@@ -71,7 +71,7 @@ class Checkpoints:
         self.flush()
         if not self.path.is_file():
             return None
-        with safe_open(self.path, "pt") as file:
+        with safe_open(self.path, "np") as file:  # "pt" opens it a second time, when it may be another file
             return Position(**json.loads(file.metadata()["position"]))
 
     def save(
