@@ -45,6 +45,13 @@ def test_position_and_history_come_back_exactly(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
 
 
+def test_a_state_that_is_replaced_while_it_is_looked_at_still_says_where_it_stands(tmp_path, monkeypatch):
+    """torch maps tensors by opening the path once more: another process may have put a smaller file there."""
+    Checkpoints(tmp_path).save(HERE, dict(network(0).named_parameters()), None)
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", lambda *args: pytest.fail("opened a second time"))
+    assert Checkpoints(tmp_path).position() == HERE
+
+
 def test_a_deferred_state_is_that_of_when_it_was_saved(tmp_path, monkeypatch):
     """Weights go on while it is written; who reads waits for it, and so does the next one."""
     module, may_write, written = network(0), threading.Event(), []
